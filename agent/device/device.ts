@@ -1,0 +1,124 @@
+/**
+ * What a device type is: pure plans of kernel requests, and judgements of the kernel's answers.
+ *
+ * A type sees neither sockets nor clocks, so the requests of all NICs of a guest go to the kernel in one batch
+ * (`nic-set.ts`), and a simulation runs the same code on a pretended kernel.
+ *
+ *     prepare    absent or as found -> quarantined     before a QEMU is created, or before it is incoming
+ *     start      quarantined -> registered, read back  just before the CPUs start
+ *     stop       registered -> quarantined             as soon as the CPUs have stopped
+ *     verify     judges what the kernel holds          at any time; changes nothing
+ *     release    quarantined -> as found or absent     when the guest is gone from the host
+ *
+ * *Quarantined*: no registration, nothing flooded to the guest, nothing learned from it, nothing sent by the host.
+ * Each plan may be carried out again at any time with the same end.
+ */
+import type { Link } from "../netlink/link.ts";
+import type { RouteResult } from "../netlink/route-port.ts";
+import type { RouteRequest } from "../netlink/route-request.ts";
+import type { NicDefinition } from "./nic-definition.ts";
+
+/** Something that a NIC met; `field` is the part of its definition at fault, as the proto names it. */
+export interface NicProblem {
+  /** UPPER_SNAKE_CASE; the kernel's error name where nothing says it better. */
+  readonly reason: string;
+  readonly sentence: string;
+  readonly field?: string;
+}
+
+/** The links that a NIC's definition names, as the kernel showed them; those that do not exist are missing. */
+export type SeenLinks = ReadonlyMap<string, Link>;
+
+/** Where a NIC is in this kernel. A device that was created again is another place under the same name. */
+export interface NicPlace {
+  readonly deviceIfindex: number;
+  /** The bridge of a tap, the parent of a macvtap; 0 for devices without one. */
+  readonly parentIfindex: number;
+}
+
+export type Located =
+  | { readonly found: "yes"; readonly place: NicPlace }
+  | { readonly found: "no"; readonly problem: NicProblem };
+
+/** A device that has to be made before anything can be asked of it. */
+export type DeviceCreation = { readonly by: "tun"; readonly deviceName: string };
+
+export type StartOutcome =
+  | { readonly result: "started" }
+  | { readonly result: "failed"; readonly problem: NicProblem };
+
+export type StopOutcome =
+  | { readonly result: "removed" }
+  /** Nothing was there to remove: stopped before, or the device or the bridge is gone. */
+  | { readonly result: "alreadyGone" }
+  /** Another port has the address; what it holds is not ours to remove. */
+  | { readonly result: "elsewhere"; readonly ifindex: number }
+  | { readonly result: "failed"; readonly problem: NicProblem };
+
+export type VerifyOutcome =
+  /** All that `start` makes is there. */
+  | { readonly registration: "registered" }
+  /** All that `prepare` and `stop` make is there. */
+  | { readonly registration: "quarantined" }
+  /** Neither; the problems are those that keep it from being registered. */
+  | { readonly registration: "drifted"; readonly problems: readonly NicProblem[] }
+  /** The device is gone, or is not where the definition says. */
+  | { readonly registration: "absent"; readonly problem: NicProblem };
+
+/** A plan and the judgement of its answers, which come one a request and in its order. */
+export interface DeviceOperation<Nic extends NicDefinition, Outcome> {
+  plan(nic: Nic, place: NicPlace): readonly RouteRequest[];
+  judge(nic: Nic, place: NicPlace, results: readonly RouteResult[]): Outcome;
+}
+
+/** Whose device it is, and so what releasing it leaves behind. */
+export interface DeviceOwnership {
+  readonly device: "created" | "existing";
+  readonly port: "attached" | "existing";
+}
+
+export interface DevicePreparation<Nic extends NicDefinition> {
+  /** Why the NIC cannot be prepared or moved here, judged by what exists; nothing is changed. */
+  refusals(nic: Nic, links: SeenLinks): readonly NicProblem[];
+  /** What has to be created first; undefined where the device exists or the kernel is to be asked by `plan`. */
+  creation(nic: Nic, links: SeenLinks): DeviceCreation | undefined;
+  /** Into quarantine; `before` and `after` are what existed before and after `creation`. */
+  plan(nic: Nic, before: SeenLinks, after: SeenLinks): readonly RouteRequest[];
+  /** Undefined where all of the quarantine is in place. */
+  judge(
+    nic: Nic,
+    before: SeenLinks,
+    after: SeenLinks,
+    results: readonly RouteResult[],
+  ): NicProblem | undefined;
+  /** Back to `before`, whichever part of the plan was carried out. */
+  undo(nic: Nic, before: SeenLinks, after: SeenLinks): readonly RouteRequest[];
+  /**
+   * What of the device is Switchover's own. `created` is told also by a later call, from the device itself;
+   * `attached` only by the first one, whose answer is to be kept until `release`.
+   */
+  ownership(nic: Nic, before: SeenLinks): DeviceOwnership;
+}
+
+export interface DeviceType<Nic extends NicDefinition> {
+  readonly type: Nic["type"];
+  /** The links to look up before anything is decided. */
+  linkNames(nic: Nic): readonly string[];
+  /** Whether the device is where the definition says, and its place there. */
+  locate(nic: Nic, links: SeenLinks): Located;
+  readonly prepare: DevicePreparation<Nic>;
+  readonly start: DeviceOperation<Nic, StartOutcome>;
+  readonly stop: DeviceOperation<Nic, StopOutcome>;
+  readonly verify: DeviceOperation<Nic, VerifyOutcome>;
+  /** Ends the quarantine: off the bridge where `prepare` put it there, and deleted if that is asked and it is ours. */
+  readonly release: {
+    /** Empty where nothing is left to release. */
+    plan(
+      nic: Nic,
+      links: SeenLinks,
+      ownership: DeviceOwnership,
+      device: "delete" | "keep",
+    ): readonly RouteRequest[];
+    judge(nic: Nic, results: readonly RouteResult[]): NicProblem | undefined;
+  };
+}

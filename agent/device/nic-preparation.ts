@@ -1,0 +1,148 @@
+/**
+ * Preparing and releasing all NICs of one guest, before and after the time that counts.
+ */
+import { SwitchoverError } from "../../proto/error.ts";
+import { encodeBatch } from "../netlink/route-batch.ts";
+import type { RoutePort } from "../netlink/route-port.ts";
+import type { DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
+import { deviceTypeOf } from "./device-types.ts";
+import { checkNicDefinitions, type NicDefinition } from "./nic-definition.ts";
+import { executeEach, readLinks } from "./nic-requests.ts";
+import type { DeviceFactory } from "./tap-creation.ts";
+
+/** What preparing touches. */
+export interface HostDevices {
+  readonly route: RoutePort;
+  readonly factory: DeviceFactory;
+}
+
+export interface PreparedNic {
+  readonly nicId: string;
+  readonly deviceName: string;
+  readonly ifindex: number;
+  readonly ownership: DeviceOwnership;
+}
+
+/** Why a NIC cannot be prepared or moved here; `field` is the full path, `nics[0].tap_on_bridge.bridge`. */
+export interface NicRefusal {
+  readonly nicId: string;
+  readonly reason: string;
+  readonly sentence: string;
+  readonly field: string;
+}
+
+export interface ReleaseReport {
+  readonly nicId: string;
+  readonly problem?: NicProblem;
+}
+
+/** All reasons why the NICs cannot be prepared here; changes nothing. Throws INVALID_ARGUMENT for bad definitions. */
+export function preflightNics(route: RoutePort, nics: readonly NicDefinition[]): NicRefusal[] {
+  checkNicDefinitions(nics);
+  return refusalsOf(nics, readLinks(route, nics));
+}
+
+/**
+ * Quarantines the devices of all NICs, creating those that are missing; on any failure everything that it made
+ * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off.
+ *
+ * Throws INVALID_ARGUMENT for bad definitions and FAILED_PRECONDITION for refusals, nothing changed; ABORTED
+ * where the kernel refused half way, what was made undone.
+ */
+export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): PreparedNic[] {
+  checkNicDefinitions(nics);
+  const before = readLinks(host.route, nics);
+  const refusal = refusalsOf(nics, before)[0];
+  if (refusal !== undefined) {
+    const { reason, sentence, field } = refusal;
+    throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
+  }
+  try {
+    for (const nic of nics) {
+      const creation = deviceTypeOf(nic).prepare.creation(nic, before);
+      if (creation !== undefined) host.factory.create(creation);
+    }
+    const after = readLinks(host.route, nics);
+    quarantine(host.route, nics, before, after);
+    return nics.map((nic) => ({
+      nicId: nic.nicId,
+      deviceName: nic.deviceName,
+      ifindex: after.get(nic.deviceName)?.ifindex ?? 0,
+      ownership: deviceTypeOf(nic).prepare.ownership(nic, before),
+    }));
+  } catch (thrown) {
+    undoPreparation(host.route, nics, before);
+    throw SwitchoverError.from(thrown);
+  }
+}
+
+/**
+ * Ends the quarantine of each NIC, and deletes the devices that Switchover created if `device` says so.
+ * All are tried; a device that is gone already counts as released.
+ */
+export function releaseNics(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  ownerships: ReadonlyMap<string, DeviceOwnership>,
+  device: "delete" | "keep",
+): ReleaseReport[] {
+  const links = readLinks(route, nics);
+  const plans = nics.map((nic) => {
+    const ownership = ownerships.get(nic.nicId) ?? { device: "existing", port: "existing" };
+    return deviceTypeOf(nic).release.plan(nic, links, ownership, device);
+  });
+  const results = executeEach(route, plans);
+  return nics.map((nic, index) => {
+    if (plans[index]?.length === 0) return { nicId: nic.nicId };
+    const problem = deviceTypeOf(nic).release.judge(nic, results[index] ?? []);
+    return { nicId: nic.nicId, ...(problem === undefined ? {} : { problem }) };
+  });
+}
+
+function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks): NicRefusal[] {
+  return nics.flatMap((nic, index) =>
+    deviceTypeOf(nic)
+      .prepare.refusals(nic, links)
+      .map(({ reason, sentence, field }) => ({
+        nicId: nic.nicId,
+        reason,
+        sentence,
+        field: fieldOf(index, field),
+      })),
+  );
+}
+
+function quarantine(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  before: SeenLinks,
+  after: SeenLinks,
+): void {
+  const results = executeEach(
+    route,
+    nics.map((nic) => deviceTypeOf(nic).prepare.plan(nic, before, after)),
+  );
+  nics.forEach((nic, index) => {
+    const problem = deviceTypeOf(nic).prepare.judge(nic, before, after, results[index] ?? []);
+    if (problem === undefined) return;
+    throw new SwitchoverError("ABORTED", problem.sentence, {
+      reason: problem.reason,
+      field: fieldOf(index, problem.field),
+    });
+  });
+}
+
+/** Best effort: what cannot be undone stays quarantined, which harms nobody. */
+function undoPreparation(route: RoutePort, nics: readonly NicDefinition[], before: SeenLinks): void {
+  try {
+    const after = readLinks(route, nics);
+    const requests = nics.toReversed().flatMap((nic) => deviceTypeOf(nic).prepare.undo(nic, before, after));
+    route.execute(encodeBatch(requests));
+  } catch {
+    return;
+  }
+}
+
+function fieldOf(index: number, field: string | undefined): string {
+  return field === undefined ? `nics[${index}]` : `nics[${index}].${field}`;
+}

@@ -1,0 +1,254 @@
+/**
+ * All NICs of one guest's instance, armed: what is done when its CPUs start and stop.
+ *
+ * Everything that can be known before is worked out by `armNicSet`, so that `start` and `stop` are one send each,
+ * with its acknowledgements, in one tick. Both are synchronous and may be called any number of times.
+ *
+ *     start   all or nothing: registered and read back on every NIC, or undone on every NIC, in reverse
+ *     stop    tries every NIC and reports each; what is gone already counts as stopped
+ *
+ * Devices may be created again between arming and use. Where the kernel's answers are not the plain ones, the
+ * devices are looked up by name once more, and what belongs to the new ones is done there.
+ */
+import { SwitchoverError } from "../../proto/error.ts";
+import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
+import type { RoutePort } from "../netlink/route-port.ts";
+import type { RouteRequest } from "../netlink/route-request.ts";
+import type { NicPlace, NicProblem, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
+import { deviceTypeOf } from "./device-types.ts";
+import { checkNicDefinitions, type NicDefinition } from "./nic-definition.ts";
+import { executeEach, readLinks, splitByPlan } from "./nic-requests.ts";
+
+/** Microseconds since some fixed moment, never going back. */
+export type MonotonicClockUs = () => number;
+
+/** What became of one NIC, and between which two moments of the clock. */
+export interface NicReport<Outcome> {
+  readonly nicId: string;
+  readonly deviceName: string;
+  readonly outcome: Outcome;
+  readonly beganAtUs: number;
+  readonly endedAtUs: number;
+  readonly durationUs: number;
+}
+
+export type StartReport =
+  | { readonly result: "started"; readonly nics: readonly NicReport<StartOutcome>[] }
+  | {
+      readonly result: "failed";
+      /** Each NIC's own outcome; those that say `started` have been undone. */
+      readonly nics: readonly NicReport<StartOutcome>[];
+      readonly undo: StopReport;
+    };
+
+export interface StopReport {
+  /** `stopped` where no NIC failed: then none of them is registered here. */
+  readonly result: "stopped" | "failed";
+  readonly nics: readonly NicReport<StopOutcome>[];
+}
+
+export interface ArmedNicSet {
+  readonly nics: readonly NicDefinition[];
+  start(): StartReport;
+  stop(): StopReport;
+}
+
+/**
+ * Finds the devices of all NICs and encodes what start and stop send; changes nothing.
+ * Throws INVALID_ARGUMENT for bad definitions and FAILED_PRECONDITION where a device is not where it belongs.
+ */
+export function armNicSet(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  clockUs: MonotonicClockUs,
+): ArmedNicSet {
+  checkNicDefinitions(nics);
+  const links = readLinks(route, nics);
+  const armed = nics.map((nic, index) => {
+    const located = deviceTypeOf(nic).locate(nic, links);
+    if (located.found === "yes") return { nic, place: located.place };
+    const { reason, sentence, field } = located.problem;
+    const path = field === undefined ? `nics[${index}]` : `nics[${index}].${field}`;
+    throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field: path });
+  });
+  return new KernelNicSet(route, armed, clockUs);
+}
+
+/** Judges what the kernel holds for each NIC now; changes nothing. */
+export function verifyNics(route: RoutePort, nics: readonly NicDefinition[]): VerifyOutcome[] {
+  const links = readLinks(route, nics);
+  const located = nics.map((nic) => deviceTypeOf(nic).locate(nic, links));
+  const plans = nics.map((nic, index) => {
+    const at = located[index];
+    return at?.found === "yes" ? deviceTypeOf(nic).verify.plan(nic, at.place) : [];
+  });
+  const results = executeEach(route, plans);
+  return nics.map((nic, index) => {
+    const at = located[index];
+    if (at?.found === "yes") return deviceTypeOf(nic).verify.judge(nic, at.place, results[index] ?? []);
+    return { registration: "absent", problem: at?.problem ?? unanswered(undefined) };
+  });
+}
+
+interface PlacedNic {
+  readonly nic: NicDefinition;
+  readonly place: NicPlace;
+}
+
+/** One operation of all NICs, ready to be sent. */
+interface EncodedOperation {
+  readonly plans: readonly (readonly RouteRequest[])[];
+  readonly batch: RouteBatch;
+}
+
+class KernelNicSet implements ArmedNicSet {
+  readonly nics: readonly NicDefinition[];
+  readonly #route: RoutePort;
+  readonly #clockUs: MonotonicClockUs;
+  #placed: readonly PlacedNic[];
+  #start: EncodedOperation;
+  #stop: EncodedOperation;
+
+  constructor(route: RoutePort, placed: readonly PlacedNic[], clockUs: MonotonicClockUs) {
+    this.nics = placed.map(({ nic }) => nic);
+    this.#route = route;
+    this.#clockUs = clockUs;
+    this.#placed = placed;
+    this.#start = encodeOperation("start", placed);
+    this.#stop = encodeOperation("stop", placed);
+  }
+
+  start(): StartReport {
+    const beganAtUs = this.#clockUs();
+    let outcomes = this.#tryStart();
+    if (outcomes.every(isStarted)) return { result: "started", nics: this.#reports(beganAtUs, outcomes) };
+    let undo = this.#undoStart();
+    const moved = this.#lookAgain();
+    if (moved !== undefined) {
+      this.#rearm(moved);
+      outcomes = this.#tryStart();
+      if (outcomes.every(isStarted)) return { result: "started", nics: this.#reports(beganAtUs, outcomes) };
+      undo = this.#undoStart();
+    }
+    return { result: "failed", nics: this.#reports(beganAtUs, outcomes), undo };
+  }
+
+  stop(): StopReport {
+    const beganAtUs = this.#clockUs();
+    return this.#stopReport(beganAtUs, this.#stopAll(this.#placed, this.#stop));
+  }
+
+  #tryStart(): StartOutcome[] {
+    try {
+      const results = splitByPlan(this.#route.execute(this.#start.batch), this.#start.plans);
+      return this.#placed.map(({ nic, place }, index) =>
+        deviceTypeOf(nic).start.judge(nic, place, results[index] ?? []),
+      );
+    } catch (thrown) {
+      const problem = unanswered(thrown);
+      return this.#placed.map(() => ({ result: "failed", problem }));
+    }
+  }
+
+  #undoStart(): StopReport {
+    const beganAtUs = this.#clockUs();
+    const reversed = this.#placed.toReversed();
+    const outcomes = this.#stopAll(reversed, encodeOperation("stop", reversed));
+    return this.#stopReport(beganAtUs, outcomes.toReversed());
+  }
+
+  /** The outcome of each NIC, after a second try where the device may not be the one that was armed. */
+  #stopAll(placed: readonly PlacedNic[], operation: EncodedOperation): StopOutcome[] {
+    const outcomes = this.#tryStop(placed, operation);
+    if (outcomes.every(({ result }) => result === "removed")) return outcomes;
+    const links = this.#readLinks(placed.map(({ nic }) => nic));
+    return outcomes.map((outcome, index): StopOutcome => {
+      const armed = placed[index];
+      if (armed === undefined || outcome.result === "removed") return outcome;
+      const located = links === undefined ? undefined : deviceTypeOf(armed.nic).locate(armed.nic, links);
+      const place = located?.found === "yes" ? located.place : armed.place;
+      if (outcome.result !== "failed" && samePlace(place, armed.place)) return outcome;
+      const again = [{ nic: armed.nic, place }];
+      return this.#tryStop(again, encodeOperation("stop", again))[0] ?? outcome;
+    });
+  }
+
+  #tryStop(placed: readonly PlacedNic[], { batch, plans }: EncodedOperation): StopOutcome[] {
+    try {
+      const results = splitByPlan(this.#route.execute(batch), plans);
+      return placed.map(({ nic, place }, index) =>
+        deviceTypeOf(nic).stop.judge(nic, place, results[index] ?? []),
+      );
+    } catch (thrown) {
+      const problem = unanswered(thrown);
+      return placed.map(() => ({ result: "failed", problem }));
+    }
+  }
+
+  /** The places of all NICs where one of them has changed, or undefined where none has or one is missing. */
+  #lookAgain(): readonly PlacedNic[] | undefined {
+    const links = this.#readLinks(this.nics);
+    if (links === undefined) return undefined;
+    const found: PlacedNic[] = [];
+    let changed = false;
+    for (const { nic, place } of this.#placed) {
+      const located = deviceTypeOf(nic).locate(nic, links);
+      if (located.found === "no") return undefined;
+      changed ||= !samePlace(located.place, place);
+      found.push({ nic, place: located.place });
+    }
+    return changed ? found : undefined;
+  }
+
+  #rearm(placed: readonly PlacedNic[]): void {
+    this.#placed = placed;
+    this.#start = encodeOperation("start", placed);
+    this.#stop = encodeOperation("stop", placed);
+  }
+
+  #readLinks(nics: readonly NicDefinition[]): SeenLinks | undefined {
+    try {
+      return readLinks(this.#route, nics);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #stopReport(beganAtUs: number, outcomes: readonly StopOutcome[]): StopReport {
+    const failed = outcomes.some(({ result }) => result === "failed");
+    return { result: failed ? "failed" : "stopped", nics: this.#reports(beganAtUs, outcomes) };
+  }
+
+  #reports<Outcome>(beganAtUs: number, outcomes: readonly Outcome[]): NicReport<Outcome>[] {
+    const endedAtUs = this.#clockUs();
+    return outcomes.map((outcome, index) => ({
+      nicId: this.nics[index]?.nicId ?? "",
+      deviceName: this.nics[index]?.deviceName ?? "",
+      outcome,
+      beganAtUs,
+      endedAtUs,
+      durationUs: endedAtUs - beganAtUs,
+    }));
+  }
+}
+
+function encodeOperation(operation: "start" | "stop", placed: readonly PlacedNic[]): EncodedOperation {
+  const plans = placed.map(({ nic, place }) => deviceTypeOf(nic)[operation].plan(nic, place));
+  return { plans, batch: encodeBatch(plans.flat()) };
+}
+
+function isStarted(outcome: StartOutcome): boolean {
+  return outcome.result === "started";
+}
+
+function samePlace(left: NicPlace, right: NicPlace): boolean {
+  return left.deviceIfindex === right.deviceIfindex && left.parentIfindex === right.parentIfindex;
+}
+
+/** For answers that did not come: what the kernel did is unknown. */
+function unanswered(thrown: unknown): NicProblem {
+  if (thrown === undefined)
+    return { reason: "NO_ANSWER", sentence: "The kernel gave no answer for this NIC." };
+  const { reason, message } = SwitchoverError.from(thrown);
+  return { reason, sentence: message };
+}

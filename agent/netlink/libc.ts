@@ -1,0 +1,59 @@
+/**
+ * The system calls of this agent: the only file that knows koffi.
+ *
+ * Each function returns what the call returned, or the negative error number. Nothing here throws, blocks longer
+ * than the call itself, or keeps a buffer.
+ */
+import koffi from "koffi";
+
+const libc = koffi.load(null);
+
+const socketCall = libc.func("int socket(int domain, int type, int protocol)");
+const bindCall = libc.func("int bind(int fd, const void *address, uint32_t length)");
+const setsockoptCall = libc.func(
+  "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
+);
+const sendCall = libc.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)");
+const recvCall = libc.func("intptr_t recv(int fd, void *bytes, size_t length, int flags)");
+const closeCall = libc.func("int close(int fd)");
+const ioctlPointerCall = libc.func("ioctl", "int", ["int", "unsigned long", "void *"]);
+const ioctlNumberCall = libc.func("ioctl", "int", ["int", "unsigned long", "intptr_t"]);
+
+export function socket(domain: number, type: number, protocol: number): number {
+  return orErrno(socketCall(domain, type, protocol));
+}
+
+export function bind(fd: number, address: Uint8Array): number {
+  return orErrno(bindCall(fd, address, address.length));
+}
+
+export function setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
+  return orErrno(setsockoptCall(fd, level, name, value, value.length));
+}
+
+export function send(fd: number, bytes: Uint8Array, flags: number): number {
+  return orErrno(sendCall(fd, bytes, bytes.length, flags));
+}
+
+/** Writes into `into`, which the kernel may fill up to its length. */
+export function recv(fd: number, into: Uint8Array, flags: number): number {
+  return orErrno(recvCall(fd, into, into.length, flags));
+}
+
+export function close(fd: number): number {
+  return orErrno(closeCall(fd));
+}
+
+/** `ioctl` with a structure, which the kernel may change. */
+export function ioctlWithBytes(fd: number, request: number, argument: Uint8Array): number {
+  return orErrno(ioctlPointerCall(fd, request, argument));
+}
+
+/** `ioctl` with a number in place of the pointer. */
+export function ioctlWithNumber(fd: number, request: number, argument: number): number {
+  return orErrno(ioctlNumberCall(fd, request, argument));
+}
+
+function orErrno(result: number): number {
+  return result < 0 ? -koffi.errno() : result;
+}

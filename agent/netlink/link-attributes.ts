@@ -1,0 +1,30 @@
+/** The numbers of the link family, by the names of linux/if_link.h and linux/if.h. */
+export const IFINFOMSG_BYTES = 16;
+export const IFF_UP = 0x1;
+export const AF_INET6 = 10;
+export const IFLA_INET6_ADDR_GEN_MODE = 8;
+export const IN6_ADDR_GEN_MODE_EUI64 = 0;
+export const IN6_ADDR_GEN_MODE_NONE = 1;
+export const RTEXT_FILTER_SKIP_STATS = 0x8;
+
+export const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MTU: 4,
+  MASTER: 10,
+  TXQLEN: 13,
+  OPERSTATE: 16,
+  LINKINFO: 18,
+  IFALIAS: 20,
+  AF_SPEC: 26,
+  EXT_MASK: 29,
+} as const;
+
+export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
+
+export const BRPORT = { LEARNING: 8, UNICAST_FLOOD: 9, MCAST_FLOOD: 27, BCAST_FLOOD: 30 } as const;
+
+export const IFLA_BR_VLAN_FILTERING = 7;
+
+export const IFLA_TUN_TYPE = 3;
+export const IFF_TAP = 2;

@@ -1,0 +1,156 @@
+import { type MacAddress, macAddressFromBytes } from "../../proto/mac-address.ts";
+import { AttributeDecoder } from "./attribute.ts";
+import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
+import type { AddrGenMode, BridgePortFlags, Link, OperState, Switch } from "./link.ts";
+import {
+  AF_INET6,
+  BRPORT,
+  IFF_TAP,
+  IFF_UP,
+  IFINFOMSG_BYTES,
+  IFLA,
+  IFLA_BR_VLAN_FILTERING,
+  IFLA_INET6_ADDR_GEN_MODE,
+  IFLA_TUN_TYPE,
+  INFO,
+} from "./link-attributes.ts";
+import { malformed } from "./message.ts";
+
+/** By number, RFC 2863 and linux/if.h (`IF_OPER_*`). */
+const OPER_STATES: readonly OperState[] = [
+  "unknown",
+  "notPresent",
+  "down",
+  "lowerLayerDown",
+  "testing",
+  "dormant",
+  "up",
+];
+
+/** By number, linux/if_link.h (`IN6_ADDR_GEN_MODE_*`). */
+const ADDR_GEN_MODES: readonly AddrGenMode[] = ["eui64", "none", "stableSecret", "random"];
+
+interface LinkDraft {
+  name?: string;
+  operState?: OperState;
+  macAddress?: MacAddress;
+  mtu?: number;
+  txQueueLength?: number;
+  masterIfindex?: number;
+  kind?: string;
+  alias?: string;
+  addrGenMode?: AddrGenMode;
+  port?: BridgePortFlags;
+  vlanFiltering?: Switch;
+  tunMode?: "tun" | "tap";
+}
+
+/** Reads the payload of an RTM_NEWLINK. What this agent has no use for is skipped. */
+export function decodeLink(payload: Uint8Array): Link {
+  if (payload.length < IFINFOMSG_BYTES) throw malformed("A link message is shorter than its fixed part.");
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const draft: LinkDraft = {};
+  const attributes = new AttributeDecoder(payload, IFINFOMSG_BYTES);
+  while (attributes.next()) readAttribute(attributes, draft);
+  attributes.finish();
+  const { name, ...rest } = draft;
+  if (name === undefined) throw malformed("A link has no name.");
+  return {
+    ifindex: view.getInt32(4, HOST_IS_LITTLE_ENDIAN),
+    name,
+    state: (view.getUint32(8, HOST_IS_LITTLE_ENDIAN) & IFF_UP) !== 0 ? "up" : "down",
+    ...rest,
+    operState: draft.operState ?? "unknown",
+    mtu: draft.mtu ?? 0,
+    txQueueLength: draft.txQueueLength ?? 0,
+  };
+}
+
+function readAttribute(attributes: AttributeDecoder, draft: LinkDraft): void {
+  switch (attributes.type) {
+    case IFLA.IFNAME:
+      draft.name = attributes.string();
+      break;
+    case IFLA.ADDRESS:
+      if (attributes.bytes().length === 6) draft.macAddress = macAddressFromBytes(attributes.bytes());
+      break;
+    case IFLA.MTU:
+      draft.mtu = attributes.u32();
+      break;
+    case IFLA.TXQLEN:
+      draft.txQueueLength = attributes.u32();
+      break;
+    case IFLA.MASTER:
+      draft.masterIfindex = attributes.u32();
+      break;
+    case IFLA.OPERSTATE:
+      draft.operState = OPER_STATES[attributes.u8()] ?? "unknown";
+      break;
+    case IFLA.IFALIAS:
+      draft.alias = attributes.string();
+      break;
+    case IFLA.LINKINFO:
+      attributes.nested((info) => readLinkInfo(info, draft));
+      break;
+    case IFLA.AF_SPEC:
+      attributes.nested((families) => {
+        while (families.next()) {
+          if (families.type === AF_INET6) families.nested((inet6) => readInet6(inet6, draft));
+        }
+      });
+      break;
+  }
+}
+
+function readInet6(inet6: AttributeDecoder, draft: LinkDraft): void {
+  while (inet6.next()) {
+    if (inet6.type !== IFLA_INET6_ADDR_GEN_MODE) continue;
+    const mode = ADDR_GEN_MODES[inet6.u8()];
+    if (mode !== undefined) draft.addrGenMode = mode;
+  }
+}
+
+/** The kernel writes a kind before its data. */
+function readLinkInfo(info: AttributeDecoder, draft: LinkDraft): void {
+  let slaveKind = "";
+  while (info.next()) {
+    if (info.type === INFO.KIND) draft.kind = info.string();
+    else if (info.type === INFO.SLAVE_KIND) slaveKind = info.string();
+    else if (info.type === INFO.DATA) info.nested((data) => readKindData(data, draft));
+    else if (info.type === INFO.SLAVE_DATA && slaveKind === "bridge") {
+      info.nested((data) => {
+        draft.port = readBridgePort(data);
+      });
+    }
+  }
+}
+
+function readKindData(data: AttributeDecoder, draft: LinkDraft): void {
+  while (data.next()) {
+    if (draft.kind === "bridge" && data.type === IFLA_BR_VLAN_FILTERING) {
+      draft.vlanFiltering = switchOf(data.u8());
+    } else if (draft.kind === "tun" && data.type === IFLA_TUN_TYPE) {
+      draft.tunMode = data.u8() === IFF_TAP ? "tap" : "tun";
+    }
+  }
+}
+
+function readBridgePort(data: AttributeDecoder): BridgePortFlags {
+  const flags: { -readonly [K in keyof BridgePortFlags]: Switch } = {
+    learning: "off",
+    unicastFlood: "off",
+    multicastFlood: "off",
+    broadcastFlood: "off",
+  };
+  while (data.next()) {
+    if (data.type === BRPORT.LEARNING) flags.learning = switchOf(data.u8());
+    else if (data.type === BRPORT.UNICAST_FLOOD) flags.unicastFlood = switchOf(data.u8());
+    else if (data.type === BRPORT.MCAST_FLOOD) flags.multicastFlood = switchOf(data.u8());
+    else if (data.type === BRPORT.BCAST_FLOOD) flags.broadcastFlood = switchOf(data.u8());
+  }
+  return flags;
+}
+
+function switchOf(value: number): Switch {
+  return value === 0 ? "off" : "on";
+}

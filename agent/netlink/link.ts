@@ -1,0 +1,155 @@
+/**
+ * Network devices as data, and the requests that change them: RTM_NEWLINK, RTM_DELLINK and RTM_GETLINK.
+ */
+import { type MacAddress, macAddressBytes } from "../../proto/mac-address.ts";
+import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
+import {
+  AF_INET6,
+  BRPORT,
+  IFF_UP,
+  IFINFOMSG_BYTES,
+  IFLA,
+  IFLA_INET6_ADDR_GEN_MODE,
+  IN6_ADDR_GEN_MODE_EUI64,
+  IN6_ADDR_GEN_MODE_NONE,
+  INFO,
+  RTEXT_FILTER_SKIP_STATS,
+} from "./link-attributes.ts";
+import { encodeMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./message.ts";
+
+export const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+
+export type Switch = "on" | "off";
+
+/** What a bridge does with frames at one port: `learning`, `flood`, `mcast_flood`, `bcast_flood` of ip-link. */
+export interface BridgePortFlags {
+  readonly learning: Switch;
+  readonly unicastFlood: Switch;
+  readonly multicastFlood: Switch;
+  readonly broadcastFlood: Switch;
+}
+
+export type OperState = "unknown" | "notPresent" | "down" | "lowerLayerDown" | "testing" | "dormant" | "up";
+
+/** How the kernel makes the device's IPv6 link-local address; with `none` it sends nothing by itself. */
+export type AddrGenMode = "eui64" | "none" | "stableSecret" | "random";
+
+/** One network device, as the kernel reports it. */
+export interface Link {
+  readonly ifindex: number;
+  readonly name: string;
+  /** Administrative state (`IFF_UP`). */
+  readonly state: "up" | "down";
+  readonly operState: OperState;
+  readonly macAddress?: MacAddress;
+  readonly mtu: number;
+  readonly txQueueLength: number;
+  /** The bridge, bond or VRF that the device is a port of. */
+  readonly masterIfindex?: number;
+  /** The kernel's driver name: `bridge`, `tun`, `macvtap`, `veth`; missing for physical devices. */
+  readonly kind?: string;
+  /** Free text that an administrator, or Switchover, put on the device. */
+  readonly alias?: string;
+  /** Missing where the device has no IPv6. */
+  readonly addrGenMode?: AddrGenMode;
+  /** Present on a bridge's port. */
+  readonly port?: BridgePortFlags;
+  /** Present on a bridge. */
+  readonly vlanFiltering?: Switch;
+  /** Present on a device of kind `tun`. */
+  readonly tunMode?: "tun" | "tap";
+}
+
+/** What to change; what is missing stays as it is. `masterIfindex` 0 takes the device off its bridge. */
+export interface LinkChange {
+  readonly state?: "up" | "down";
+  readonly masterIfindex?: number;
+  readonly macAddress?: MacAddress;
+  readonly mtu?: number;
+  readonly txQueueLength?: number;
+  readonly alias?: string;
+  readonly addrGenMode?: "none" | "eui64";
+}
+
+/**
+ * Changes a device. The kernel applies the state before the address mode: for a device that must come up
+ * silent, send `addrGenMode` in a request of its own before the one with `state: "up"`.
+ */
+export function encodeSetLink(ifindex: number, change: LinkChange): Uint8Array {
+  const body = linkBody(ifindex, change.state);
+  return encodeMessage(RTM_NEWLINK, NLM_F_ACK, body, (attributes) => {
+    if (change.macAddress !== undefined) attributes.bytes(IFLA.ADDRESS, macAddressBytes(change.macAddress));
+    if (change.mtu !== undefined) attributes.u32(IFLA.MTU, change.mtu);
+    if (change.txQueueLength !== undefined) attributes.u32(IFLA.TXQLEN, change.txQueueLength);
+    if (change.masterIfindex !== undefined) attributes.u32(IFLA.MASTER, change.masterIfindex);
+    if (change.alias !== undefined) attributes.string(IFLA.IFALIAS, change.alias);
+    if (change.addrGenMode !== undefined) {
+      const mode = change.addrGenMode === "none" ? IN6_ADDR_GEN_MODE_NONE : IN6_ADDR_GEN_MODE_EUI64;
+      attributes.nested(IFLA.AF_SPEC, (families) =>
+        families.nested(AF_INET6, (inet6) => inet6.u8(IFLA_INET6_ADDR_GEN_MODE, mode)),
+      );
+    }
+  });
+}
+
+/** Sets the flags of a bridge's port (`IFLA_INFO_SLAVE_DATA`). The kernel acks and ignores it on a non-port. */
+export function encodeSetBridgePort(ifindex: number, flags: BridgePortFlags): Uint8Array {
+  return encodeMessage(RTM_NEWLINK, NLM_F_ACK, linkBody(ifindex, undefined), (attributes) =>
+    attributes.nested(IFLA.LINKINFO, (info) => {
+      info.bytes(INFO.SLAVE_KIND, Buffer.from("bridge"));
+      info.nested(INFO.SLAVE_DATA, (port) => {
+        port.u8(BRPORT.LEARNING, flags.learning === "on" ? 1 : 0);
+        port.u8(BRPORT.UNICAST_FLOOD, flags.unicastFlood === "on" ? 1 : 0);
+        port.u8(BRPORT.MCAST_FLOOD, flags.multicastFlood === "on" ? 1 : 0);
+        port.u8(BRPORT.BCAST_FLOOD, flags.broadcastFlood === "on" ? 1 : 0);
+      });
+    }),
+  );
+}
+
+/** Creates a device of a driver that needs no parameters; EEXIST where the name is taken. */
+export function encodeCreateLink(name: string, kind: string): Uint8Array {
+  return encodeMessage(
+    RTM_NEWLINK,
+    NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+    linkBody(0, undefined),
+    (attributes) => {
+      attributes.string(IFLA.IFNAME, name);
+      attributes.nested(IFLA.LINKINFO, (info) => info.bytes(INFO.KIND, Buffer.from(kind)));
+    },
+  );
+}
+
+export function encodeDeleteLink(ifindex: number): Uint8Array {
+  return encodeMessage(RTM_DELLINK, NLM_F_ACK, linkBody(ifindex, undefined));
+}
+
+/** Asks for one device, by name or by index, without its counters; ENODEV where there is none. */
+export function encodeGetLink(key: { readonly ifindex: number } | { readonly name: string }): Uint8Array {
+  const body = linkBody("ifindex" in key ? key.ifindex : 0, undefined);
+  return encodeMessage(RTM_GETLINK, 0, body, (attributes) => {
+    attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    if ("name" in key) attributes.string(IFLA.IFNAME, key.name);
+  });
+}
+
+/** Asks for all devices of the network namespace, without their counters. */
+export function encodeDumpLinks(): Uint8Array {
+  return encodeMessage(RTM_GETLINK, NLM_F_DUMP, linkBody(0, undefined), (attributes) =>
+    attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS),
+  );
+}
+
+/** `struct ifinfomsg`. */
+function linkBody(ifindex: number, state: "up" | "down" | undefined): Uint8Array {
+  const body = new Uint8Array(IFINFOMSG_BYTES);
+  const view = new DataView(body.buffer);
+  view.setInt32(4, ifindex, HOST_IS_LITTLE_ENDIAN);
+  if (state !== undefined) {
+    view.setUint32(8, state === "up" ? IFF_UP : 0, HOST_IS_LITTLE_ENDIAN);
+    view.setUint32(12, IFF_UP, HOST_IS_LITTLE_ENDIAN);
+  }
+  return body;
+}

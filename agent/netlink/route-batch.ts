@@ -1,0 +1,40 @@
+import { encodeRequest, type RouteRequest } from "./route-request.ts";
+
+/** More acked messages in one send than this could overflow the receive buffer, and lose acks. */
+export const MAX_MESSAGES_PER_SEND = 64;
+
+/** Up to 64 messages that go to the kernel in one send. */
+export interface RouteDatagram {
+  readonly requests: readonly RouteRequest[];
+  readonly bytes: Uint8Array;
+  /** Where each message starts. */
+  readonly offsets: readonly number[];
+}
+
+/** Requests with their bytes made in advance, so that only sequence numbers are written when it counts. */
+export interface RouteBatch {
+  readonly requests: readonly RouteRequest[];
+  readonly datagrams: readonly RouteDatagram[];
+}
+
+/** Encodes requests in order; the batch may be executed any number of times. */
+export function encodeBatch(requests: readonly RouteRequest[]): RouteBatch {
+  const datagrams: RouteDatagram[] = [];
+  for (let first = 0; first < requests.length; first += MAX_MESSAGES_PER_SEND) {
+    datagrams.push(encodeDatagram(requests.slice(first, first + MAX_MESSAGES_PER_SEND)));
+  }
+  return { requests, datagrams };
+}
+
+function encodeDatagram(requests: readonly RouteRequest[]): RouteDatagram {
+  const messages = requests.map(encodeRequest);
+  const bytes = new Uint8Array(messages.reduce((sum, message) => sum + message.length, 0));
+  const offsets: number[] = [];
+  let offset = 0;
+  for (const message of messages) {
+    bytes.set(message, offset);
+    offsets.push(offset);
+    offset += message.length;
+  }
+  return { requests, bytes, offsets };
+}

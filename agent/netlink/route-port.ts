@@ -1,0 +1,36 @@
+import type { Link } from "./link.ts";
+import type { FdbEntry } from "./neighbour.ts";
+import type { RouteBatch } from "./route-batch.ts";
+import type { RouteDump } from "./route-request.ts";
+
+/** What the kernel reports, as plain data. */
+export type RouteMessage =
+  | { readonly type: "link"; readonly link: Link }
+  | { readonly type: "fdbEntry"; readonly entry: FdbEntry };
+
+/** The kernel's answer to one request: acknowledged or replied to, or refused. */
+export type RouteResult =
+  | { readonly ok: true; readonly messages: readonly RouteMessage[] }
+  | {
+      readonly ok: false;
+      readonly errno: number;
+      /** `ENOENT`, `ENODEV`, ... */
+      readonly name: string;
+      /** The kernel's own words (extended ack), or empty. */
+      readonly text: string;
+    };
+
+/**
+ * The kernel's links and forwarding tables: what device types plan for, and what a simulation stands in for
+ * (by `batch.requests`; the bytes are for a socket only).
+ */
+export interface RoutePort {
+  /**
+   * Carries out the requests in order, also after one is refused, and returns one result a request.
+   * Throws UNAVAILABLE (ENOBUFS) or DEADLINE_EXCEEDED where answers were lost: what was done is then unknown,
+   * and has to be read back.
+   */
+  execute(batch: RouteBatch): RouteResult[];
+  /** Reads a table. Throws as `execute` does, and UNAVAILABLE (DUMP_INTERRUPTED) where it never held still. */
+  dump(dump: RouteDump): RouteMessage[];
+}

@@ -1,0 +1,54 @@
+import type { TapOnBridgeNic } from "../../agent/device/nic-definition.ts";
+import type { HostDevices } from "../../agent/device/nic-preparation.ts";
+import type { NicReport } from "../../agent/device/nic-set.ts";
+import { deviceFactory } from "../../agent/device/tap-creation.ts";
+import { openRouteSocket, type RouteSocket } from "../../agent/netlink/route-socket.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+
+/** The address of the guest's n-th NIC. */
+export function macOf(index: number): string {
+  return `52:54:00:00:00:${(index + 1).toString(16).padStart(2, "0")}`;
+}
+
+/** The guest's n-th NIC, on `tap<n>` and br0, managed by Switchover and sticky unless said otherwise. */
+export function tapNic(index: number, change: Partial<TapOnBridgeNic> = {}): TapOnBridgeNic {
+  return {
+    type: "tapOnBridge",
+    nicId: `net${index}`,
+    macAddress: parseMacAddress(macOf(index), "mac_address"),
+    deviceName: `tap${index}`,
+    bridge: "br0",
+    macTableManager: "switchover",
+    sticky: "sticky",
+    ...change,
+  };
+}
+
+export function tapNics(count: number, change: Partial<TapOnBridgeNic> = {}): TapOnBridgeNic[] {
+  return Array.from({ length: count }, (_, index) => tapNic(index, change));
+}
+
+export function clockUs(): number {
+  return Number(process.hrtime.bigint()) / 1000;
+}
+
+/** Hands a route socket of the thread's namespace to `body`, and what preparing needs. */
+export async function withHost(
+  body: (host: HostDevices & { readonly route: RouteSocket }) => void | Promise<void>,
+): Promise<void> {
+  const route = openRouteSocket();
+  try {
+    await body({ route, factory: deviceFactory });
+  } finally {
+    route.close();
+  }
+}
+
+/** `net0 removed, net1 failed ENODEV`. */
+export function outcomesOf(
+  reports: readonly NicReport<{ readonly result: string; readonly problem?: { readonly reason: string } }>[],
+): string {
+  return reports
+    .map(({ nicId, outcome }) => [nicId, outcome.result, outcome.problem?.reason].filter(Boolean).join(" "))
+    .join(", ");
+}

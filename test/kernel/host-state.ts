@@ -1,0 +1,66 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { run } from "./in-network-namespace.ts";
+
+interface FdbLine {
+  readonly mac: string;
+  readonly ifname: string;
+  readonly flags: readonly string[];
+  readonly master?: string;
+  readonly state?: string;
+}
+
+interface LinkLine {
+  readonly ifname: string;
+  readonly flags: readonly string[];
+  readonly master?: string;
+  readonly inet6_addr_gen_mode?: string;
+  readonly ifalias?: string;
+  readonly linkinfo?: { readonly info_slave_data?: Readonly<Record<string, unknown>> };
+}
+
+/** Where the bridges of the namespace deliver `mac`, as `bridge` itself tells: `tap0 br0 static sticky`. */
+export function fdbOf(mac: string): string {
+  const lines = JSON.parse(run("bridge", "-j", "fdb", "show")) as FdbLine[];
+  return lines
+    .filter((line) => line.mac === mac && line.master !== undefined)
+    .map((line) => [line.ifname, line.master, line.state || "dynamic", ...line.flags].join(" "))
+    .sort()
+    .join("\n");
+}
+
+/** A port as `ip` itself tells: `tap0 br0 up none learning=off flood=off mcast=off bcast=off`. */
+export function portOf(deviceName: string): string {
+  const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];
+  if (link === undefined) return "";
+  const port = link.linkinfo?.info_slave_data ?? {};
+  const flag = (name: string): string => (port[name] === true ? "on" : port[name] === false ? "off" : "-");
+  return [
+    link.ifname,
+    link.master ?? "-",
+    link.flags.includes("UP") ? "up" : "down",
+    link.inet6_addr_gen_mode ?? "-",
+    `learning=${flag("learning")}`,
+    `flood=${flag("flood")}`,
+    `mcast=${flag("mcast_flood")}`,
+    `bcast=${flag("bcast_flood")}`,
+  ].join(" ");
+}
+
+/** The names of all devices of the namespace, sorted. */
+export function deviceNames(): string {
+  const links = JSON.parse(run("ip", "-j", "link", "show")) as LinkLine[];
+  return links
+    .map((link) => link.ifname)
+    .sort()
+    .join(" ");
+}
+
+/** Waits until `read` returns something else than undefined; fails after five seconds, naming what was awaited. */
+export async function eventually<T>(what: string, read: () => T | undefined): Promise<T> {
+  for (let i = 0; i < 1000; i++) {
+    const value = read();
+    if (value !== undefined) return value;
+    await sleep(5);
+  }
+  throw new Error(`Waited in vain for ${what}.`);
+}

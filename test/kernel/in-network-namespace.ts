@@ -1,0 +1,67 @@
+/**
+ * A fresh network namespace around a test: the test's thread, and the programs it starts, live in it.
+ */
+import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
+import koffi from "koffi";
+
+const CLONE_NEWNET = 0x40000000;
+const setns = koffi.load(null).func("int setns(int fd, int type)");
+
+let created = 0;
+
+/** Why kernel tests cannot run here, or false: the `skip` option of a test. */
+export const skipUnlessRoot: string | false =
+  process.getuid?.() === 0 ? false : "network namespaces need root: run the kernel tests as root";
+
+/** Runs `body` in a namespace of its own, which is deleted afterwards, whatever happens in it. */
+export async function inNetworkNamespace(body: (namespace: string) => void | Promise<void>): Promise<void> {
+  const namespace = addNamespace();
+  const outer = fs.openSync("/proc/thread-self/ns/net", "r");
+  try {
+    enterPath(`/run/netns/${namespace}`);
+    await body(namespace);
+  } finally {
+    enter(outer);
+    fs.closeSync(outer);
+    run("ip", "netns", "del", namespace);
+  }
+}
+
+/** Makes another namespace for the time of `body`, without entering it. */
+export async function withAnotherNamespace(body: (namespace: string) => void | Promise<void>): Promise<void> {
+  const namespace = addNamespace();
+  try {
+    await body(namespace);
+  } finally {
+    run("ip", "netns", "del", namespace);
+  }
+}
+
+/** Runs a program in the thread's network namespace and returns what it prints; throws where it fails. */
+export function run(program: string, ...args: readonly string[]): string {
+  return execFileSync(program, args, {
+    encoding: "utf8",
+    timeout: 10_000,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+function addNamespace(): string {
+  const namespace = `swtest-${process.pid}-${++created}`;
+  run("ip", "netns", "add", namespace);
+  return namespace;
+}
+
+function enterPath(path: string): void {
+  const fd = fs.openSync(path, "r");
+  try {
+    enter(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function enter(fd: number): void {
+  if (setns(fd, CLONE_NEWNET) !== 0) throw new Error(`setns failed: errno ${koffi.errno()}`);
+}

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  checkNicDefinitions,
+  parseDeviceName,
+  type TapOnBridgeNic,
+} from "../../agent/device/nic-definition.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+
+const NIC: TapOnBridgeNic = {
+  type: "tapOnBridge",
+  nicId: "net0",
+  macAddress: parseMacAddress("52:54:00:00:00:01", ""),
+  deviceName: "tap0",
+  bridge: "br0",
+  macTableManager: "switchover",
+  sticky: "sticky",
+};
+
+test("a device name is up to fifteen printable characters without slash, colon, percent or space", () => {
+  for (const name of ["tap0", "a", "vm-12_net.0", "x".repeat(15)]) {
+    assert.equal(parseDeviceName(name, "device_name"), name);
+  }
+  for (const [name, reason] of [
+    ["", "REQUIRED"],
+    ["x".repeat(16), "DEVICE_NAME_TOO_LONG"],
+    ["a/b", "MALFORMED"],
+    ["a b", "MALFORMED"],
+    ["tap%d", "MALFORMED"],
+    ["a:b", "MALFORMED"],
+    ["..", "MALFORMED"],
+    ["tap\0", "MALFORMED"],
+    ["täp", "MALFORMED"],
+  ] as const) {
+    assert.throws(() => parseDeviceName(name, "nics[0].device_name"), {
+      code: "INVALID_ARGUMENT",
+      reason,
+      field: "nics[0].device_name",
+    });
+  }
+});
+
+test("two NICs share neither id nor device, and no device is its own bridge", () => {
+  checkNicDefinitions([NIC, { ...NIC, nicId: "net1", deviceName: "tap1" }]);
+  for (const [second, field] of [
+    [{ ...NIC, deviceName: "tap1" }, "nics[1].nic_id"],
+    [{ ...NIC, nicId: "net1" }, "nics[1].tap_on_bridge.device_name"],
+    [{ ...NIC, nicId: "net1", deviceName: "br0" }, "nics[1].tap_on_bridge.device_name"],
+  ] as const) {
+    assert.throws(() => checkNicDefinitions([NIC, second]), { code: "INVALID_ARGUMENT", field });
+  }
+});
+
+test("a guest has at most 64 NICs", () => {
+  const nics = Array.from({ length: 65 }, (_, index) => ({
+    ...NIC,
+    nicId: `net${index}`,
+    deviceName: `tap${index}`,
+  }));
+  checkNicDefinitions(nics.slice(1));
+  assert.throws(() => checkNicDefinitions(nics), { code: "INVALID_ARGUMENT", field: "nics" });
+});

@@ -1,0 +1,170 @@
+import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
+import { errnoName } from "../../agent/netlink/errno.ts";
+import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
+import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
+import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
+import type { RouteRequest } from "../../agent/netlink/route-request.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+
+const NEW_PORT: BridgePortFlags = {
+  learning: "on",
+  unicastFlood: "on",
+  multicastFlood: "on",
+  broadcastFlood: "on",
+};
+const ENOENT = 2;
+const ENODEV = 19;
+const EINVAL = 22;
+const EOPNOTSUPP = 95;
+
+/** The part of the kernel that devices need, with its answers as measured on Linux 6.18. */
+export class PretendedKernel implements RoutePort, DeviceFactory {
+  readonly #links = new Map<number, Link>();
+  /** By bridge and address. */
+  readonly #entries = new Map<string, FdbEntry>();
+  #lastIfindex = 1;
+
+  execute({ requests }: { readonly requests: readonly RouteRequest[] }): RouteResult[] {
+    return requests.map((request) => this.#carryOut(request));
+  }
+
+  dump(): RouteMessage[] {
+    return [...this.#links.values()].map((link) => ({ type: "link", link }));
+  }
+
+  create(creation: { readonly deviceName: string }): void {
+    this.#add(creation.deviceName, { kind: "tun", tunMode: "tap" });
+  }
+
+  addBridge(name: string): void {
+    this.#add(name, { kind: "bridge", vlanFiltering: "off", state: "up" });
+  }
+
+  link(name: string): Link | undefined {
+    return [...this.#links.values()].find((link) => link.name === name);
+  }
+
+  /** Takes a device away, and with it what the bridges hold for it. */
+  remove(name: string): void {
+    const link = this.link(name);
+    if (link === undefined) return;
+    for (const port of this.#links.values()) {
+      if (port.masterIfindex === link.ifindex) this.#release(port);
+    }
+    this.#forgetEntries(link.ifindex);
+    this.#links.delete(link.ifindex);
+  }
+
+  leaveBridge(name: string): void {
+    const link = this.link(name);
+    if (link !== undefined) this.#release(link);
+  }
+
+  /** Sorted text: `br0 52:54:00:00:00:01 tap0 static sticky`. */
+  renderEntries(): string {
+    return [...this.#entries.values()]
+      .map(({ masterIfindex, macAddress, ifindex, state, sticky }) =>
+        [this.#nameOf(masterIfindex ?? 0), macAddress, this.#nameOf(ifindex), state, sticky].join(" "),
+      )
+      .sort()
+      .join("\n");
+  }
+
+  #carryOut(request: RouteRequest): RouteResult {
+    switch (request.op) {
+      case "getLink": {
+        const link = this.link(request.name);
+        return link === undefined ? refusal(ENODEV) : { ok: true, messages: [{ type: "link", link }] };
+      }
+      case "getFdbEntry": {
+        if (this.#links.get(request.bridgeIfindex)?.kind !== "bridge") return refusal(EINVAL);
+        const entry = this.#entries.get(`${request.bridgeIfindex} ${request.macAddress}`);
+        return entry === undefined ? refusal(ENOENT) : { ok: true, messages: [{ type: "fdbEntry", entry }] };
+      }
+      case "replaceFdbEntry":
+      case "deleteFdbEntry":
+        return this.#changeEntry(request);
+      case "setLink":
+      case "setBridgePort":
+        return this.#changeLink(request);
+      case "createLink":
+        this.#add(request.name, { kind: request.kind });
+        return done;
+      case "deleteLink": {
+        const link = this.#links.get(request.ifindex);
+        if (link === undefined) return refusal(ENODEV);
+        this.remove(link.name);
+        return done;
+      }
+    }
+  }
+
+  #changeEntry(request: Extract<RouteRequest, { op: "replaceFdbEntry" | "deleteFdbEntry" }>): RouteResult {
+    const { ifindex, macAddress } = request;
+    const link = this.#links.get(ifindex);
+    if (link === undefined) return refusal(ENODEV);
+    const masterIfindex = link.masterIfindex;
+    if (masterIfindex === undefined) return refusal(EOPNOTSUPP);
+    const key = `${masterIfindex} ${macAddress}`;
+    if (request.op === "replaceFdbEntry") {
+      this.#entries.set(key, { ifindex, macAddress, state: "static", sticky: request.sticky, masterIfindex });
+      return done;
+    }
+    if (this.#entries.get(key)?.ifindex !== ifindex) return refusal(ENOENT);
+    this.#entries.delete(key);
+    return done;
+  }
+
+  #changeLink(request: Extract<RouteRequest, { op: "setLink" | "setBridgePort" }>): RouteResult {
+    const link = this.#links.get(request.ifindex);
+    if (link === undefined) return refusal(ENODEV);
+    if (request.op === "setBridgePort") {
+      if (link.port === undefined) return refusal(EOPNOTSUPP);
+      this.#links.set(link.ifindex, { ...link, port: request.flags });
+      return done;
+    }
+    const { masterIfindex, ...change } = request.change;
+    this.#links.set(link.ifindex, { ...link, ...change });
+    if (masterIfindex === 0) this.leaveBridge(link.name);
+    else if (masterIfindex !== undefined) {
+      this.#links.set(link.ifindex, { ...link, ...change, masterIfindex, port: NEW_PORT });
+    }
+    return done;
+  }
+
+  #add(name: string, change: Partial<Link>): void {
+    const ifindex = ++this.#lastIfindex;
+    this.#links.set(ifindex, {
+      ifindex,
+      name,
+      state: "down",
+      operState: "down",
+      macAddress: parseMacAddress(`0a:00:00:00:00:${ifindex.toString(16).padStart(2, "0")}`, ""),
+      mtu: 1500,
+      txQueueLength: 1000,
+      addrGenMode: "eui64",
+      ...change,
+    });
+  }
+
+  #release({ masterIfindex: _master, port: _port, ...link }: Link): void {
+    this.#forgetEntries(link.ifindex);
+    this.#links.set(link.ifindex, link);
+  }
+
+  #forgetEntries(ifindex: number): void {
+    for (const [key, entry] of this.#entries) {
+      if (entry.ifindex === ifindex || entry.masterIfindex === ifindex) this.#entries.delete(key);
+    }
+  }
+
+  #nameOf(ifindex: number): string {
+    return this.#links.get(ifindex)?.name ?? `gone(${ifindex})`;
+  }
+}
+
+const done: RouteResult = { ok: true, messages: [] };
+
+function refusal(errno: number): RouteResult {
+  return { ok: false, errno, name: errnoName(errno), text: "" };
+}

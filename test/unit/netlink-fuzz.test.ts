@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { decodeLink } from "../../agent/netlink/link-decoder.ts";
+import { decodeMessages, decodeVerdict } from "../../agent/netlink/message.ts";
+import { decodeFdbEntry } from "../../agent/netlink/neighbour.ts";
+import { encodeRequest } from "../../agent/netlink/route-request.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { macAddressFromBytes } from "../../proto/mac-address.ts";
+import { BRIDGE_PORT_REPLY } from "./netlink-captured.ts";
+
+const FDB_REPLY =
+  "4c0000001c0000006979046be41100000700000004000000400040000a0002005254001234560000" +
+  "080009000200000008000f00000000001400030000000000080000000800000000000000";
+
+/** Decodes a datagram as every kind of answer; lets nothing pass but a decoder's own error. */
+function decodeAll(datagram: Uint8Array): void {
+  for (const decode of [
+    () => decodeMessages(datagram).forEach((message) => void decodeVerdict(message)),
+    () => decodeMessages(datagram).forEach((message) => void decodeLink(message.payload)),
+    () => decodeMessages(datagram).forEach((message) => void decodeFdbEntry(message.payload)),
+    () => decodeLink(datagram),
+    () => decodeFdbEntry(datagram),
+  ]) {
+    try {
+      decode();
+    } catch (thrown) {
+      if (!(thrown instanceof SwitchoverError) || thrown.reason !== "NETLINK_MALFORMED") throw thrown;
+    }
+  }
+}
+
+test("random bytes decode to data or to a decoder's error", () => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 512 }), decodeAll), { numRuns: 5000 });
+});
+
+for (const [name, hex] of [
+  ["link", BRIDGE_PORT_REPLY],
+  ["forwarding entry", FDB_REPLY],
+] as const) {
+  test(`a damaged ${name} decodes to data or to a decoder's error`, () => {
+    const whole = Uint8Array.from(Buffer.from(hex, "hex"));
+    const damage = fc.array(fc.tuple(fc.nat({ max: whole.length - 1 }), fc.nat({ max: 255 })), {
+      maxLength: 8,
+    });
+    fc.assert(
+      fc.property(damage, fc.nat({ max: whole.length }), (changes, cut) => {
+        const damaged = whole.slice(0, cut === 0 ? whole.length : cut);
+        for (const [at, value] of changes) if (at < damaged.length) damaged[at] = value;
+        decodeAll(damaged);
+        decodeAll(damaged.subarray(16));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+}
+
+test("what is encoded for an entry reads back as that entry", () => {
+  const entries = fc.record({
+    ifindex: fc.integer({ min: 1, max: 0x7fff_ffff }),
+    mac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
+    vlan: fc.option(fc.integer({ min: 1, max: 4094 }), { nil: undefined }),
+    sticky: fc.constantFrom("sticky" as const, "plain" as const),
+  });
+  fc.assert(
+    fc.property(entries, ({ ifindex, mac, vlan, sticky }) => {
+      const macAddress = macAddressFromBytes(mac);
+      const key = { ifindex, macAddress, ...(vlan === undefined ? {} : { vlan }) };
+      const bytes = encodeRequest({ op: "replaceFdbEntry", ...key, sticky });
+      assert.deepEqual(decodeFdbEntry(bytes.subarray(16)), { ...key, state: "static", sticky });
+    }),
+    { numRuns: 1000 },
+  );
+});

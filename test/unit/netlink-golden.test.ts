@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decodeLink } from "../../agent/netlink/link-decoder.ts";
+import { decodeMessages, decodeVerdict, patchSequence } from "../../agent/netlink/message.ts";
+import { decodeFdbEntry } from "../../agent/netlink/neighbour.ts";
+import { encodeBatch } from "../../agent/netlink/route-batch.ts";
+import { encodeDump, encodeRequest, type RouteRequest } from "../../agent/netlink/route-request.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+import { BRIDGE_PORT_REPLY } from "./netlink-captured.ts";
+
+const MAC = parseMacAddress("52:54:00:12:34:56", "mac_address");
+/** The sequence number of the captures, 6979046b in little endian. */
+const SEQUENCE = 0x6b047969;
+
+/** Bytes that iproute2 6.1 sent for the command beside them, captured with strace. */
+const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][] = [
+  [
+    "bridge fdb replace 52:54:00:12:34:56 dev 4 master static sticky",
+    { op: "replaceFdbEntry", ifindex: 4, macAddress: MAC, sticky: "sticky" },
+    "280000001c0005056979046b000000000700000004000000420044000a0002005254001234560000",
+  ],
+  [
+    "bridge fdb replace 52:54:00:12:34:57 dev 4 master static",
+    {
+      op: "replaceFdbEntry",
+      ifindex: 4,
+      macAddress: parseMacAddress("52:54:00:12:34:57", ""),
+      sticky: "plain",
+    },
+    "280000001c0005056979046b000000000700000004000000420004000a0002005254001234570000",
+  ],
+  [
+    "bridge fdb replace 52:54:00:12:34:57 dev 4 master static vlan 7",
+    {
+      op: "replaceFdbEntry",
+      ifindex: 4,
+      macAddress: parseMacAddress("52:54:00:12:34:57", ""),
+      vlan: 7,
+      sticky: "plain",
+    },
+    "300000001c0005056979046b000000000700000004000000420004000a00020052540012345700000600050007000000",
+  ],
+  [
+    "bridge fdb del 52:54:00:12:34:56 dev 4 master",
+    { op: "deleteFdbEntry", ifindex: 4, macAddress: MAC },
+    "280000001d0005006979046b000000000700000004000000c00004000a0002005254001234560000",
+  ],
+  [
+    "ip link set 4 addrgenmode none",
+    { op: "setLink", ifindex: 4, change: { addrGenMode: "none" } },
+    "30000000100005006979046b000000000000000004000000000000000000000010001a000c000a000500080001000000",
+  ],
+  [
+    "ip link set 4 up",
+    { op: "setLink", ifindex: 4, change: { state: "up" } },
+    "20000000100005006979046b0000000000000000040000000100000001000000",
+  ],
+  [
+    "ip link set 5 master 2",
+    { op: "setLink", ifindex: 5, change: { masterIfindex: 2 } },
+    "28000000100005006979046b000000000000000005000000000000000000000008000a0002000000",
+  ],
+  [
+    "ip link set 5 nomaster",
+    { op: "setLink", ifindex: 5, change: { masterIfindex: 0 } },
+    "28000000100005006979046b000000000000000005000000000000000000000008000a0000000000",
+  ],
+  [
+    "ip link set 5 mtu 1400 txqlen 500",
+    { op: "setLink", ifindex: 5, change: { mtu: 1400, txQueueLength: 500 } },
+    "30000000100005006979046b0000000000000000050000000000000000000000080004007805000008000d00f4010000",
+  ],
+  [
+    "ip link set 5 address fe:54:00:12:34:56",
+    { op: "setLink", ifindex: 5, change: { macAddress: parseMacAddress("fe:54:00:12:34:56", "") } },
+    "2c000000100005006979046b00000000000000000500000000000000000000000a000100fe54001234560000",
+  ],
+  [
+    "ip link add br9 type bridge",
+    { op: "createLink", name: "br9", kind: "bridge" },
+    "38000000100005066979046b00000000000000000000000000000000000000000800030062723900100012000a0001006272696467650000",
+  ],
+  [
+    "ip link del 5",
+    { op: "deleteLink", ifindex: 5 },
+    "20000000110005006979046b0000000000000000050000000000000000000000",
+  ],
+];
+
+for (const [command, request, hex] of IPROUTE2) {
+  test(`${request.op} is what "${command}" sends`, () => {
+    assert.equal(sent(encodeRequest(request)), hex);
+  });
+}
+
+test("setBridgePort names its kind, then the four flags that quarantine is made of", () => {
+  const flags = { learning: "off", unicastFlood: "off", multicastFlood: "on", broadcastFlood: "on" } as const;
+  assert.equal(
+    sent(encodeRequest({ op: "setBridgePort", ifindex: 4, flags })),
+    // The flags are as in the capture of "ip link set 4 type bridge_slave learning off flood off ...".
+    "54000000100005006979046b0000000000000000040000000000000000000000" +
+      "34001200" +
+      "0a0004006272696467650000" +
+      "24000500" +
+      "0500080000000000" +
+      "0500090000000000" +
+      "05001b0001000000" +
+      "05001e0001000000",
+  );
+});
+
+test("getFdbEntry asks the bridge, getLink asks by name and without counters", () => {
+  assert.equal(
+    sent(encodeRequest({ op: "getFdbEntry", bridgeIfindex: 2, macAddress: MAC })),
+    "300000001e0001006979046b000000000700000000000000000000000a00020052540012345600000800090002000000",
+  );
+  assert.equal(
+    sent(encodeRequest({ op: "getLink", name: "tap1" })),
+    "34000000120001006979046b000000000000000000000000000000000000000008001d0008000000090003007461703100000000",
+  );
+});
+
+test("dumps ask for one bridge's entries, and for all links", () => {
+  assert.equal(
+    sent(encodeDump({ op: "dumpFdb", bridgeIfindex: 2 })),
+    "240000001e0001036979046b000000000700000000000000000000000800090002000000",
+  );
+  assert.equal(
+    sent(encodeDump({ op: "dumpLinks" })),
+    "28000000120001036979046b000000000000000000000000000000000000000008001d0008000000",
+  );
+});
+
+test("a sticky entry that the kernel reports reads as one", () => {
+  const [message] = decodeMessages(
+    bytesOf(
+      "4c0000001c0000006979046be41100000700000004000000400040000a0002005254001234560000" +
+        "080009000200000008000f00000000001400030000000000080000000800000000000000",
+    ),
+  );
+  assert.deepEqual(message && decodeFdbEntry(message.payload), {
+    ifindex: 4,
+    macAddress: MAC,
+    state: "static",
+    sticky: "sticky",
+    masterIfindex: 2,
+  });
+});
+
+test("a bridge's port that the kernel reports reads as one", () => {
+  const [message] = decodeMessages(bytesOf(BRIDGE_PORT_REPLY));
+  assert.deepEqual(message && decodeLink(message.payload), {
+    ifindex: 4,
+    name: "tap1",
+    state: "up",
+    operState: "down",
+    macAddress: "da:c1:47:56:c1:78",
+    mtu: 1500,
+    txQueueLength: 1000,
+    masterIfindex: 2,
+    kind: "tun",
+    tunMode: "tap",
+    addrGenMode: "none",
+    port: { learning: "off", unicastFlood: "off", multicastFlood: "off", broadcastFlood: "off" },
+  });
+});
+
+test("an ack, a refusal that repeats its request, and one with the kernel's words", () => {
+  const verdictOf = (hex: string): unknown => {
+    const [message] = decodeMessages(bytesOf(hex));
+    return message && decodeVerdict(message);
+  };
+  assert.deepEqual(verdictOf("24000000020000016979046bba11000000000000280000001c0005056979046b00000000"), {
+    errno: 0,
+    text: "",
+  });
+  assert.deepEqual(
+    verdictOf(
+      "3c000000020000006979046bda120000feffffff280000001d0005006979046b000000000700000004000000c00004000a0002005254001234560000",
+    ),
+    { errno: 2, text: "" },
+  );
+  const words = Buffer.from("no\0\0").toString("hex");
+  assert.deepEqual(
+    verdictOf(`2c000000020000036979046b00000000eaffffff280000001d0005006979046b0000000007000100${words}`),
+    { errno: 22, text: "no" },
+  );
+});
+
+test("a number that does not fit its attribute is refused when the message is finished", () => {
+  assert.throws(() => encodeRequest({ op: "setLink", ifindex: 1, change: { mtu: -1 } }), {
+    name: "SwitchoverError",
+    reason: "NETLINK_UNENCODABLE",
+  });
+});
+
+test("a batch holds its messages back to back, at most 64 in a send", () => {
+  const batch = encodeBatch(Array.from({ length: 65 }, (_, ifindex) => ({ op: "deleteLink", ifindex })));
+  assert.deepEqual(
+    batch.datagrams.map(({ requests, offsets, bytes }) => [requests.length, offsets.at(-1), bytes.length]),
+    [
+      [64, 63 * 32, 64 * 32],
+      [1, 0, 32],
+    ],
+  );
+});
+
+function sent(bytes: Uint8Array): string {
+  patchSequence(new DataView(bytes.buffer, bytes.byteOffset), 0, SEQUENCE);
+  return Buffer.from(bytes).toString("hex");
+}
+
+function bytesOf(hex: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(hex, "hex"));
+}
