@@ -1,0 +1,61 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  ArmSourceRequest,
+  ArmSourceResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
+import { holdsRightToRun, type MigrationMode, type PointOfNoReturn } from "../guest/guest.ts";
+import { configureTransfer } from "../guest/transfer.ts";
+import type { Host } from "../host.ts";
+import type { VmmFeatures } from "../vmm/vmm-features.ts";
+import { admitMigrationCall, parseMode } from "./migration-call.ts";
+
+/** Journaled and on disk before the answer. */
+export async function armSource(host: Host, request: ArmSourceRequest): Promise<ArmSourceResponse> {
+  const mode = parseMode(request.mode);
+  const { migrationId } = parseMigrationId(request.migrationId, "migration_id");
+  const destinationHostId = parseHostId(request.destinationHostId, "destination_host_id");
+  const { instance, adopted, fence } = admitMigrationCall(host, request);
+  const { runner, vmm, features } = adopted;
+  const { role, migration } = runner.guest;
+  if (
+    role.kind === "outgoing" &&
+    migration?.migrationId === migrationId &&
+    runner.guest.fence.epoch === fence.epoch
+  ) {
+    return { applied: Applied.ALREADY_SO, runState: role.runStateBefore };
+  }
+  if (!holdsRightToRun(runner.guest)) {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      "This instance has no right to run, so it cannot give it away.",
+      {
+        reason: "NOT_OWNER",
+        field: "instance_id",
+      },
+    );
+  }
+  await configureTransfer(vmm, mode, request.transfer);
+  const status = await vmm.queryStatus();
+  const atUnixUs = host.ports.clock.unixUs();
+  instance.devices.rearm();
+  instance.transfer = "notBegun";
+  runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState: status.runStateText });
+  runner.dispatch({
+    kind: "sourceArmed",
+    atUnixUs,
+    fence,
+    migrationId,
+    mode,
+    destinationHostId,
+    pointOfNoReturn: pointOfNoReturn(mode, features),
+  });
+  await instance.journal.sync();
+  return { applied: Applied.CHANGED, runState: status.runStateText };
+}
+
+function pointOfNoReturn(mode: MigrationMode, features: VmmFeatures): PointOfNoReturn {
+  if (mode === "live") return "completed";
+  return features.postcopyDeviceStatus === "known" ? "postcopyActiveAfterStop" : "postcopyActiveTwice";
+}

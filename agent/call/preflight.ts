@@ -1,0 +1,74 @@
+import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
+import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  PreflightRequest,
+  PreflightResponse,
+  Refusal,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { parseGuestId } from "../../proto/ids.ts";
+import { preflightNics } from "../device/nic-preparation.ts";
+import { type Guest, holdsRightToRun } from "../guest/guest.ts";
+import type { Host } from "../host.ts";
+import { toInstanceMessage } from "../instance-message.ts";
+import { parseMode } from "./migration-call.ts";
+
+const VMM_ANSWER_TIMEOUT_MS = 1_000;
+
+/** All that would refuse, not only the first; the instance carries the newest fence known here. */
+export async function preflight(host: Host, request: PreflightRequest): Promise<PreflightResponse> {
+  const guestId = parseGuestId(request.guestId, "guest_id");
+  parseMode(request.mode);
+  const side = parseSide(request.role);
+  const instance = host.instances.resolve(guestId, request.instanceId, (candidate) =>
+    candidate.adopted === null ? false : suits(candidate.adopted.runner.guest, side),
+  );
+  const { runner, vmm } = instance.requireAdopted();
+  const refusals: Refusal[] = preflightNics(host.ports.devices.route, instance.nics).map(
+    ({ reason, sentence, field }) => ({ reason, sentence, field }),
+  );
+  try {
+    const status = await vmm.queryStatus({ timeoutMs: VMM_ANSWER_TIMEOUT_MS });
+    refusals.push(...runStateRefusals(runner.guest, side, status.runStateText));
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    refusals.push({ reason: "VMM_BUSY", sentence: `The VMM does not answer: ${error.message}`, field: "" });
+  }
+  return {
+    refusals,
+    instance: { ...toInstanceMessage(runner.guest, instance.nics), fence: host.newestFence(guestId) },
+  };
+}
+
+type Side = "source" | "destination";
+
+function suits(guest: Guest, side: Side): boolean {
+  return side === "source"
+    ? holdsRightToRun(guest)
+    : guest.role.kind === "vacant" || guest.role.kind === "incoming";
+}
+
+function runStateRefusals(guest: Guest, side: Side, runState: string): readonly Refusal[] {
+  if (!suits(guest, side)) {
+    const sentence =
+      side === "source"
+        ? "This instance has no right to run, so it cannot give it away."
+        : "This instance holds the guest already.";
+    return [{ reason: side === "source" ? "NOT_OWNER" : "NOT_INCOMING", sentence, field: "instance_id" }];
+  }
+  if (side === "destination" && runState !== "inmigrate") {
+    const sentence = `The VMM's run state is "${runState}"; an incoming guest needs "inmigrate".`;
+    return [{ reason: "NOT_INCOMING", sentence, field: "instance_id" }];
+  }
+  return [];
+}
+
+function parseSide(role: MigrationRole): Side {
+  switch (role) {
+    case MigrationRole.SOURCE:
+      return "source";
+    case MigrationRole.DESTINATION:
+      return "destination";
+    default:
+      throw invalidArgument("role", "The role must be SOURCE or DESTINATION.", "REQUIRED");
+  }
+}

@@ -1,0 +1,49 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  PrepareDestinationRequest,
+  PrepareDestinationResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
+import { configureTransfer, openIncoming } from "../guest/transfer.ts";
+import type { Host } from "../host.ts";
+import { admitMigrationCall, parseMode } from "./migration-call.ts";
+
+/** Journaled and on disk before the VMM is touched and before the answer. */
+export async function prepareDestination(
+  host: Host,
+  request: PrepareDestinationRequest,
+): Promise<PrepareDestinationResponse> {
+  const mode = parseMode(request.mode);
+  const { migrationId } = parseMigrationId(request.migrationId, "migration_id");
+  const sourceHostId = parseHostId(request.sourceHostId, "source_host_id");
+  const { instance, adopted, fence } = admitMigrationCall(host, request);
+  const { runner, vmm } = adopted;
+  const { role, migration } = runner.guest;
+
+  const again = role.kind === "incoming" && migration?.migrationId === migrationId;
+  if (again && instance.incomingUri !== null && runner.guest.fence.epoch === fence.epoch) {
+    return { applied: Applied.ALREADY_SO, incomingUri: instance.incomingUri };
+  }
+  if (role.kind !== "vacant" && !again) {
+    throw new SwitchoverError("FAILED_PRECONDITION", "This instance does not wait for an incoming guest.", {
+      reason: "NOT_INCOMING",
+      field: "instance_id",
+      metadata: { role: role.kind },
+    });
+  }
+  instance.awaitHandOff();
+  runner.dispatch({
+    kind: "destinationPrepared",
+    atUnixUs: host.ports.clock.unixUs(),
+    fence,
+    migrationId,
+    mode,
+    sourceHostId,
+  });
+  await instance.journal.sync();
+  instance.devices.rearm();
+  await configureTransfer(vmm, mode, request.transfer);
+  instance.incomingUri = await openIncoming(vmm, host.ports.migrationAddress);
+  return { applied: Applied.CHANGED, incomingUri: instance.incomingUri };
+}

@@ -1,0 +1,84 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  PrepareNicsRequest,
+  PrepareNicsResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { DeviceOrigin } from "../../proto/gen/switchover/v1/nic.ts";
+import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
+import { PreparedDevices } from "../guest-devices.ts";
+import type { Host } from "../host.ts";
+import { Instance } from "../instance.ts";
+import { parseNics } from "../nic-request.ts";
+
+export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNicsResponse {
+  const guestId = parseGuestId(request.guestId, "guest_id");
+  const instanceId = parseInstanceId(request.instanceId, "instance_id");
+  const nics = parseNics(request.nics);
+  const { devices, clock } = host.ports;
+
+  const known = host.instances.find(guestId, instanceId);
+  if (known !== undefined) {
+    if (JSON.stringify(known.nics) !== JSON.stringify(nics)) throw otherDefinition(instanceId);
+    return { applied: Applied.ALREADY_SO, nics: known.prepared.map(toMessage) };
+  }
+  const abandoned = devicesInUse(host, nics);
+  const [refusal] = preflightNics(devices.route, nics);
+  if (refusal !== undefined) {
+    throw new SwitchoverError("FAILED_PRECONDITION", refusal.sentence, {
+      reason: refusal.reason,
+      field: refusal.field,
+    });
+  }
+  if (request.validateOnly) return { applied: Applied.UNSPECIFIED, nics: [] };
+
+  const journal = host.journalOf(guestId);
+  const prepared = quarantineNics(devices, nics);
+  for (const instance of abandoned) host.forget(instance);
+  journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
+  const instance: Instance = new Instance({
+    ports: host.ports,
+    guestId,
+    instanceId,
+    nics,
+    prepared,
+    devices: new PreparedDevices(devices, nics, prepared, () => clock.unixUs()),
+    journal,
+    publish: (guest, event) => host.publish(guest, event),
+    released: () => host.forget(instance),
+  });
+  host.instances.add(instance);
+  return { applied: Applied.CHANGED, nics: prepared.map(toMessage) };
+}
+
+/** Throws where an instance that may still have its VMM uses one of the devices; returns those that have lost theirs. */
+function devicesInUse(host: Host, nics: readonly NicDefinition[]): readonly Instance[] {
+  const wanted = new Map(nics.map((nic, index) => [nic.deviceName, index]));
+  return host.instances.all().filter((instance) => {
+    const shared = instance.nics.find((nic) => wanted.has(nic.deviceName));
+    if (shared === undefined || instance.isAbandoned()) return shared !== undefined;
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      `Device ${shared.deviceName} belongs to instance ${instance.instanceId} of guest ${instance.guestId}.`,
+      { reason: "DEVICE_IN_USE", field: `nics[${wanted.get(shared.deviceName)}].tap_on_bridge.device_name` },
+    );
+  });
+}
+
+function otherDefinition(instanceId: string): SwitchoverError {
+  return new SwitchoverError("ALREADY_EXISTS", `Instance ${instanceId} was prepared here with other NICs.`, {
+    reason: "INSTANCE_EXISTS",
+    field: "instance_id",
+  });
+}
+
+function toMessage(nic: PreparedNic): PrepareNicsResponse["nics"][number] {
+  return {
+    nicId: nic.nicId,
+    deviceName: nic.deviceName,
+    interfaceIndex: nic.ifindex,
+    origin: nic.ownership.device === "created" ? DeviceOrigin.CREATED : DeviceOrigin.EXISTING,
+  };
+}

@@ -1,0 +1,30 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  SwitchToPostCopyRequest,
+  SwitchToPostCopyResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { Host } from "../host.ts";
+import { admitMigrationCall } from "./migration-call.ts";
+import { requireArmed } from "./require-armed.ts";
+
+export async function switchToPostCopy(
+  host: Host,
+  request: SwitchToPostCopyRequest,
+): Promise<SwitchToPostCopyResponse> {
+  const { adopted, fence } = admitMigrationCall(host, request);
+  const { guest } = adopted.runner;
+  requireArmed(guest, fence);
+  const status = guest.migration?.transferStatus ?? "none";
+  if (guest.role.kind === "relinquished" || status.startsWith("postcopy-"))
+    return { applied: Applied.ALREADY_SO };
+  if (guest.migration?.mode !== "postCopy" || status !== "active") {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      `The transfer's status is "${status}"; only an active post-copy transfer can switch.`,
+      { reason: "TRANSFER_NOT_ACTIVE", metadata: { status } },
+    );
+  }
+  await adopted.vmm.migrateStartPostcopy();
+  return { applied: Applied.CHANGED };
+}

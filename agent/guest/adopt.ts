@@ -1,0 +1,35 @@
+import type { Fence } from "../../proto/epoch.ts";
+import type { GuestId, HostId, InstanceId } from "../../proto/ids.ts";
+import type { Cpus, Guest } from "./guest.ts";
+import { type Step, step } from "./step.ts";
+
+/**
+ * Takes an instance as it is found: without a journal a running guest keeps running and is registered, a stopped one
+ * stays stopped.
+ */
+export function adopt(found: {
+  readonly guestId: GuestId;
+  readonly instanceId: InstanceId;
+  readonly hostId: HostId;
+  readonly fence: Fence;
+  readonly runState: string;
+  readonly running: boolean;
+}): Step {
+  const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
+  const guest: Guest = {
+    guestId: found.guestId,
+    instanceId: found.instanceId,
+    hostId: found.hostId,
+    fence: found.fence,
+    cpus,
+    registration: "quarantined",
+    registrationFailures: 0,
+    migration: null,
+    role:
+      found.runState === "inmigrate"
+        ? { kind: "vacant" }
+        : { kind: "resident", start: "none", contSentAtUnixUs: null },
+    vmm: "connected",
+  };
+  return step(guest, found.running ? [{ kind: "registerNics" }] : []);
+}

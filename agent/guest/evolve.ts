@@ -1,0 +1,102 @@
+import type { Guest } from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import { evolveIncoming } from "./incoming.ts";
+import { evolveOutgoing } from "./outgoing.ts";
+import { retriesOf, retryDelayMs } from "./registration-retry.ts";
+import { evolveRelinquished } from "./relinquished.ts";
+import { evolveResident } from "./resident.ts";
+import { alarm, cpusStarted, cpusStopped, type Step, step, told } from "./step.ts";
+import { evolveVacant } from "./vacant.ts";
+
+/**
+ * The rule. Whatever a VMM, a coordinator or another host may say, and in whatever order:
+ *
+ *   CPUs stop, for any reason       -> deregister all NICs, at once, here, asking nobody      (evolve, R2)
+ *   source can no longer fail back  -> journal, then publish: this side gave the right away   (outgoing)
+ *   guest loaded AND the word here  -> register all NICs and read back, journal, `cont`       (incoming, R1)
+ *   CPUs run without the right      -> stop them, raise an alarm                              (relinquished, incoming)
+ *   CPUs resume with the right      -> register at once                                       (resident, outgoing, R8)
+ *   order to start                  -> register and read back, then `cont`                    (resident)
+ *
+ * Pure: (guest, event) -> (guest, operations). This is the only place where a CPU event becomes a device operation.
+ */
+export function evolve(guest: Guest, event: GuestEvent): Step {
+  const noted = note(untie(guest, event), event);
+  const next = evolveRole(noted.guest, event);
+  return step(next.guest, [...noted.operations, ...next.operations]);
+}
+
+function evolveRole(guest: Guest, event: GuestEvent): Step {
+  switch (guest.role.kind) {
+    case "resident":
+      return evolveResident(guest, guest.role, event);
+    case "outgoing":
+      return evolveOutgoing(guest, guest.role, event);
+    case "relinquished":
+      return evolveRelinquished(guest, guest.role, event);
+    case "vacant":
+      return evolveVacant(guest, event);
+    case "incoming":
+      return evolveIncoming(guest, guest.role, event);
+  }
+}
+
+/** What happens to a guest after its migration is no longer told under that migration's name. */
+function untie(guest: Guest, event: GuestEvent): Guest {
+  const over = guest.role.kind === "resident" && guest.migration?.transferStatus === "completed";
+  return over && (event.kind === "cpusStopped" || event.kind === "startOrdered")
+    ? { ...guest, migration: null }
+    : guest;
+}
+
+/** What an event means in every role: the facts it states, and R2. */
+function note(guest: Guest, event: GuestEvent): Step {
+  switch (event.kind) {
+    case "cpusStopped":
+      return step({ ...guest, cpus: { kind: "stopped", runState: "unread" } }, [
+        { kind: "deregisterNics" },
+        told(cpusStopped(event)),
+      ]);
+    case "cpusResumed":
+      return step({ ...guest, cpus: { kind: "running" } }, [told(cpusStarted(guest, event))]);
+    case "runStateRead":
+      return step(
+        guest.cpus.kind === "stopped"
+          ? { ...guest, cpus: { kind: "stopped", runState: event.runState } }
+          : guest,
+      );
+    case "transferStatusChanged":
+      return step(
+        guest.migration === null
+          ? guest
+          : { ...guest, migration: { ...guest.migration, transferStatus: event.status } },
+        [told({ $case: "transferStatusChanged", value: { status: event.status, error: "" } })],
+      );
+    case "nicsRegistered":
+      return step({ ...guest, registration: "registered", registrationFailures: 0 }, [
+        told({ $case: "nicsRegistered", value: { registeredAtUnixUs: BigInt(event.atUnixUs) } }),
+      ]);
+    case "nicsDeregistered":
+      return step({ ...guest, registration: "quarantined", registrationFailures: 0 }, [
+        told({ $case: "nicsDeregistered", value: { deregisteredAtUnixUs: BigInt(event.atUnixUs) } }),
+      ]);
+    case "nicsRegistrationRefused":
+      return step({ ...guest, registrationFailures: guest.registrationFailures + 1 }, [
+        alarm("REGISTRATION_REFUSED", event.sentence),
+      ]);
+    case "nicsDeregistrationRefused":
+      return step({ ...guest, registrationFailures: guest.registrationFailures + 1 }, [
+        alarm("DEREGISTRATION_REFUSED", event.sentence),
+        { kind: "setTimer", timer: "retryDeregistration", delayMs: retryDelayMs(guest) },
+      ]);
+    case "timerFired":
+      return step(guest, retriesOf(guest, event.timer));
+    case "vmmLost":
+      return step({ ...guest, vmm: "lost", cpus: { kind: "stopped", runState: "gone" } }, [
+        ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
+        told({ $case: "vmmLost", value: { sentence: event.sentence } }),
+      ]);
+    default:
+      return step(guest);
+  }
+}

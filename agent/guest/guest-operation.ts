@@ -1,0 +1,29 @@
+import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { JournalWord } from "../journal/journal-entry.ts";
+import type { GuestTimer, RunStatePurpose } from "./guest-event.ts";
+
+/**
+ * What a guest's gate wants done, in this order. The runner does each at once and tells the result as an event:
+ * kernel and journal within the same turn, the VMM's answers when they come.
+ */
+export type GuestOperation =
+  /** All NICs, one batch, read back; all or none. */
+  | { readonly kind: "registerNics" }
+  /** All NICs, one batch, each tried. */
+  | { readonly kind: "deregisterNics" }
+  /** Written before the next operation, synced after. */
+  | { readonly kind: "journal"; readonly word: JournalWord }
+  | { readonly kind: "publishHandOff"; readonly handOff: HandOff }
+  | { readonly kind: "sendCont" }
+  | { readonly kind: "sendStop" }
+  | { readonly kind: "readRunState"; readonly purpose: RunStatePurpose }
+  | { readonly kind: "readTransferStatus" }
+  | { readonly kind: "announce" }
+  | { readonly kind: "setTimer"; readonly timer: GuestTimer; readonly delayMs: number }
+  /** Devices the agent made are deleted, others left quarantined; nothing is heard of the instance after. */
+  | { readonly kind: "releaseDevices" }
+  /** To the feed and to followers; never in the way of anything else. */
+  | { readonly kind: "publish"; readonly event: GuestFeedEvent };
+
+export type GuestFeedEvent = NonNullable<FeedEvent["event"]>;

@@ -1,0 +1,278 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { Clock } from "../clock.ts";
+import type { HandOffBus } from "../host-agent-ports.ts";
+import type { JournalWord } from "../journal/journal-entry.ts";
+import type { Log } from "../log.ts";
+import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
+import { evolve } from "./evolve.ts";
+import type { Guest } from "./guest.ts";
+import type { GuestEvent, RunStatePurpose } from "./guest-event.ts";
+import type { GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
+import { alarm, type Step } from "./step.ts";
+
+/** When the guest's addresses are announced after RESUME; QEMU's own frames leave with RESUME itself. */
+const ANNOUNCE_AFTER_MS = [0, 50, 150, 350, 750] as const;
+/** More in one turn would be a loop: the rest waits for the next. */
+const EVENTS_A_TURN = 256;
+const QUESTION_ATTEMPTS = 5;
+
+/** What the gate asks of a guest's devices; done when it returns. */
+export interface GuestDevices {
+  start(): DevicesChange;
+  stop(): DevicesChange;
+  release(): DevicesChange;
+}
+
+export type DevicesChange = { readonly ok: true } | { readonly ok: false; readonly sentence: string };
+
+export interface GuestRunnerPorts {
+  readonly vmm: Vmm;
+  readonly devices: GuestDevices;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly handOffs: HandOffBus;
+  /** Writes before it returns; the disk gets it after. */
+  readonly journal: (word: JournalWord) => void;
+  readonly publish: (guest: Guest, event: GuestFeedEvent) => void;
+  /** Called once its devices were released: the instance is done with. */
+  readonly released: () => void;
+}
+
+/**
+ * Runs one instance's gate: tells `evolve` what happens and does what it answers, each turn to its end.
+ *
+ * Kernel and journal are worked within the turn, so between a STOP read from the socket and the kernel's
+ * acknowledgement of the deregistration nothing else of this process runs. Events for the feed leave last.
+ */
+export class GuestRunner {
+  readonly #ports: GuestRunnerPorts;
+  readonly #queue: GuestEvent[] = [];
+  readonly #watchers = new Set<() => void>();
+  readonly #timers = new Set<() => void>();
+  #guest: Guest;
+  #turn: "idle" | "running" = "idle";
+  #toPublish: { readonly guest: Guest; readonly event: GuestFeedEvent }[] = [];
+  #cancelAnnouncements: () => void = () => {};
+
+  constructor(ports: GuestRunnerPorts, adopted: Step) {
+    this.#ports = ports;
+    this.#guest = adopted.guest;
+    this.#turn = "running";
+    for (const operation of adopted.operations) this.#perform(operation);
+    this.#turn = "idle";
+    this.#run();
+  }
+
+  get guest(): Guest {
+    return this.#guest;
+  }
+
+  dispatch(event: GuestEvent): void {
+    this.#queue.push(event);
+    this.#run();
+  }
+
+  hearVmm(heard: VmmEvent): void {
+    const event = guestEventOf(heard);
+    if (event !== null) this.dispatch(event);
+  }
+
+  hearHandOff(handOff: HandOff, route: HandOffRoute): void {
+    this.dispatch({ kind: "handOffReceived", atUnixUs: this.#ports.clock.unixUs(), handOff, route });
+  }
+
+  /** Resolves with the guest once `holds`; throws DEADLINE_EXCEEDED / STILL_WAITING, after which nothing is undone. */
+  waitUntil(holds: (guest: Guest) => boolean, timeoutMs: number, awaited: string): Promise<Guest> {
+    if (holds(this.#guest)) return Promise.resolve(this.#guest);
+    return new Promise((resolve, reject) => {
+      const cancel = this.#ports.clock.after(timeoutMs, () => {
+        this.#watchers.delete(watch);
+        reject(
+          new SwitchoverError("DEADLINE_EXCEEDED", `After ${timeoutMs} ms still waiting for ${awaited}.`, {
+            reason: "STILL_WAITING",
+          }),
+        );
+      });
+      const watch = () => {
+        if (!holds(this.#guest)) return;
+        this.#watchers.delete(watch);
+        cancel();
+        resolve(this.#guest);
+      };
+      this.#watchers.add(watch);
+    });
+  }
+
+  /** Lets go of the VMM and of all timers; the guest and its registrations stay as they are. */
+  close(): void {
+    this.#cancelAnnouncements();
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
+    this.#ports.vmm.close();
+  }
+
+  #run(): void {
+    if (this.#turn === "running") return;
+    this.#turn = "running";
+    try {
+      for (let count = 0; count < EVENTS_A_TURN; count++) {
+        const event = this.#queue.shift();
+        if (event === undefined) break;
+        this.#take(event);
+      }
+    } finally {
+      this.#turn = "idle";
+    }
+    for (const { guest, event } of this.#toPublish.splice(0)) this.#ports.publish(guest, event);
+    for (const watch of [...this.#watchers]) watch();
+    if (this.#queue.length > 0) setImmediate(() => this.#run());
+  }
+
+  /** An operation that cannot be done ends the step: what could not be journaled is not said, nor believed. */
+  #take(event: GuestEvent): void {
+    const before = this.#guest;
+    const next = evolve(before, event);
+    this.#guest = next.guest;
+    try {
+      for (const operation of next.operations) this.#perform(operation);
+    } catch (thrown) {
+      this.#guest = before;
+      const { reason, message } = SwitchoverError.from(thrown);
+      this.#perform(alarm(reason, `A step of the guest's gate could not be taken: ${message}`));
+    }
+  }
+
+  #perform(operation: GuestOperation): void {
+    const { devices, handOffs, journal, vmm } = this.#ports;
+    switch (operation.kind) {
+      case "registerNics":
+        this.#answerKernel(devices.start(), "nicsRegistered", "nicsRegistrationRefused");
+        break;
+      case "deregisterNics":
+        this.#cancelAnnouncements();
+        this.#answerKernel(devices.stop(), "nicsDeregistered", "nicsDeregistrationRefused");
+        break;
+      case "journal":
+        journal(operation.word);
+        break;
+      case "publishHandOff":
+        handOffs.publish(operation.handOff);
+        break;
+      case "sendCont":
+        vmm.sendCont((answer) => {
+          if (answer.kind === "failed") this.#hear({ kind: "contRefused", sentence: answer.error.message });
+        });
+        this.#hear({ kind: "contSent" });
+        break;
+      case "sendStop":
+        vmm.sendStop((answer) => {
+          if (answer.kind === "failed") this.#warn("The VMM did not stop the CPUs", answer.error);
+        });
+        break;
+      case "readRunState":
+        this.#readRunState(operation.purpose, QUESTION_ATTEMPTS);
+        break;
+      case "readTransferStatus":
+        vmm.sendQueryMigrate((answer) => {
+          if (answer.kind === "failed") this.#warn("The VMM did not tell its migration status", answer.error);
+          else this.#hear({ kind: "transferStatusRead", status: answer.value.statusText });
+        });
+        break;
+      case "announce":
+        this.#announce();
+        break;
+      case "setTimer":
+        this.#setTimer(operation.delayMs, () => this.#hear({ kind: "timerFired", timer: operation.timer }));
+        break;
+      case "releaseDevices": {
+        const change = devices.release();
+        if (!change.ok) this.#ports.log.warn({}, change.sentence);
+        this.#ports.released();
+        break;
+      }
+      case "publish":
+        this.#toPublish.push({ guest: this.#guest, event: operation.event });
+        break;
+    }
+  }
+
+  #answerKernel(
+    change: DevicesChange,
+    done: "nicsRegistered" | "nicsDeregistered",
+    refused: "nicsRegistrationRefused" | "nicsDeregistrationRefused",
+  ): void {
+    this.#hear(change.ok ? { kind: done } : { kind: refused, sentence: change.sentence });
+  }
+
+  #readRunState(purpose: RunStatePurpose, attemptsLeft: number): void {
+    this.#ports.vmm.sendQueryStatus((answer) => {
+      if (answer.kind === "done") {
+        this.#hear({ kind: "runStateRead", purpose, runState: answer.value.runStateText });
+        return;
+      }
+      this.#warn("The VMM did not tell its run state", answer.error);
+      if (answer.error.reason === "QMP_TIMEOUT" && attemptsLeft > 1)
+        this.#readRunState(purpose, attemptsLeft - 1);
+    });
+  }
+
+  #announce(): void {
+    this.#cancelAnnouncements();
+    const cancels = ANNOUNCE_AFTER_MS.map((delayMs, index) => {
+      if (delayMs > 0) return this.#ports.clock.after(delayMs, () => this.#announceRound(index + 1));
+      this.#announceRound(index + 1);
+      return () => {};
+    });
+    this.#cancelAnnouncements = () => {
+      for (const cancel of cancels) cancel();
+    };
+  }
+
+  #announceRound(round: number): void {
+    const announcedAtUnixUs = BigInt(this.#ports.clock.unixUs());
+    this.#ports.vmm
+      .announceSelf({ rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 })
+      .catch((thrown: unknown) =>
+        this.#warn("The VMM did not announce the guest", SwitchoverError.from(thrown)),
+      );
+    const event: GuestFeedEvent = { $case: "announced", value: { round, announcedAtUnixUs } };
+    if (this.#turn === "running") this.#toPublish.push({ guest: this.#guest, event });
+    else this.#ports.publish(this.#guest, event);
+  }
+
+  #setTimer(delayMs: number, fire: () => void): void {
+    const cancel = this.#ports.clock.after(delayMs, () => {
+      this.#timers.delete(cancel);
+      fire();
+    });
+    this.#timers.add(cancel);
+  }
+
+  #hear(what: WithoutTime<GuestEvent>): void {
+    this.dispatch({ ...what, atUnixUs: this.#ports.clock.unixUs() } as GuestEvent);
+  }
+
+  #warn(sentence: string, error: SwitchoverError): void {
+    this.#ports.log.warn({ reason: error.reason }, `${sentence}: ${error.message}`);
+  }
+}
+
+type WithoutTime<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
+
+function guestEventOf(heard: VmmEvent): GuestEvent | null {
+  const atUnixUs = heard.receivedAtUnixUs;
+  switch (heard.kind) {
+    case "stop":
+      return { kind: "cpusStopped", atUnixUs, stoppedAtUnixUs: heard.atUnixUs };
+    case "resume":
+      return { kind: "cpusResumed", atUnixUs, resumedAtUnixUs: heard.atUnixUs };
+    case "migrationStatusChanged":
+      return { kind: "transferStatusChanged", atUnixUs, status: heard.statusText };
+    case "disconnected":
+      return { kind: "vmmLost", atUnixUs, sentence: heard.error.message };
+    default:
+      return null;
+  }
+}

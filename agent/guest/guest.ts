@@ -1,0 +1,123 @@
+import type { Fence } from "../../proto/epoch.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
+
+/**
+ * One instance of a guest on this host, as the CPU gate sees it: plain data, changed only by `evolve`.
+ *
+ *                 armed                 the word is given
+ *   resident ---------------> outgoing ------------------> relinquished
+ *      ^                          |                         (guard: never runs again)
+ *      |     runs, or taken over  | resumes: keeps the right
+ *      |                          v
+ *   incoming <----------- vacant       vacant: a VMM that waits for a guest; incoming: a migration claimed it
+ *               prepared
+ *
+ * `resident` and `outgoing` hold the right to run; `vacant`, `incoming` and `relinquished` do not.
+ */
+export interface Guest {
+  readonly guestId: GuestId;
+  readonly instanceId: InstanceId;
+  readonly hostId: HostId;
+  /** The newest fence acted on; what is older changes nothing. */
+  readonly fence: Fence;
+  readonly cpus: Cpus;
+  readonly registration: "quarantined" | "registered";
+  /** Failed attempts in a row to change the registration. */
+  readonly registrationFailures: number;
+  /** The migration this instance takes part in, or took part in last: its events are told under that name. */
+  readonly migration: MigrationTie | null;
+  readonly role: Role;
+  readonly vmm: "connected" | "lost";
+}
+
+export type Cpus =
+  | { readonly kind: "stopped" /** QEMU's word. */; readonly runState: string }
+  | { readonly kind: "running" };
+
+export interface MigrationTie {
+  readonly migrationId: MigrationId;
+  readonly mode: MigrationMode;
+  readonly side: "source" | "destination";
+  /** The VMM's migration status as it last said it; "none" before. */
+  readonly transferStatus: string;
+}
+
+export type MigrationMode = "live" | "postCopy";
+
+export type Role = Resident | Outgoing | Relinquished | Vacant | Incoming;
+
+/** Holds the right to run. */
+export interface Resident {
+  readonly kind: "resident";
+  /** Set from the order to start the CPUs until they run or the VMM refuses. */
+  readonly start: "none" | "registering" | "contSent";
+  /** When `cont` was last sent; null before. */
+  readonly contSentAtUnixUs: number | null;
+}
+
+/** Holds the right to run and gives it away as soon as its VMM can no longer fail back. */
+export interface Outgoing {
+  readonly kind: "outgoing";
+  readonly destinationHostId: HostId;
+  /** What proves that the VMM can no longer resume here. */
+  readonly pointOfNoReturn: PointOfNoReturn;
+  /** QEMU's run state while no switchover has stopped the CPUs. */
+  readonly runStateBefore: string;
+  /** The stop that may be the switchover's; null while none has come. */
+  readonly stop: SwitchoverStop | null;
+  /** Answers `postcopy-active` in a row to `query-migrate` sent after the stop. */
+  readonly confirmations: number;
+  readonly canFailBack: boolean;
+}
+
+/**
+ * `completed`: live mode, and a guest that was not running in either mode.
+ * `postcopyActiveAfterStop`: a QEMU that knows `postcopy-device` (10.2) says `postcopy-active` only when nothing can
+ * fail any more.
+ * `postcopyActiveTwice`: an older one says it before STOP; two answers after STOP prove that its package is written,
+ * since QEMU holds its lock until then.
+ */
+export type PointOfNoReturn = "completed" | "postcopyActiveAfterStop" | "postcopyActiveTwice";
+
+export interface SwitchoverStop {
+  readonly stoppedAtUnixUs: number;
+  readonly receivedAtUnixUs: number;
+  /** STOP carries no reason: it is joined with the answer of `query-status`. */
+  readonly cause: "unread" | "switchover";
+  readonly deregisteredAtUnixUs: number | null;
+}
+
+/** Gave the right to run away under the fence's epoch; the guard stops it should it run all the same. */
+export interface Relinquished {
+  readonly kind: "relinquished";
+  readonly handOff: HandOff;
+  readonly released: "kept" | "released";
+}
+
+/** A VMM that waits for an incoming guest and that no migration has claimed. */
+export interface Vacant {
+  readonly kind: "vacant";
+}
+
+/** Waits for the right to run; starts the CPUs once the guest is loaded, handed off and registered. */
+export interface Incoming {
+  readonly kind: "incoming";
+  readonly sourceHostId: HostId;
+  /** The VMM said that the load is through (live) or that the guest's state is on its way in (post-copy). */
+  readonly loaded: boolean;
+  readonly readinessReads: number;
+  readonly ready: { readonly runState: string; readonly atUnixUs: number } | null;
+  readonly handOff: HandOff | null;
+  readonly registrationAsked: boolean;
+  readonly contSentAtUnixUs: number | null;
+}
+
+export function holdsRightToRun(guest: Guest): boolean {
+  return guest.role.kind === "resident" || guest.role.kind === "outgoing";
+}
+
+/** The tie of a migration that has just claimed the instance. */
+export function newTie(tie: Omit<MigrationTie, "transferStatus">): MigrationTie {
+  return { ...tie, transferStatus: "none" };
+}

@@ -1,0 +1,147 @@
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { Guest, MigrationTie, Outgoing, SwitchoverStop } from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import type { GuestOperation } from "./guest-operation.ts";
+import { retryDelayMs } from "./registration-retry.ts";
+import { evolveResident } from "./resident.ts";
+import { type Step, step, told } from "./step.ts";
+
+const CONFIRMATIONS_NEEDED = 2;
+/** Run states that QEMU enters by itself at switchover; every other one had an owner's or a device's reason. */
+const SWITCHOVER_RUN_STATES: ReadonlySet<string> = new Set([
+  "finish-migrate",
+  "postmigrate",
+  "pre-switchover",
+]);
+
+/**
+ * Holds the right to run until its VMM can no longer fail back; then gives it away, once, in this order: CPUs
+ * stopped, all NICs deregistered, word journaled, word published.
+ */
+export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent): Step {
+  switch (event.kind) {
+    case "cpusStopped": {
+      const stop: SwitchoverStop = {
+        stoppedAtUnixUs: event.stoppedAtUnixUs,
+        receivedAtUnixUs: event.atUnixUs,
+        cause: "unread",
+        deregisteredAtUnixUs: null,
+      };
+      const stopped: Outgoing = { ...role, stop, confirmations: 0 };
+      return step(withRole(guest, stopped), [
+        { kind: "readRunState", purpose: "stopCause" },
+        ...confirmationReads(guest, stopped),
+      ]);
+    }
+    case "nicsDeregistered":
+      if (role.stop === null || role.stop.deregisteredAtUnixUs !== null) return step(guest);
+      return giveWordIfDue(
+        guest,
+        { ...role, stop: { ...role.stop, deregisteredAtUnixUs: event.atUnixUs } },
+        event,
+      );
+    case "runStateRead":
+      return judgeStop(guest, role, event);
+    case "transferStatusChanged":
+      return judgeStatus(guest, role, event);
+    case "transferStatusRead": {
+      if (role.pointOfNoReturn !== "postcopyActiveTwice" || role.stop === null) return step(guest);
+      const confirmations = event.status === "postcopy-active" ? role.confirmations + 1 : 0;
+      const canFailBack = role.canFailBack && confirmations < CONFIRMATIONS_NEEDED;
+      return giveWordIfDue(guest, { ...role, confirmations, canFailBack }, event);
+    }
+    case "cpusResumed": {
+      const resumed: Outgoing = { ...role, stop: null, runStateBefore: "running", confirmations: 0 };
+      return step(withRole(guest, resumed), [
+        ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
+        { kind: "announce" },
+      ]);
+    }
+    case "nicsRegistrationRefused":
+      return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
+    case "stopOrdered":
+      return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
+    case "sourceArmed":
+      return evolveResident(guest, { kind: "resident", start: "none", contSentAtUnixUs: null }, event);
+    default:
+      return step(guest);
+  }
+}
+
+/** Joins STOP with its reason: an owner's pause is no switchover, and the guest then migrates as not running. */
+function judgeStop(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "runStateRead" }): Step {
+  if (event.purpose !== "stopCause" || role.stop === null || role.stop.cause !== "unread") return step(guest);
+  if (event.runState === "running") return step(guest);
+  return giveWordIfDue(
+    guest,
+    SWITCHOVER_RUN_STATES.has(event.runState)
+      ? { ...role, stop: { ...role.stop, cause: "switchover" } }
+      : { ...role, stop: null, runStateBefore: event.runState },
+    event,
+  );
+}
+
+function judgeStatus(
+  guest: Guest,
+  role: Outgoing,
+  event: GuestEvent & { kind: "transferStatusChanged" },
+): Step {
+  switch (event.status) {
+    case "completed":
+      return giveWordIfDue(guest, { ...role, canFailBack: false }, event);
+    case "postcopy-active":
+      if (role.pointOfNoReturn === "postcopyActiveAfterStop" && role.stop !== null) {
+        return giveWordIfDue(guest, { ...role, canFailBack: false }, event);
+      }
+      return step(guest, confirmationReads(guest, role));
+    case "failed":
+      // QEMU resumes the guest by itself within microseconds of this event: register before it does where we can.
+      return role.stop !== null && guest.registration === "quarantined"
+        ? step(guest, [{ kind: "registerNics" }])
+        : step(guest);
+    default:
+      return step(guest);
+  }
+}
+
+/** Both questions are sent at once, in order, after STOP was heard. */
+function confirmationReads(guest: Guest, role: Outgoing): readonly GuestOperation[] {
+  if (role.pointOfNoReturn !== "postcopyActiveTwice" || role.stop === null || !role.canFailBack) return [];
+  if (guest.migration?.transferStatus !== "postcopy-active") return [];
+  return Array.from({ length: CONFIRMATIONS_NEEDED }, () => ({ kind: "readTransferStatus" }) as const);
+}
+
+function giveWordIfDue(guest: Guest, role: Outgoing, event: GuestEvent): Step {
+  const { migration } = guest;
+  if (migration === null || !wordIsDue(guest, role)) return step(withRole(guest, role));
+  const handOff = wordOf(guest, migration, role, event.atUnixUs);
+  return step({ ...guest, role: { kind: "relinquished", handOff, released: "kept" } }, [
+    { kind: "journal", word: { kind: "handedOff", handOff } },
+    { kind: "publishHandOff", handOff },
+    told({ $case: "handedOff", value: { handOff } }),
+  ]);
+}
+
+function wordIsDue(guest: Guest, role: Outgoing): boolean {
+  if (role.canFailBack || guest.cpus.kind === "running" || guest.registration !== "quarantined") return false;
+  return role.stop === null || (role.stop.cause === "switchover" && role.stop.deregisteredAtUnixUs !== null);
+}
+
+function wordOf(guest: Guest, migration: MigrationTie, role: Outgoing, atUnixUs: number): HandOff {
+  return {
+    migrationId: migration.migrationId,
+    guestId: guest.guestId,
+    sourceHostId: guest.hostId,
+    sourceInstanceId: guest.instanceId,
+    destinationHostId: role.destinationHostId,
+    fence: guest.fence,
+    runState: role.runStateBefore,
+    stoppedAtUnixUs: BigInt(role.stop?.receivedAtUnixUs ?? 0),
+    deregisteredAtUnixUs: BigInt(role.stop?.deregisteredAtUnixUs ?? 0),
+    journaledAtUnixUs: BigInt(atUnixUs),
+  };
+}
+
+function withRole(guest: Guest, role: Outgoing): Guest {
+  return { ...guest, role };
+}

@@ -1,0 +1,39 @@
+import type { FeedEvent } from "../proto/gen/switchover/v1/feed.ts";
+import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
+import type { GuestId, HostId } from "../proto/ids.ts";
+import type { Clock } from "./clock.ts";
+import type { HostDevices } from "./device/nic-preparation.ts";
+import type { Log } from "./log.ts";
+import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
+
+/** How the source's word travels: plain NATS, one hop, at most once. Others bring it where this fails. */
+export interface HandOffBus {
+  /** Sends before it returns as far as the connection allows; never throws, never waits. */
+  publish(handOff: HandOff): void;
+  /** Calls `listener` for each word about the guest; the returned function ends that. */
+  subscribe(guestId: GuestId, listener: (handOff: HandOff) => void): () => void;
+}
+
+/** The way out to the feed: kept in order, never blocking; what cannot be sent yet waits in a bounded queue. */
+export interface FeedOutlet {
+  publish(event: FeedEvent): void;
+}
+
+/** All that a HostAgent needs from outside. It opens and closes nothing that it was given. */
+export interface HostAgentPorts {
+  readonly hostId: HostId;
+  readonly version: string;
+  readonly kernelRelease: string;
+  /** The address that QEMU's incoming side listens on. */
+  readonly migrationAddress: string;
+  /** Holds the journals; must exist and be this agent's alone. */
+  readonly stateDirectory: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly handOffs: HandOffBus;
+  readonly feed: FeedOutlet;
+  /** The kernel of this host: its netlink socket and its maker of tap devices. */
+  readonly devices: HostDevices;
+  /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */
+  readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
+}

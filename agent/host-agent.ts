@@ -1,0 +1,138 @@
+import { SwitchoverError } from "../proto/error.ts";
+import type * as wire from "../proto/gen/switchover/v1/host_agent_service.ts";
+import { parseGuestId, parseMigrationId } from "../proto/ids.ts";
+import { adoptGuest } from "./call/adopt-guest.ts";
+import { armSource } from "./call/arm-source.ts";
+import { beginTransfer } from "./call/begin-transfer.ts";
+import { startCpus, stopCpus } from "./call/cpus.ts";
+import { deliverHandOff, getHandOff } from "./call/hand-off.ts";
+import { preflight } from "./call/preflight.ts";
+import { prepareDestination } from "./call/prepare-destination.ts";
+import { prepareNics } from "./call/prepare-nics.ts";
+import { releaseSource } from "./call/release-source.ts";
+import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
+import { Host } from "./host.ts";
+import type { HostAgentPorts } from "./host-agent-ports.ts";
+
+/** NicDefinition's device fields that this agent can wire. */
+const DEVICE_TYPES = ["tap_on_bridge"] as const;
+
+/**
+ * HostAgentService without its wire: one method a call, each in its file under `call/`.
+ *
+ * Calls that change one guest run one after another in the order they came; those of different guests do not wait
+ * for each other. What happens at switchover waits for no call: it is the guests' runners' own.
+ */
+export class HostAgent {
+  readonly #host: Host;
+  readonly #tails = new Map<string, Promise<unknown>>();
+
+  constructor(ports: HostAgentPorts) {
+    this.#host = new Host(ports);
+  }
+
+  /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */
+  close(): void {
+    this.#host.close();
+  }
+
+  async describe(_request: wire.DescribeRequest): Promise<wire.DescribeResponse> {
+    const { hostId, version, kernelRelease, migrationAddress } = this.#host.ports;
+    return {
+      hostId,
+      version,
+      kernelRelease,
+      migrationAddress,
+      deviceTypes: [...DEVICE_TYPES],
+      guestIds: [...this.#host.instances.guestIds()],
+    };
+  }
+
+  async getGuest(request: wire.GetGuestRequest): Promise<wire.GetGuestResponse> {
+    const guestId = parseGuestId(request.guestId, "guest_id");
+    const instances = this.#host.instances.ofGuest(guestId);
+    if (instances.length === 0) {
+      throw new SwitchoverError("NOT_FOUND", `Guest ${guestId} has no instance on this host.`, {
+        reason: "GUEST_UNKNOWN",
+        field: "guest_id",
+      });
+    }
+    return {
+      instances: instances.filter(({ adopted }) => adopted !== null).map((instance) => instance.message()),
+    };
+  }
+
+  preflight(request: wire.PreflightRequest): Promise<wire.PreflightResponse> {
+    return preflight(this.#host, request);
+  }
+
+  async getHandOff(request: wire.GetHandOffRequest): Promise<wire.GetHandOffResponse> {
+    return getHandOff(this.#host, request);
+  }
+
+  async deliverHandOff(request: wire.DeliverHandOffRequest): Promise<wire.DeliverHandOffResponse> {
+    return deliverHandOff(this.#host, request);
+  }
+
+  async *followGuest(
+    request: wire.FollowGuestRequest,
+    signal: AbortSignal,
+  ): AsyncIterable<wire.FollowGuestResponse> {
+    const guestId = parseGuestId(request.guestId, "guest_id");
+    if (request.migrationId !== "") parseMigrationId(request.migrationId, "migration_id");
+    const { feedLog } = this.#host;
+    for await (const event of feedLog.follow(guestId, request.migrationId, request.afterSequence, signal)) {
+      yield { event };
+    }
+  }
+
+  prepareNics(request: wire.PrepareNicsRequest): Promise<wire.PrepareNicsResponse> {
+    return this.#inTurn(request, async () => prepareNics(this.#host, request));
+  }
+
+  adoptGuest(request: wire.AdoptGuestRequest): Promise<wire.AdoptGuestResponse> {
+    return this.#inTurn(request, () => adoptGuest(this.#host, request));
+  }
+
+  prepareDestination(request: wire.PrepareDestinationRequest): Promise<wire.PrepareDestinationResponse> {
+    return this.#inTurn(request, () => prepareDestination(this.#host, request));
+  }
+
+  armSource(request: wire.ArmSourceRequest): Promise<wire.ArmSourceResponse> {
+    return this.#inTurn(request, () => armSource(this.#host, request));
+  }
+
+  beginTransfer(request: wire.BeginTransferRequest): Promise<wire.BeginTransferResponse> {
+    return this.#inTurn(request, () => beginTransfer(this.#host, request));
+  }
+
+  switchToPostCopy(request: wire.SwitchToPostCopyRequest): Promise<wire.SwitchToPostCopyResponse> {
+    return this.#inTurn(request, () => switchToPostCopy(this.#host, request));
+  }
+
+  releaseSource(request: wire.ReleaseSourceRequest): Promise<wire.ReleaseSourceResponse> {
+    return this.#inTurn(request, () => releaseSource(this.#host, request));
+  }
+
+  startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {
+    return this.#inTurn(request, () => startCpus(this.#host, request));
+  }
+
+  stopCpus(request: wire.StopCpusRequest): Promise<wire.StopCpusResponse> {
+    return this.#inTurn(request, () => stopCpus(this.#host, request));
+  }
+
+  #inTurn<Response>(request: { readonly guestId: string }, call: () => Promise<Response>): Promise<Response> {
+    const { guestId } = request;
+    const answer = (this.#tails.get(guestId) ?? Promise.resolve()).then(call, call);
+    const tail = answer.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#tails.set(guestId, tail);
+    void tail.then(() => {
+      if (this.#tails.get(guestId) === tail) this.#tails.delete(guestId);
+    });
+    return answer;
+  }
+}

@@ -1,0 +1,68 @@
+import type { Fence } from "../proto/epoch.ts";
+import type { GuestId } from "../proto/ids.ts";
+import { FeedLog } from "./feed-log.ts";
+import type { Guest } from "./guest/guest.ts";
+import type { GuestFeedEvent } from "./guest/guest-operation.ts";
+import type { HostAgentPorts } from "./host-agent-ports.ts";
+import type { Instance } from "./instance.ts";
+import { InstanceTable } from "./instance-table.ts";
+import { GuestJournal } from "./journal/guest-journal.ts";
+
+/** What the calls of one agent share: its ports, its instances, their journals, and what it has said. */
+export class Host {
+  readonly ports: HostAgentPorts;
+  readonly instances = new InstanceTable();
+  readonly feedLog = new FeedLog();
+  readonly #journals = new Map<GuestId, GuestJournal>();
+
+  constructor(ports: HostAgentPorts) {
+    this.ports = ports;
+  }
+
+  journalOf(guestId: GuestId): GuestJournal {
+    const known = this.#journals.get(guestId);
+    if (known !== undefined) return known;
+    const journal = GuestJournal.open(this.ports.stateDirectory, guestId);
+    this.#journals.set(guestId, journal);
+    return journal;
+  }
+
+  /** The newest fence that any instance of the guest has acted on here, also those that are gone. */
+  newestFence(guestId: GuestId): Fence {
+    return this.journalOf(guestId).newestFence();
+  }
+
+  /** To the feed and to followers, numbered, under the migration's name where the guest has one. */
+  publish(guest: Guest, event: GuestFeedEvent): void {
+    const numbered = this.feedLog.append({
+      migrationId: guest.migration?.migrationId ?? "",
+      guestId: guest.guestId,
+      hostId: guest.hostId,
+      instanceId: guest.instanceId,
+      fence: guest.fence,
+      atUnixUs: BigInt(this.ports.clock.unixUs()),
+      event,
+    });
+    this.ports.feed.publish(numbered);
+    const fields = {
+      migration_id: numbered.migrationId,
+      guest_id: guest.guestId,
+      instance_id: guest.instanceId,
+      epoch: String(guest.fence.epoch),
+      event: event.$case,
+    };
+    if (event.$case === "alarmRaised") this.ports.log.error(fields, event.value.sentence);
+    else this.ports.log.debug(fields, "Published");
+  }
+
+  /** Nothing more is heard of the instance; its journal stays. */
+  forget(instance: Instance): void {
+    instance.close();
+    this.instances.remove(instance);
+  }
+
+  close(): void {
+    for (const instance of this.instances.all()) instance.close();
+    for (const journal of this.#journals.values()) journal.close();
+  }
+}

@@ -1,0 +1,37 @@
+import { CpuState, type GuestInstance, MigrationRole, RightToRun } from "../proto/gen/switchover/v1/guest.ts";
+import { Registration } from "../proto/gen/switchover/v1/nic.ts";
+import type { NicDefinition } from "./device/nic-definition.ts";
+import { type Guest, holdsRightToRun } from "./guest/guest.ts";
+import { toNicMessage } from "./nic-request.ts";
+
+/** An instance as the contract shows it. */
+export function toInstanceMessage(guest: Guest, nics: readonly NicDefinition[]): GuestInstance {
+  return {
+    guestId: guest.guestId,
+    instanceId: guest.instanceId,
+    hostId: guest.hostId,
+    fence: guest.fence,
+    cpuState: guest.cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED,
+    runState: guest.cpus.kind === "running" ? "running" : guest.cpus.runState,
+    registration: registrationOf(guest),
+    rightToRun: rightToRunOf(guest),
+    migrationId: guest.migration?.migrationId ?? "",
+    role: roleOf(guest),
+    nics: nics.map(toNicMessage),
+  };
+}
+
+function registrationOf(guest: Guest): Registration {
+  if (guest.registrationFailures > 0) return Registration.FAILED;
+  return guest.registration === "registered" ? Registration.REGISTERED : Registration.QUARANTINED;
+}
+
+function rightToRunOf(guest: Guest): RightToRun {
+  if (holdsRightToRun(guest)) return RightToRun.HELD;
+  return guest.role.kind === "relinquished" ? RightToRun.HANDED_OFF : RightToRun.AWAITED;
+}
+
+function roleOf(guest: Guest): MigrationRole {
+  if (guest.migration === null) return MigrationRole.UNSPECIFIED;
+  return guest.migration.side === "source" ? MigrationRole.SOURCE : MigrationRole.DESTINATION;
+}

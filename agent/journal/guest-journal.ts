@@ -1,0 +1,93 @@
+import { closeSync, fdatasync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { compareFences, FENCE_ZERO, type Fence } from "../../proto/epoch.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import type { GuestId } from "../../proto/ids.ts";
+import { decodeJournal, encodeJournalEntry } from "./journal-codec.ts";
+import type { JournalEntry } from "./journal-entry.ts";
+
+const sync = promisify(fdatasync);
+
+/**
+ * What this host has said about one guest, in order, on disk: one file a guest, one JSON line a word, only ever
+ * appended to.
+ *
+ * `write` returns once the kernel has the line, so a killed agent loses nothing; `sync` resolves once the disk has
+ * all that was written before, so a dead host loses nothing either. Both throw UNAVAILABLE / JOURNAL_UNWRITABLE:
+ * what was not journaled must not be said.
+ */
+export class GuestJournal {
+  readonly #path: string;
+  readonly #fd: number;
+  readonly #entries: JournalEntry[];
+
+  private constructor(path: string, fd: number, entries: readonly JournalEntry[]) {
+    this.#path = path;
+    this.#fd = fd;
+    this.#entries = [...entries];
+  }
+
+  /** Opens or makes the guest's journal; a torn last line is cut off. */
+  static open(directory: string, guestId: GuestId): GuestJournal {
+    const path = join(directory, `${guestId}.journal`);
+    try {
+      const fd = openSync(path, "a+", 0o600);
+      const { entries, wholeBytes } = decodeJournal(readFileSync(path, "utf8"));
+      ftruncateSync(fd, wholeBytes);
+      return new GuestJournal(path, fd, entries);
+    } catch (thrown) {
+      if (thrown instanceof SwitchoverError) throw thrown;
+      throw unwritable(path, thrown);
+    }
+  }
+
+  get entries(): readonly JournalEntry[] {
+    return this.#entries;
+  }
+
+  write(entry: JournalEntry): void {
+    const line = Buffer.from(encodeJournalEntry(entry));
+    try {
+      const written = writeSync(this.#fd, line);
+      if (written !== line.length) throw new Error(`only ${written} of ${line.length} bytes were taken`);
+    } catch (thrown) {
+      throw unwritable(this.#path, thrown);
+    }
+    this.#entries.push(entry);
+  }
+
+  async sync(): Promise<void> {
+    try {
+      await sync(this.#fd);
+    } catch (thrown) {
+      throw unwritable(this.#path, thrown);
+    }
+  }
+
+  /** The newest fence of all words. */
+  newestFence(): Fence {
+    return this.#entries.reduce((newest, { word }) => {
+      const fence = fenceOf(word);
+      return compareFences(fence, newest) > 0 ? fence : newest;
+    }, FENCE_ZERO);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function fenceOf(word: JournalEntry["word"]): Fence {
+  if (word.kind === "handedOff") return word.handOff.fence ?? FENCE_ZERO;
+  return "fence" in word ? word.fence : FENCE_ZERO;
+}
+
+function unwritable(path: string, cause: unknown): SwitchoverError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  return new SwitchoverError("UNAVAILABLE", `The journal ${path} cannot be written: ${text}.`, {
+    reason: "JOURNAL_UNWRITABLE",
+    metadata: { path },
+    cause,
+  });
+}

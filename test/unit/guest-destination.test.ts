@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { FENCE, handOff, incomingGuest, last, play, vacantGuest } from "./guest-gate.ts";
+
+const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
+const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
+const READY = { kind: "runStateRead", purpose: "readiness", runState: "paused" } as const;
+const NOT_YET = { kind: "runStateRead", purpose: "readiness", runState: "inmigrate" } as const;
+const REGISTERED = { kind: "nicsRegistered" } as const;
+const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
+const START = ["journal contSent", "sendCont"];
+
+function word(changes: Partial<HandOff> = {}) {
+  return { kind: "handOffReceived", handOff: handOff(changes), route: HandOffRoute.NATS } as const;
+}
+
+describe("the destination's gate", () => {
+  it("starts the CPUs only when ready, handed off and registered, and journals that before", () => {
+    const answers = play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED);
+    assert.deepEqual(
+      answers.map(({ done }) => done),
+      [[], ["read readiness", "registerNics"], [], START],
+    );
+  });
+
+  it("does the same when the word comes last", () => {
+    const answers = play(incomingGuest("live"), COMPLETED, READY, word(), REGISTERED);
+    assert.deepEqual(
+      answers.map(({ done }) => done),
+      [["read readiness"], ["timer handOffOverdue 20"], ["registerNics"], START],
+    );
+  });
+
+  it("lets registration overlap the question of readiness, never the start", () => {
+    const answers = play(incomingGuest("live"), word(), COMPLETED, REGISTERED, NOT_YET, READY);
+    assert.deepEqual(answers[2]?.done, []);
+    assert.deepEqual(answers[3]?.done, ["read readiness"]);
+    assert.deepEqual(last(answers).done, START);
+  });
+
+  it("registers nothing without the word, however ready it is", () => {
+    const answers = play(incomingGuest("live"), COMPLETED, READY, {
+      kind: "timerFired",
+      timer: "handOffOverdue",
+    });
+    const done = answers.flatMap((answer) => answer.done);
+    assert.ok(!done.includes("registerNics") && !done.includes("sendCont"));
+    assert.deepEqual(last(answers).told, ["handOffAwaited"]);
+  });
+
+  it("asks again while the guest still loads, and more slowly after a while", () => {
+    const answers = play(
+      incomingGuest("postCopy"),
+      POSTCOPY_ACTIVE,
+      ...Array.from({ length: 33 }, () => NOT_YET),
+    );
+    assert.deepEqual(answers[1]?.done, ["read readiness"]);
+    assert.deepEqual(last(answers).done, ["timer readReadinessAgain 1"]);
+  });
+
+  it("does not take `postcopy-active` of a live migration for loaded", () => {
+    assert.deepEqual(last(play(incomingGuest("live"), POSTCOPY_ACTIVE)).done, []);
+  });
+
+  it("owns the guest once it runs, and announces it", () => {
+    const answers = play(
+      incomingGuest("live"),
+      word(),
+      COMPLETED,
+      READY,
+      REGISTERED,
+      { kind: "contSent" },
+      RESUME,
+    );
+    assert.equal(last(answers).guest.role.kind, "resident");
+    assert.deepEqual(last(answers).done, ["announce"]);
+  });
+
+  it("takes a paused guest over without registering or starting it", () => {
+    const answers = play(incomingGuest("live"), COMPLETED, READY, word({ runState: "paused" }));
+    assert.deepEqual(last(answers).done, ["journal takenOverPaused"]);
+    assert.deepEqual(last(answers).told, ["handOffReceived", "takenOverPaused"]);
+    assert.equal(last(answers).guest.role.kind, "resident");
+    const done = answers.flatMap((answer) => answer.done);
+    assert.ok(!done.includes("registerNics") && !done.includes("sendCont"));
+  });
+
+  for (const [name, changes] of [
+    ["an older epoch", { fence: { epoch: 6n, revision: 9n } }],
+    ["a newer epoch", { fence: { epoch: 8n, revision: 0n } }],
+    ["no epoch", { fence: undefined }],
+    ["another guest", { guestId: "db" }],
+    ["another source", { sourceHostId: "hc" }],
+    ["another destination", { destinationHostId: "hc" }],
+    ["another migration", { migrationId: "web-mk3v0q8ya1z8" }],
+  ] as const) {
+    it(`is not moved by a word of ${name}`, () => {
+      const answers = play(incomingGuest("live"), COMPLETED, READY, word(changes as Partial<HandOff>));
+      assert.deepEqual(last(answers).done, []);
+      assert.deepEqual(last(answers).told, []);
+    });
+  }
+
+  it("starts once, however often everything is heard", () => {
+    const contSent = { kind: "contSent" } as const;
+    const answers = play(
+      incomingGuest("live"),
+      word(),
+      COMPLETED,
+      READY,
+      REGISTERED,
+      contSent,
+      word(),
+      READY,
+      REGISTERED,
+    );
+    const starts = answers.flatMap(({ done }) => done).filter((done) => done === "sendCont");
+    assert.equal(starts.length, 1);
+  });
+
+  it("stops CPUs that run before their start was ordered, with an alarm", () => {
+    const [resumed] = play(incomingGuest("live"), RESUME);
+    assert.deepEqual(resumed.done, ["sendStop"]);
+    assert.ok(resumed.told.includes("alarm RAN_WITHOUT_RIGHT"));
+  });
+
+  it("stops the CPUs of a waiting VMM that no migration claimed", () => {
+    assert.deepEqual(play(vacantGuest(), RESUME)[0].done, ["sendStop"]);
+  });
+
+  it("tells a later stop no longer under the finished migration's name", () => {
+    const running = last(
+      play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED, { kind: "contSent" }, RESUME),
+    );
+    const [stopped] = play(running.guest, { kind: "cpusStopped", stoppedAtUnixUs: 990 });
+    assert.equal(stopped.guest.migration, null);
+    assert.deepEqual(stopped.guest.fence, FENCE);
+  });
+});
