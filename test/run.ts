@@ -1,0 +1,107 @@
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "node:test";
+import { spec } from "node:test/reporters";
+import { parseArgs } from "node:util";
+
+/**
+ * Runs the test suite, tier by tier, from the repository's root, and ends with one line of totals.
+ *
+ *   check   lint of sources and contract       nothing but the repository
+ *   unit    pure code and in-process servers   nothing but Node and nats-server
+ *   kernel  network namespaces                 root
+ *   qemu    real guests                        root, QEMU
+ *
+ * A tier whose resource is missing skips its tests loudly; with CI=true a skip for want of something that can be
+ * installed is a failure, and that is decided where the skip is.
+ */
+const TIERS = {
+  check: { concurrency: 1, timeoutMs: 120_000 },
+  unit: { concurrency: 2, timeoutMs: 120_000 },
+  kernel: { concurrency: 1, timeoutMs: 120_000 },
+  qemu: { concurrency: 1, timeoutMs: 900_000 },
+} as const;
+type Tier = keyof typeof TIERS;
+
+interface Totals {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const HELP = `Usage: node dist/test/run.js [--tier TIER]... [FILE-PART]...
+
+Runs the tests of the given tiers (default: all of ${Object.keys(TIERS).join(", ")}), or of those whose file name
+contains one of the given parts.
+
+  npm test
+  npm run test:kernel
+  npm run test:unit -- guest-source
+`;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: { tier: { type: "string", multiple: true }, help: { type: "boolean" } },
+    allowPositionals: true,
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const wanted = values.tier ?? Object.keys(TIERS);
+  const unknown = wanted.filter((tier) => !(tier in TIERS));
+  if (unknown.length > 0) {
+    process.stderr.write(`Unknown tier: ${unknown.join(", ")}\n${HELP}`);
+    return 2;
+  }
+  const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+  for (const tier of wanted as Tier[]) {
+    process.stdout.write(`\n== ${tier} ==\n`);
+    if (tier === "check") checkSources(totals, positionals);
+    else await runTier(tier, positionals, totals);
+  }
+  process.stdout.write(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
+  return totals.failed > 0 || totals.passed === 0 ? 1 : 0;
+}
+
+/** Each linter counts as one test; left out where single files are asked for. */
+function checkSources(totals: Totals, fileParts: readonly string[]): void {
+  if (fileParts.length > 0) return;
+  for (const script of ["lint:contract", "lint:sources"]) {
+    const { status } = spawnSync("npm", ["run", "-s", script], {
+      stdio: "inherit",
+      timeout: TIERS.check.timeoutMs,
+    });
+    process.stdout.write(`${status === 0 ? "✔" : "✖"} ${script}\n`);
+    if (status === 0) totals.passed += 1;
+    else totals.failed += 1;
+  }
+}
+
+async function runTier(
+  tier: Exclude<Tier, "check">,
+  fileParts: readonly string[],
+  totals: Totals,
+): Promise<void> {
+  // From the sources, since what was compiled before a test was removed may still lie about.
+  const files = readdirSync(join("test", tier))
+    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => fileParts.length === 0 || fileParts.some((part) => name.includes(part)))
+    .sort()
+    .map((name) => join("dist", "test", tier, name.replace(/\.ts$/, ".js")));
+  if (files.length === 0) return;
+  const { concurrency, timeoutMs } = TIERS[tier];
+  const tests = run({ files, concurrency, timeout: timeoutMs });
+  tests.on("test:pass", (test) => {
+    if (test.details.type === "suite") return;
+    if (test.skip !== undefined || test.todo !== undefined) totals.skipped += 1;
+    else totals.passed += 1;
+  });
+  tests.on("test:fail", (test) => {
+    if (test.details.type !== "suite") totals.failed += 1;
+  });
+  for await (const text of tests.compose(new spec())) process.stdout.write(text as string);
+}
+
+process.exitCode = await main();
