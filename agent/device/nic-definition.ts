@@ -66,7 +66,11 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
       throw invalidArgument(`${at}.nic_id`, `${nic.nicId} names two NICs.`, "DUPLICATE");
     }
     if (deviceNames.has(nic.deviceName)) {
-      throw invalidArgument(`${at}.tap_on_bridge.device_name`, `${nic.deviceName} serves two NICs.`, "DUPLICATE");
+      throw invalidArgument(
+        `${at}.tap_on_bridge.device_name`,
+        `${nic.deviceName} serves two NICs.`,
+        "DUPLICATE",
+      );
     }
     nicIds.add(nic.nicId);
     deviceNames.add(nic.deviceName);

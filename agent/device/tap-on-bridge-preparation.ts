@@ -119,7 +119,11 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
 };
 
 export function bridgeMissing(nic: TapOnBridgeNic): NicProblem {
-  return { reason: "BRIDGE_MISSING", sentence: `There is no bridge ${nic.bridge}.`, field: "tap_on_bridge.bridge" };
+  return {
+    reason: "BRIDGE_MISSING",
+    sentence: `There is no bridge ${nic.bridge}.`,
+    field: "tap_on_bridge.bridge",
+  };
 }
 
 function bridgeProblem(nic: TapOnBridgeNic, links: SeenLinks): NicProblem | undefined {

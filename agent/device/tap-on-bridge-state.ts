@@ -60,7 +60,11 @@ export function judgePort(
   }
   if (link.masterIfindex !== place.parentIfindex || link.port === undefined) return notAPort(nic);
   if (link.state !== "up") {
-    return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: "tap_on_bridge.device_name" };
+    return {
+      reason: "DEVICE_DOWN",
+      sentence: `${nic.deviceName} is down.`,
+      field: "tap_on_bridge.device_name",
+    };
   }
   for (const flag of Object.keys(flags) as (keyof BridgePortFlags)[]) {
     if (link.port[flag] === flags[flag]) continue;

@@ -125,7 +125,10 @@ function locate(nic: TapOnBridgeNic, links: SeenLinks): Located {
   if (bridge === undefined) return { found: "no", problem: bridgeMissing(nic) };
   if (device === undefined) {
     const sentence = `There is no device ${nic.deviceName}.`;
-    return { found: "no", problem: { reason: "DEVICE_MISSING", sentence, field: "tap_on_bridge.device_name" } };
+    return {
+      found: "no",
+      problem: { reason: "DEVICE_MISSING", sentence, field: "tap_on_bridge.device_name" },
+    };
   }
   if (device.masterIfindex !== bridge.ifindex || device.port === undefined) {
     return { found: "no", problem: notAPort(nic) };

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Guest } from "../../agent/guest/guest.ts";
+import { type DevicesChange, GuestRunner } from "../../agent/guest/guest-runner.ts";
+import { step } from "../../agent/guest/step.ts";
+import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import { armedGuest, handOff, incomingGuest, residentGuest } from "./guest-gate.ts";
+
+/** A gate whose kernel, VMM, journal and bus write down what is asked of them, in the order they are asked. */
+function benchedGate(
+  guest: Guest,
+  faults: { readonly journal?: "full"; readonly start?: DevicesChange } = {},
+) {
+  const done: string[] = [];
+  const alarms: string[] = [];
+  const timers: { delayMs: number; fire: () => void }[] = [];
+  let runState = "running";
+  let now = 1_000;
+  const answered = <Value>(value: Value) =>
+    ({ kind: "done", value, sentAtUnixUs: now, receivedAtUnixUs: now }) as const;
+  const notAsked = () => assert.fail("the gate asked the VMM for something unexpected");
+  const vmm: Vmm = {
+    ...(Object.fromEntries(
+      ["queryStatus", "queryMigrate", "cont", "stop", "quit", "migrate"].map((name) => [name, notAsked]),
+    ) as unknown as Vmm),
+    sendQueryStatus: (onAnswer: OnVmmAnswer<VmmStatus>) => {
+      done.push("query-status");
+      const status: VmmStatus = { runState: "paused", runStateText: runState, running: false };
+      queueMicrotask(() => onAnswer(answered(status)));
+    },
+    sendCont: () => void done.push("cont"),
+    sendStop: () => void done.push("stop"),
+    announceSelf: async () => void done.push("announce-self"),
+    close: () => void done.push("close"),
+  };
+  const runner = new GuestRunner(
+    {
+      vmm,
+      devices: {
+        start: () => {
+          done.push("register");
+          return faults.start ?? { ok: true };
+        },
+        stop: () => {
+          done.push("deregister");
+          return { ok: true };
+        },
+        release: () => ({ ok: true }),
+      },
+      clock: {
+        unixUs: () => now++,
+        after: (delayMs, fire) => {
+          const timer = { delayMs, fire };
+          timers.push(timer);
+          return () => void timers.splice(timers.indexOf(timer), 1);
+        },
+      },
+      log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+      handOffs: { publish: () => void done.push("publish word"), subscribe: () => () => {} },
+      journal: ({ kind }) => {
+        if (faults.journal === "full") {
+          throw new SwitchoverError("UNAVAILABLE", "no space", { reason: "JOURNAL_UNWRITABLE" });
+        }
+        done.push(`journal ${kind}`);
+      },
+      publish: (_guest, event) => {
+        if (event.$case === "alarmRaised") alarms.push(event.value.reason);
+      },
+      released: () => void done.push("released"),
+    },
+    step(guest),
+  );
+  const vmmSays = (event: Partial<VmmEvent>) =>
+    runner.hearVmm({ atUnixUs: now, receivedAtUnixUs: now, ...event } as VmmEvent);
+  const setRunState = (state: string) => {
+    runState = state;
+  };
+  return { runner, done, alarms, timers, vmmSays, setRunState };
+}
+
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe("the runner of a guest's gate", () => {
+  it("has deregistered when the handler of STOP returns, before anything was asked of the VMM", () => {
+    const gate = benchedGate(armedGuest("live", "completed"));
+    gate.vmmSays({ kind: "stop" });
+    assert.deepEqual(gate.done, ["deregister", "query-status"]);
+  });
+
+  it("journals the word and only then publishes it", async () => {
+    const gate = benchedGate(armedGuest("live", "completed"));
+    gate.setRunState("finish-migrate");
+    gate.vmmSays({ kind: "stop" });
+    await nextTurn();
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    assert.deepEqual(gate.done.slice(2), ["journal handedOff", "publish word"]);
+  });
+
+  it("does not say what it could not journal, still holds the right to run, and raises an alarm", async () => {
+    const gate = benchedGate(armedGuest("live", "completed"), { journal: "full" });
+    gate.setRunState("finish-migrate");
+    gate.vmmSays({ kind: "stop" });
+    await nextTurn();
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    assert.ok(!gate.done.includes("publish word"));
+    assert.equal(gate.runner.guest.role.kind, "outgoing");
+    assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
+  });
+
+  it("registers, journals and starts in one turn once the last condition is met", async () => {
+    const gate = benchedGate(incomingGuest("live"));
+    gate.setRunState("paused");
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    gate.done.length = 0;
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    assert.deepEqual(gate.done, ["register", "journal contSent", "cont"]);
+  });
+
+  it("does not start a guest whose `cont` could not be journaled", async () => {
+    const gate = benchedGate(incomingGuest("live"), { journal: "full" });
+    gate.setRunState("paused");
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    assert.ok(!gate.done.includes("cont"));
+    assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
+  });
+
+  it("does not start a guest whose NICs were refused", async () => {
+    const gate = benchedGate(incomingGuest("live"), { start: { ok: false, sentence: "net0: no bridge" } });
+    gate.setRunState("paused");
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    assert.ok(!gate.done.includes("cont"));
+    assert.deepEqual(gate.alarms, ["REGISTRATION_REFUSED"]);
+  });
+
+  it("announces at 0, 50, 150, 350 and 750 ms after RESUME, and no more after a stop", () => {
+    const gate = benchedGate(residentGuest("running"));
+    gate.vmmSays({ kind: "resume" });
+    assert.deepEqual(gate.done, ["announce-self"]);
+    assert.deepEqual(
+      gate.timers.map(({ delayMs }) => delayMs),
+      [50, 150, 350, 750],
+    );
+    gate.vmmSays({ kind: "stop" });
+    assert.deepEqual(gate.timers, []);
+  });
+
+  it("ends a wait at its deadline with what was waited for", async () => {
+    const gate = benchedGate(residentGuest("running"));
+    const waiting = gate.runner.waitUntil(({ cpus }) => cpus.kind === "stopped", 10, "the CPUs to stop");
+    gate.timers[0]?.fire();
+    await assert.rejects(waiting, { reason: "STILL_WAITING", message: /the CPUs to stop/ });
+  });
+});
