@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { pollUntil } from "../lab/deadline.ts";
+import { type Lab, openLab } from "../lab/lab.ts";
+import { joinNetworkNamespace } from "../lab/network-namespace.ts";
+import { createPlainTap } from "../lab/plain-tap.ts";
+import { Prober } from "../lab/probe.ts";
+import { unixMicros } from "../lab/realtime-clock.ts";
+import { FdbWitness } from "../lab/witness/fdb-witness.ts";
+import { skipUnlessRoot } from "./in-network-namespace.ts";
+
+const MAC = "52:54:00:12:34:56";
+const options = { skip: skipUnlessRoot, timeout: 30_000 };
+
+async function withLab(use: (lab: Lab) => Promise<void>): Promise<void> {
+  const lab = await openLab();
+  try {
+    await use(lab);
+  } finally {
+    await lab.close();
+  }
+}
+
+function namespacesOf(prefix: string): string[] {
+  return readdirSync("/run/netns").filter((name) => name.startsWith(`${prefix}-`));
+}
+
+test(
+  "a closed lab leaves no namespace, no process and no directory, and closing again changes nothing",
+  options,
+  async () => {
+    const lab = await openLab();
+    const child = lab.topology.host("ha").namespace.spawn("sleep", ["600"]);
+    assert.equal(namespacesOf(lab.prefix).length, 6);
+    await lab.close();
+    await lab.close();
+    assert.deepEqual(namespacesOf(lab.prefix), []);
+    assert.equal(child.exit()?.signal, "SIGKILL");
+    assert.equal(existsSync(lab.directory), false);
+  },
+);
+
+/** A zombie that its new parent has not collected yet is dead. */
+function isDead(pid: number): boolean {
+  try {
+    return /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
+  }
+}
+
+for (const [ending, end] of [
+  ["SIGTERM", "process.kill(process.pid, 'SIGTERM')"],
+  ["an uncaught exception", "setImmediate(() => { throw new Error('uncaught') })"],
+  ["process.exit", "process.exit(3)"],
+] as const) {
+  test(`a process that ends by ${ending} takes its lab with it`, options, async () => {
+    const labModule = join(import.meta.dirname, "../lab/lab.js");
+    const script = `
+      const { openLab } = await import(${JSON.stringify(labModule)});
+      const lab = await openLab();
+      const child = lab.topology.host("ha").namespace.spawn("sleep", ["600"]);
+      process.stdout.write(JSON.stringify({ prefix: lab.prefix, directory: lab.directory, pid: child.pid }) + "\\n");
+      setInterval(() => {}, 1000);
+      ${end};`;
+    const opener = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const ended = once(opener, "exit");
+    const [line] = await once(createInterface({ input: opener.stdout }), "line");
+    await ended;
+    const { prefix, directory, pid } = JSON.parse(line);
+    assert.deepEqual(namespacesOf(prefix), []);
+    assert.equal(existsSync(directory), false);
+    await pollUntil(() => isDead(pid) || undefined, 5000, `The end of the lab's child ${pid}`);
+  });
+}
+
+test("peers reach each other over the fabric until it is cut, and again when it is restored", options, () =>
+  withLab(async ({ topology }) => {
+    const prober = await Prober.start({ peer: topology.peer("pa"), target: topology.peer("pb").address });
+    await prober.waitForReply(0, 5000);
+    await topology.cutFabric("hb");
+    const cutUs = unixMicros();
+    const report = await prober.report(cutUs, cutUs + 100_000);
+    assert.ok(report.sent > 10);
+    assert.equal(report.lost, report.sent);
+    await topology.restoreFabric("hb");
+    await prober.waitForReply(unixMicros(), 5000);
+  }),
+);
+
+test("a process that joined the control namespace is back where it was after leaving it", options, () =>
+  withLab(async ({ topology }) => {
+    const home = readlinkSync("/proc/thread-self/ns/net");
+    const leave = joinNetworkNamespace(topology.control);
+    assert.notEqual(readlinkSync("/proc/thread-self/ns/net"), home);
+    leave();
+    leave();
+    assert.equal(readlinkSync("/proc/thread-self/ns/net"), home);
+  }),
+);
+
+test("hosts give out different interface indexes", options, () =>
+  withLab(async ({ topology }) => {
+    const indexes = await Promise.all(
+      topology.hosts.map(async ({ namespace }) => {
+        await createPlainTap(namespace, "tap0", "br0");
+        const [link] = JSON.parse(await namespace.run("ip", ["-j", "link", "show", "tap0"]));
+        return link.ifindex;
+      }),
+    );
+    assert.equal(new Set(indexes).size, indexes.length);
+  }),
+);
+
+test("the FDB witness tells what was there, what was set and what was deleted, in order", options, () =>
+  withLab(async ({ topology }) => {
+    const host = topology.host("ha");
+    await createPlainTap(host.namespace, "tap0", host.bridge);
+    await host.namespace.bridge([`fdb replace ${MAC} dev tap0 master static`]);
+    const witness = await FdbWitness.start(host, [MAC]);
+    const beforeUs = unixMicros();
+    await host.namespace.bridge([`fdb replace ${MAC} dev tap0 master static sticky`]);
+    await host.namespace.bridge([`fdb delete ${MAC} dev tap0 master`]);
+    const records = await witness.close();
+    assert.deepEqual(
+      records.map(({ change, dev, state, sticky }) => ({ change, dev, state, sticky })),
+      [
+        { change: "present", dev: "tap0", state: "static", sticky: "movable" },
+        { change: "set", dev: "tap0", state: "static", sticky: "sticky" },
+        { change: "deleted", dev: "tap0", state: "static", sticky: "sticky" },
+      ],
+    );
+    const times = records.slice(1).map(({ atUnixUs }) => atUnixUs);
+    assert.ok(times.every((at) => at > beforeUs && at < unixMicros()));
+  }),
+);

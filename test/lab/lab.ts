@@ -1,0 +1,114 @@
+import { rmSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CleanupRegistry } from "./cleanup.ts";
+import { runCommand } from "./command.ts";
+import { createTopology, type Topology } from "./topology.ts";
+
+/**
+ * A lab: a network of hosts and peers in namespaces of their own, a directory for sockets, disks and logs, and
+ * the promise that all of it is gone afterwards.
+ *
+ * `close()` removes what the lab made, newest first. SIGINT and SIGTERM do the same and then end the process
+ * as they would have; any other end of the process (an uncaught exception, `process.exit`) meets a synchronous
+ * last resort; and children carry PR_SET_PDEATHSIG, so that even SIGKILL leaves no QEMU. The empty namespaces
+ * and the directory of a lab that was killed that way are swept by the next `openLab`.
+ */
+export interface LabOptions {
+  /** Default: `ha` and `hb`. */
+  readonly hosts?: readonly string[];
+}
+
+export interface Lab {
+  /** Namespaces are `<prefix>-<name>`; unique among the labs of this machine. */
+  readonly prefix: string;
+  readonly directory: string;
+  readonly topology: Topology;
+  /** For whatever a test adds to the lab: removed before the lab's own things. */
+  readonly cleanups: CleanupRegistry;
+  /** Idempotent. Throws an AggregateError naming what could not be removed. */
+  close(): Promise<void>;
+}
+
+const NAMESPACE_NAME = /^solab(\d+)x\d+-/;
+const DIRECTORY_NAME = /^switchover-lab-(\d+)-/;
+const openLabs = new Set<{ readonly registry: CleanupRegistry; close(): Promise<void> }>();
+let labCount = 0;
+
+export async function openLab(options: LabOptions = {}): Promise<Lab> {
+  await sweepDeadLabs();
+  const registry = new CleanupRegistry();
+  let closing: Promise<void> | undefined;
+  const entry = {
+    registry,
+    close: () => {
+      closing ??= registry.runAll().finally(() => {
+        openLabs.delete(entry);
+        if (openLabs.size === 0) stopGuarding();
+      });
+      return closing;
+    },
+  };
+  if (openLabs.size === 0) startGuarding();
+  openLabs.add(entry);
+  try {
+    const prefix = `solab${process.pid}x${labCount++}`;
+    const directory = await mkdtemp(join(tmpdir(), `switchover-lab-${process.pid}-`));
+    registry.add({
+      label: directory,
+      run: () => rm(directory, { recursive: true, force: true }),
+      runNow: () => rmSync(directory, { recursive: true, force: true }),
+    });
+    const topology = await createTopology({ prefix, hosts: options.hosts ?? ["ha", "hb"] }, registry);
+    return { prefix, directory, topology, cleanups: registry, close: entry.close };
+  } catch (cause) {
+    await entry.close();
+    throw cause;
+  }
+}
+
+function startGuarding(): void {
+  process.once("SIGINT", closeAndEnd);
+  process.once("SIGTERM", closeAndEnd);
+  process.on("exit", closeNow);
+}
+
+function stopGuarding(): void {
+  process.removeListener("SIGINT", closeAndEnd);
+  process.removeListener("SIGTERM", closeAndEnd);
+  process.removeListener("exit", closeNow);
+}
+
+function closeAndEnd(signal: NodeJS.Signals): void {
+  void Promise.allSettled([...openLabs].map((lab) => lab.close())).then(() => {
+    stopGuarding();
+    process.kill(process.pid, signal);
+  });
+}
+
+function closeNow(): void {
+  for (const { registry } of openLabs) registry.runAllNow();
+}
+
+/** Removes namespaces and directories named after processes that no longer exist. */
+async function sweepDeadLabs(): Promise<void> {
+  const namespaces = await readdir("/run/netns").catch(() => []);
+  for (const name of namespaces.filter((entry) => isOfDeadProcess(NAMESPACE_NAME, entry))) {
+    await runCommand("ip", ["netns", "delete", name]).catch(() => "");
+  }
+  for (const name of (await readdir(tmpdir())).filter((entry) => isOfDeadProcess(DIRECTORY_NAME, entry))) {
+    await rm(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+function isOfDeadProcess(pattern: RegExp, name: string): boolean {
+  const pid = pattern.exec(name)?.[1];
+  if (pid === undefined) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}

@@ -1,0 +1,120 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
+import { SwitchoverError } from "../../../proto/error.ts";
+import type { GuestInstance } from "../../../proto/gen/switchover/v1/guest.ts";
+import { HostAgentServiceService } from "../../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { Migration, MigrationSpec } from "../../../proto/gen/switchover/v1/migration.ts";
+import { MigrationServiceService } from "../../../proto/gen/switchover/v1/migration_service.ts";
+import { EntryMobility, MacTableManager, type NicDefinition } from "../../../proto/gen/switchover/v1/nic.ts";
+import type { MacAddress } from "../../../proto/mac-address.ts";
+import { callServerStream } from "../../../services/grpc/server-stream.ts";
+import { callUnary } from "../../../services/grpc/unary.ts";
+import type { Cluster } from "./cluster.ts";
+
+const CALL_TIMEOUT_MS = 15_000;
+
+/** The lab's cloud control plane: the few gRPC calls that a cloud makes around a migration. */
+export class ControlPlane {
+  readonly #cluster: Cluster;
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  async prepareNics(host: string, guestId: string, instanceId: string, nics: NicDefinition[]): Promise<void> {
+    await this.#ask(host, HostAgentServiceService.prepareNics, {
+      guestId,
+      instanceId,
+      nics,
+      validateOnly: false,
+    });
+  }
+
+  async adoptGuest(host: string, guestId: string, instanceId: string, qmpPath: string): Promise<void> {
+    await this.#ask(host, HostAgentServiceService.adoptGuest, { guestId, instanceId, qmpPath });
+  }
+
+  async startCpus(host: string, guestId: string): Promise<void> {
+    await this.#ask(host, HostAgentServiceService.startCpus, { guestId, instanceId: "" });
+  }
+
+  async stopCpus(host: string, guestId: string): Promise<void> {
+    await this.#ask(host, HostAgentServiceService.stopCpus, { guestId, instanceId: "" });
+  }
+
+  /** Empty where the host has none. */
+  async instances(host: string, guestId: string): Promise<readonly GuestInstance[]> {
+    try {
+      return (await this.#ask(host, HostAgentServiceService.getGuest, { guestId })).instances;
+    } catch (thrown) {
+      if (SwitchoverError.from(thrown).reason === "GUEST_UNKNOWN") return [];
+      throw thrown;
+    }
+  }
+
+  async startMigration(requestId: string, spec: MigrationSpec): Promise<Migration> {
+    const { migration } = await callUnary(
+      this.#cluster.migrations,
+      MigrationServiceService.startMigration,
+      { requestId, spec },
+      { timeoutMs: CALL_TIMEOUT_MS },
+    );
+    return known(migration);
+  }
+
+  /** The migration as it ended. Throws DEADLINE_EXCEEDED / STILL_MIGRATING after `timeoutMs`. */
+  async ended(migrationId: string, timeoutMs: number): Promise<Migration> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    let latest: Migration | undefined;
+    try {
+      const watch = MigrationServiceService.watchMigration;
+      for await (const { migration } of callServerStream(
+        this.#cluster.migrations,
+        watch,
+        { migrationId },
+        { signal },
+      )) {
+        latest = migration;
+      }
+    } catch (thrown) {
+      if (!signal.aborted) throw thrown;
+      const phase = latest?.phases.at(-1)?.phase;
+      throw new SwitchoverError("DEADLINE_EXCEEDED", `${migrationId} has not ended in ${timeoutMs} ms.`, {
+        reason: "STILL_MIGRATING",
+        metadata: { phase: String(phase), why: latest?.reason ?? "" },
+      });
+    }
+    return known(latest);
+  }
+
+  #ask<Request, Response>(
+    host: string,
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+  ): Promise<Response> {
+    return callUnary(this.#cluster.agent(host), method, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+}
+
+function known(migration: Migration | undefined): Migration {
+  if (migration !== undefined) return migration;
+  throw new SwitchoverError("INTERNAL", "The coordinator told nothing about the migration.", {
+    reason: "NO_ANSWER",
+  });
+}
+
+/** A NIC on a tap of the host's bridge, managed by Switchover, as the lab's guests have it. */
+export function labNic(mac: MacAddress, deviceName: string, bridge: string): NicDefinition {
+  return {
+    nicId: "net0",
+    macAddress: mac,
+    device: {
+      $case: "tapOnBridge",
+      value: {
+        deviceName,
+        bridge,
+        macTableManager: MacTableManager.SWITCHOVER,
+        entryMobility: EntryMobility.STICKY,
+      },
+    },
+  };
+}

@@ -1,0 +1,231 @@
+import { join } from "node:path";
+import {
+  type Migration,
+  Phase,
+  MigrationMode as WireMode,
+} from "../../../proto/gen/switchover/v1/migration.ts";
+import type { MacAddress } from "../../../proto/mac-address.ts";
+import {
+  LAB_DOWNTIME_LIMIT_MS,
+  LAB_MAX_BANDWIDTH,
+  LAB_POST_COPY_AFTER_MS,
+  type MigrationMode,
+} from "../bare-migration.ts";
+import { pollUntil } from "../deadline.ts";
+import { createSharedDisk, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
+import type { GuestImage } from "../guest-image.ts";
+import type { Lab } from "../lab.ts";
+import type { ProbeReport, Prober } from "../probe.ts";
+import { unixMicros } from "../realtime-clock.ts";
+import { readDiskWitness } from "../witness/disk-witness.ts";
+import { FdbWitness } from "../witness/fdb-witness.ts";
+import {
+  judgeRun,
+  measureSwitchover,
+  type SwitchoverFigures,
+  type Verdict,
+  type WitnessedRun,
+} from "../witness/invariants.ts";
+import { QmpWitness } from "../witness/qmp-witness.ts";
+import { type ControlPlane, labNic } from "./control-plane.ts";
+
+export interface ManagedGuestOptions {
+  readonly lab: Lab;
+  readonly controlPlane: ControlPlane;
+  readonly image: GuestImage;
+  readonly guestId: string;
+  readonly mac: MacAddress;
+  /** With prefix length, in the peers' subnet. */
+  readonly address: string;
+  /** The guest's tap on every host. */
+  readonly tap: string;
+}
+
+export interface ManagedCrossingOptions {
+  readonly to: string;
+  readonly mode: MigrationMode;
+  readonly probers?: readonly Prober[];
+  /** How long to watch after the migration has ended. */
+  readonly watchAfterMs?: number;
+  /** 0: no limit. A low one keeps pages flowing for long after the switch. */
+  readonly maxPostCopyBandwidth?: number;
+  /** Called when the destination's tap exists and its QEMU is adopted, before the migration is asked for. */
+  readonly beforeStart?: (destination: GuestQemu) => Promise<void>;
+  /** Called with the migration as soon as it was accepted, while it runs. */
+  readonly whileRunning?: (migration: Migration, destination: GuestQemu) => Promise<void>;
+  /** Whether the guest is expected to beat at the destination. */
+  readonly guest?: "running" | "paused";
+}
+
+/** One migration through the coordinator, as seen from every side. */
+export interface ManagedCrossing {
+  readonly migration: Migration;
+  readonly figures: SwitchoverFigures;
+  readonly verdicts: readonly Verdict[];
+  readonly guest: "alive" | "dead" | "paused";
+  readonly probes: readonly ProbeReport[];
+  readonly record: WitnessedRun;
+}
+
+const BOOT_TIMEOUT_MS = 30_000;
+const MIGRATION_TIMEOUT_MS = 60_000;
+const ALIVE_BEATS = 5;
+const ALIVE_TIMEOUT_MS = 5_000;
+const RELEASE_TIMEOUT_MS = 5_000;
+
+/** A guest whose control plane uses Switchover: devices, adoption, start and migrations, all by gRPC. */
+export class ManagedGuest {
+  readonly diskPath: string;
+  readonly #options: ManagedGuestOptions;
+  #current: GuestQemu;
+  #instances = 1;
+
+  private constructor(options: ManagedGuestOptions, diskPath: string, first: GuestQemu) {
+    this.#options = options;
+    this.diskPath = diskPath;
+    this.#current = first;
+  }
+
+  /** PrepareNics, QEMU `-S`, AdoptGuest, StartCpus; returns when the guest beats. */
+  static async boot(options: ManagedGuestOptions, host: string): Promise<ManagedGuest> {
+    const diskPath = join(options.lab.directory, `disk-${options.guestId}`);
+    await createSharedDisk(diskPath, options.lab.topology.hosts.length);
+    const first = await startInstance(options, diskPath, host, "first-boot", 1);
+    await options.controlPlane.startCpus(host, options.guestId);
+    await first.waitForHeartbeatAfter(0, BOOT_TIMEOUT_MS);
+    return new ManagedGuest(options, diskPath, first);
+  }
+
+  /** The QEMU in which the guest is now. */
+  get current(): GuestQemu {
+    return this.#current;
+  }
+
+  /** Migrates the guest to another host and ends the QEMU that it came from. */
+  async cross(options: ManagedCrossingOptions): Promise<ManagedCrossing> {
+    const { controlPlane, guestId, lab, mac } = this.#options;
+    const { topology } = lab;
+    const source = this.#current;
+    await topology.flushDynamicEntries();
+    const hosts = [topology.host(source.host), topology.host(options.to)];
+    const fdbWitnesses = await Promise.all(hosts.map((host) => FdbWitness.start(host, [mac])));
+    const sourceWitness = await QmpWitness.start(source);
+    const fromUnixUs = unixMicros();
+    this.#instances += 1;
+    const destination = await startInstance(
+      this.#options,
+      this.diskPath,
+      options.to,
+      "incoming",
+      this.#instances,
+    );
+    const destinationWitness = await QmpWitness.start(destination);
+    await options.beforeStart?.(destination);
+
+    const started = await controlPlane.startMigration(`request-${this.#instances}`, {
+      guestId,
+      sourceHostId: source.host,
+      sourceInstanceId: source.instance,
+      destinationHostId: options.to,
+      destinationInstanceId: destination.instance,
+      mode: options.mode === "live" ? WireMode.LIVE : WireMode.POST_COPY,
+      transfer: {
+        maxBandwidthBytesPerSecond: BigInt(LAB_MAX_BANDWIDTH),
+        downtimeLimitMs: LAB_DOWNTIME_LIMIT_MS,
+        multifdChannels: 0,
+        autoConverge: false,
+        maxPostCopyBandwidthBytesPerSecond: BigInt(options.maxPostCopyBandwidth ?? 0),
+      },
+      postCopy: { trigger: { $case: "afterMs", value: LAB_POST_COPY_AFTER_MS } },
+    });
+    const ended = controlPlane.ended(started.migrationId, MIGRATION_TIMEOUT_MS);
+    // Awaited below; a failing `whileRunning` must not leave a second, unhandled failure behind.
+    ended.catch(() => {});
+    await options.whileRunning?.(started, destination);
+    const migration = await ended;
+    const guest = await this.#stateIn(destination, source, options.guest ?? "running");
+
+    const toUnixUs = unixMicros() + (options.watchAfterMs ?? 1000) * 1000;
+    const probes = await Promise.all(
+      (options.probers ?? []).map((prober) => prober.report(fromUnixUs, toUnixUs)),
+    );
+    const fdb = (await Promise.all(fdbWitnesses.map((witness) => witness.close()))).flat();
+    const record: WitnessedRun = {
+      instances: [source, destination],
+      fdb,
+      qmp: [sourceWitness, destinationWitness].flatMap((witness) => witness.records()),
+      disk: await readDiskWitness(this.diskPath),
+      window: { fromUnixUs, toUnixUs: unixMicros() },
+    };
+    for (const witness of [sourceWitness, destinationWitness]) witness.close();
+    if (migration.phase === Phase.COMPLETED) {
+      await this.#endSource(source);
+      this.#current = destination;
+    }
+    return {
+      migration,
+      figures: measureSwitchover(record, source.instance, destination.instance),
+      verdicts: judgeRun(record),
+      guest,
+      probes,
+      record,
+    };
+  }
+
+  async #stateIn(
+    destination: GuestQemu,
+    source: GuestQemu,
+    expected: "running" | "paused",
+  ): Promise<ManagedCrossing["guest"]> {
+    if (expected === "paused") return "paused";
+    const lastAtSource = source.lastHeartbeat()?.seq ?? 0;
+    try {
+      const beat = await destination.waitForHeartbeatAfter(lastAtSource + ALIVE_BEATS, ALIVE_TIMEOUT_MS);
+      return beat.host === destination.host ? "alive" : "dead";
+    } catch {
+      return "dead";
+    }
+  }
+
+  /** The finished source is the control plane's to end; its agent then lets the devices go. */
+  async #endSource(source: GuestQemu): Promise<void> {
+    const { controlPlane, guestId } = this.#options;
+    source.signal("SIGTERM");
+    await source.waitForExit(5_000);
+    source.heartbeats.close();
+    await pollUntil(
+      async () => {
+        const instances = await controlPlane.instances(source.host, guestId);
+        return instances.every(({ instanceId }) => instanceId !== source.instance) || undefined;
+      },
+      RELEASE_TIMEOUT_MS,
+      `The release of ${source.instance}`,
+    );
+  }
+}
+
+async function startInstance(
+  options: ManagedGuestOptions,
+  diskPath: string,
+  hostName: string,
+  role: GuestRole,
+  number: number,
+): Promise<GuestQemu> {
+  const { address, controlPlane, guestId, image, lab, mac, tap } = options;
+  const host = lab.topology.host(hostName);
+  const instance = `${guestId}-${hostName}-${number}`;
+  await controlPlane.prepareNics(hostName, guestId, instance, [labNic(mac, tap, host.bridge)]);
+  const qemu = await startGuestQemu({
+    instance,
+    role,
+    host,
+    hostCount: lab.topology.hosts.length,
+    image,
+    nics: [{ tap, mac }],
+    address,
+    diskPath,
+    directory: lab.directory,
+  });
+  await controlPlane.adoptGuest(hostName, guestId, instance, qemu.qmpAgentPath);
+  return qemu;
+}

@@ -1,0 +1,75 @@
+import { parseMacAddress } from "../../../proto/mac-address.ts";
+import { type GuestImage, prepareGuestImage } from "../guest-image.ts";
+import { type Lab, type LabOptions, openLab } from "../lab.ts";
+import { Prober } from "../probe.ts";
+import { Cluster } from "./cluster.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { FeedObserver } from "./feed-observer.ts";
+import { ManagedGuest } from "./managed-guest.ts";
+
+export const GUEST_ID = "web";
+export const GUEST_MAC = parseMacAddress("52:54:00:5e:00:01", "guest.mac");
+export const GUEST_ADDRESS = "10.78.0.100";
+export const GUEST_TAP = "web0";
+
+/** A lab with Switchover running in it, an observer of its feed, and a guest image: what demo and tests begin with. */
+export interface ManagedLab {
+  readonly lab: Lab;
+  readonly image: GuestImage;
+  readonly cluster: Cluster;
+  readonly controlPlane: ControlPlane;
+  readonly observer: FeedObserver;
+  /** Boots the lab's guest on a host. Once a lab. */
+  bootGuest(host: string): Promise<ManagedGuest>;
+  /** Probers in all peers, pinging the guest. They end with the lab. */
+  startProbers(intervalMs?: number): Promise<readonly Prober[]>;
+  close(): Promise<void>;
+}
+
+export async function openManagedLab(options: LabOptions = {}): Promise<ManagedLab> {
+  const image = await prepareGuestImage();
+  const lab = await openLab(options);
+  try {
+    const cluster = await Cluster.start(lab);
+    const observer = await FeedObserver.start(cluster.natsUrl);
+    const controlPlane = new ControlPlane(cluster);
+    return {
+      lab,
+      image,
+      cluster,
+      controlPlane,
+      observer,
+      bootGuest: (host) =>
+        ManagedGuest.boot(
+          {
+            lab,
+            controlPlane,
+            image,
+            guestId: GUEST_ID,
+            mac: GUEST_MAC,
+            address: `${GUEST_ADDRESS}/24`,
+            tap: GUEST_TAP,
+          },
+          host,
+        ),
+      startProbers: (intervalMs) =>
+        Promise.all(
+          lab.topology.peers.map((peer) =>
+            Prober.start({
+              peer,
+              target: GUEST_ADDRESS,
+              targetMac: GUEST_MAC,
+              ...(intervalMs === undefined ? {} : { intervalMs }),
+            }),
+          ),
+        ),
+      close: async () => {
+        await observer.close();
+        await lab.close();
+      },
+    };
+  } catch (thrown) {
+    await lab.close();
+    throw thrown;
+  }
+}
