@@ -11,6 +11,7 @@ import { prepareDestination } from "./call/prepare-destination.ts";
 import { prepareNics } from "./call/prepare-nics.ts";
 import { releaseSource } from "./call/release-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
+import { rehearseSwitchovers } from "./guest/rehearsal.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 
@@ -29,6 +30,7 @@ export class HostAgent {
 
   constructor(ports: HostAgentPorts) {
     this.#host = new Host(ports);
+    rehearseSwitchovers();
   }
 
   /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */

@@ -33,14 +33,14 @@ export class Host {
   }
 
   /** To the feed and to followers, numbered, under the migration's name where the guest has one. */
-  publish(guest: Guest, event: GuestFeedEvent): void {
+  publish(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
     const numbered = this.feedLog.append({
       migrationId: guest.migration?.migrationId ?? "",
       guestId: guest.guestId,
       hostId: guest.hostId,
       instanceId: guest.instanceId,
       fence: guest.fence,
-      atUnixUs: BigInt(this.ports.clock.unixUs()),
+      atUnixUs: BigInt(atUnixUs),
       event,
     });
     this.ports.feed.publish(numbered);

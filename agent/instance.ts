@@ -6,9 +6,7 @@ import type { GuestId, InstanceId } from "../proto/ids.ts";
 import type { NicDefinition } from "./device/nic-definition.ts";
 import type { PreparedNic } from "./device/nic-preparation.ts";
 import { adopt } from "./guest/adopt.ts";
-import type { Guest } from "./guest/guest.ts";
-import type { GuestFeedEvent } from "./guest/guest-operation.ts";
-import { GuestRunner } from "./guest/guest-runner.ts";
+import { GuestRunner, type PublishGuestEvent } from "./guest/guest-runner.ts";
 import { TransferProgressReader } from "./guest/transfer-progress-reader.ts";
 import type { PreparedDevices } from "./guest-devices.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
@@ -26,7 +24,7 @@ export interface InstanceParts {
   readonly prepared: readonly PreparedNic[];
   readonly devices: PreparedDevices;
   readonly journal: GuestJournal;
-  readonly publish: (guest: Guest, event: GuestFeedEvent) => void;
+  readonly publish: PublishGuestEvent;
   readonly released: () => void;
 }
 
@@ -162,7 +160,8 @@ export class Instance {
       }
     }
     const sentence = `The VMM closed its QMP socket ${qmpPath} and still listens there; it is no longer heard.`;
-    publish(runner.guest, { $case: "alarmRaised", value: { reason: "VMM_UNHEARD", sentence, metadata: {} } });
+    const alarm = { reason: "VMM_UNHEARD", sentence, metadata: {} };
+    publish(runner.guest, { $case: "alarmRaised", value: alarm }, ports.clock.unixUs());
   }
 
   /** Listens for the source's word until `close` or the next call. */

@@ -46,7 +46,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     prepared,
     devices: new PreparedDevices(devices, nics, prepared, () => clock.unixUs()),
     journal,
-    publish: (guest, event) => host.publish(guest, event),
+    publish: (...said) => host.publish(...said),
     released: () => host.forget(instance),
   });
   host.instances.add(instance);

@@ -27,15 +27,24 @@ export interface GuestDevices {
 
 export type DevicesChange = { readonly ok: true } | { readonly ok: false; readonly sentence: string };
 
+/** Tells the feed what happened to a guest and when; never fails, never waits. */
+export type PublishGuestEvent = (guest: Guest, event: GuestFeedEvent, atUnixUs: number) => void;
+
+/** What a gate asks of its VMM. */
+export type GatedVmm = Pick<
+  Vmm,
+  "sendQueryStatus" | "sendQueryMigrate" | "sendCont" | "sendStop" | "announceSelf" | "close"
+>;
+
 export interface GuestRunnerPorts {
-  readonly vmm: Vmm;
+  readonly vmm: GatedVmm;
   readonly devices: GuestDevices;
   readonly clock: Clock;
   readonly log: Log;
   readonly handOffs: HandOffBus;
   /** Writes before it returns; the disk gets it after. */
   readonly journal: (word: JournalWord) => void;
-  readonly publish: (guest: Guest, event: GuestFeedEvent) => void;
+  readonly publish: PublishGuestEvent;
   /** Called once its devices were released: the instance is done with. */
   readonly released: () => void;
 }
@@ -53,7 +62,7 @@ export class GuestRunner {
   readonly #timers = new Set<() => void>();
   #guest: Guest;
   #turn: "idle" | "running" = "idle";
-  #toPublish: { readonly guest: Guest; readonly event: GuestFeedEvent }[] = [];
+  #toPublish: Parameters<PublishGuestEvent>[] = [];
   #cancelAnnouncements: () => void = () => {};
 
   constructor(ports: GuestRunnerPorts, adopted: Step) {
@@ -125,7 +134,7 @@ export class GuestRunner {
     } finally {
       this.#turn = "idle";
     }
-    for (const { guest, event } of this.#toPublish.splice(0)) this.#ports.publish(guest, event);
+    for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
     for (const watch of [...this.#watchers]) watch();
     if (this.#queue.length > 0) setImmediate(() => this.#run());
   }
@@ -193,7 +202,7 @@ export class GuestRunner {
         break;
       }
       case "publish":
-        this.#toPublish.push({ guest: this.#guest, event: operation.event });
+        this.#toPublish.push([this.#guest, operation.event, this.#ports.clock.unixUs()]);
         break;
     }
   }
@@ -231,15 +240,18 @@ export class GuestRunner {
   }
 
   #announceRound(round: number): void {
-    const announcedAtUnixUs = BigInt(this.#ports.clock.unixUs());
+    const atUnixUs = this.#ports.clock.unixUs();
     this.#ports.vmm
       .announceSelf({ rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 })
       .catch((thrown: unknown) =>
         this.#warn("The VMM did not announce the guest", SwitchoverError.from(thrown)),
       );
-    const event: GuestFeedEvent = { $case: "announced", value: { round, announcedAtUnixUs } };
-    if (this.#turn === "running") this.#toPublish.push({ guest: this.#guest, event });
-    else this.#ports.publish(this.#guest, event);
+    this.#toPublish.push([
+      this.#guest,
+      { $case: "announced", value: { round, announcedAtUnixUs: BigInt(atUnixUs) } },
+      atUnixUs,
+    ]);
+    this.#run();
   }
 
   #setTimer(delayMs: number, fire: () => void): void {

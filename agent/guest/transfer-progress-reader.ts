@@ -1,9 +1,8 @@
 import type { Clock } from "../clock.ts";
 import type { MigrationProgress } from "../vmm/migration-progress.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
-import type { Guest } from "./guest.ts";
 import type { GuestFeedEvent } from "./guest-operation.ts";
-import type { GuestRunner } from "./guest-runner.ts";
+import type { GuestRunner, PublishGuestEvent } from "./guest-runner.ts";
 
 const READ_EVERY_MS = 250;
 const MOVING: ReadonlySet<string> = new Set(["setup", "active", "postcopy-active", "postcopy-recover"]);
@@ -16,15 +15,10 @@ export class TransferProgressReader {
   readonly #vmm: Vmm;
   readonly #runner: GuestRunner;
   readonly #clock: Clock;
-  readonly #publish: (guest: Guest, event: GuestFeedEvent) => void;
+  readonly #publish: PublishGuestEvent;
   #cancel: () => void = () => {};
 
-  constructor(
-    vmm: Vmm,
-    runner: GuestRunner,
-    clock: Clock,
-    publish: (guest: Guest, event: GuestFeedEvent) => void,
-  ) {
+  constructor(vmm: Vmm, runner: GuestRunner, clock: Clock, publish: PublishGuestEvent) {
     this.#vmm = vmm;
     this.#runner = runner;
     this.#clock = clock;
@@ -55,7 +49,8 @@ export class TransferProgressReader {
     const switchingOver = role.kind === "outgoing" && role.stop !== null;
     if (migration?.side !== "source" || switchingOver) return;
     this.#vmm.sendQueryMigrate((answer) => {
-      if (answer.kind === "done") this.#publish(this.#runner.guest, progressEvent(answer.value));
+      if (answer.kind === "failed") return;
+      this.#publish(this.#runner.guest, progressEvent(answer.value), answer.receivedAtUnixUs);
     });
   }
 }

@@ -10,10 +10,6 @@ const setns = koffi.load(null).func("int setns(int fd, int type)");
 
 let created = 0;
 
-/** Why kernel tests cannot run here, or false: the `skip` option of a test. */
-export const skipUnlessRoot: string | false =
-  process.getuid?.() === 0 ? false : "network namespaces need root: run the kernel tests as root";
-
 /** Runs `body` in a namespace of its own, which is deleted afterwards, whatever happens in it. */
 export async function inNetworkNamespace(body: (namespace: string) => void | Promise<void>): Promise<void> {
   const namespace = addNamespace();

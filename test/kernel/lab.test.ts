@@ -12,10 +12,10 @@ import { createPlainTap } from "../lab/plain-tap.ts";
 import { Prober } from "../lab/probe.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
 import { FdbWitness } from "../lab/witness/fdb-witness.ts";
-import { skipUnlessRoot } from "./in-network-namespace.ts";
+import { skipWithout } from "../resource.ts";
 
 const MAC = "52:54:00:12:34:56";
-const options = { skip: skipUnlessRoot, timeout: 30_000 };
+const options = { skip: skipWithout("root"), timeout: 30_000 };
 
 async function withLab(use: (lab: Lab) => Promise<void>): Promise<void> {
   const lab = await openLab();

@@ -4,12 +4,13 @@ import { prepareNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import { encodeBatch } from "../../agent/netlink/route-batch.ts";
 import type { RoutePort } from "../../agent/netlink/route-port.ts";
+import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, outcomesOf, tapNic, tapNics, withHost } from "./guest-nics.ts";
 import { fdbOf, portOf } from "./host-state.ts";
-import { inNetworkNamespace, run, skipUnlessRoot } from "./in-network-namespace.ts";
+import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge } from "./tap-end.ts";
 
-const options = { skip: skipUnlessRoot, timeout: 30_000 };
+const options = { skip: skipWithout("root"), timeout: 30_000 };
 
 test("one vanished bridge of three leaves no NIC started", options, () =>
   inNetworkNamespace(() =>

@@ -3,11 +3,12 @@ import { test } from "node:test";
 import { encodeBatch } from "../../agent/netlink/route-batch.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
+import { skipWithout } from "../resource.ts";
 import { macOf, withHost } from "./guest-nics.ts";
-import { inNetworkNamespace, run, skipUnlessRoot } from "./in-network-namespace.ts";
+import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge } from "./tap-end.ts";
 
-const options = { skip: skipUnlessRoot, timeout: 30_000 };
+const options = { skip: skipWithout("root"), timeout: 30_000 };
 
 test("lost answers are an error of their own, and the socket goes on", options, () =>
   inNetworkNamespace(() => {

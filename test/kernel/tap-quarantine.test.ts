@@ -3,15 +3,16 @@ import { test } from "node:test";
 import { preflightNics, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, tapNic, tapNics, withHost } from "./guest-nics.ts";
 import { deviceNames, eventually, fdbOf, portOf } from "./host-state.ts";
-import { inNetworkNamespace, run, skipUnlessRoot } from "./in-network-namespace.ts";
+import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge, addUplink, TapEnd } from "./tap-end.ts";
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const PEER = "02:00:00:00:00:99";
 const QUARANTINED = "tap0 br0 up none learning=off flood=off mcast=off bcast=off";
-const options = { skip: skipUnlessRoot, timeout: 30_000 };
+const options = { skip: skipWithout("root"), timeout: 30_000 };
 
 test("a created tap is a quarantined port with an address of its own, and is ours", options, () =>
   inNetworkNamespace(() =>

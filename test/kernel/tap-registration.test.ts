@@ -2,14 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { prepareNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
+import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, outcomesOf, tapNic, tapNics, withHost } from "./guest-nics.ts";
 import { eventually, fdbOf, portOf } from "./host-state.ts";
-import { inNetworkNamespace, run, skipUnlessRoot, withAnotherNamespace } from "./in-network-namespace.ts";
+import { inNetworkNamespace, run, withAnotherNamespace } from "./in-network-namespace.ts";
 import { addBridge, addUplink, TapEnd } from "./tap-end.ts";
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const PEER = "02:00:00:00:00:99";
-const options = { skip: skipUnlessRoot, timeout: 30_000 };
+const options = { skip: skipWithout("root"), timeout: 30_000 };
 
 test("registers an address that the bridge has learned on its uplink (trap 1)", options, () =>
   inNetworkNamespace(() =>

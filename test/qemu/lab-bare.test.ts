@@ -7,14 +7,14 @@ import { type Lab, openLab } from "../lab/lab.ts";
 import { type Probe, Prober } from "../lab/probe.ts";
 import { findTwoWriters, writerStretches } from "../lab/witness/disk-witness.ts";
 import { judgeRun } from "../lab/witness/invariants.ts";
-import { qemuMissing } from "./qmp-bare-qemu.ts";
+import { skipWithout } from "../resource.ts";
 
 const ADDRESS = "10.78.0.100";
 const MAC = parseMacAddress("52:54:00:12:34:56", "mac");
 const REACHABLE_TIMEOUT_MS = 10_000;
 
 /** Each test migrates the guest that the test before left, so their order matters. */
-describe("a guest migrated by QEMU alone", { skip: qemuMissing, timeout: 120_000 }, () => {
+describe("a guest migrated by QEMU alone", { skip: skipWithout("root", "qemu"), timeout: 120_000 }, () => {
   let lab: Lab;
   let guest: BareGuest;
   let probers: Prober[];

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,10 +8,6 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { deadlineExceeded, pollUntil } from "../lab/deadline.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
 import { TrackedProcess } from "../lab/tracked-process.ts";
-
-/** Why tests with a real QEMU cannot run here, or false. */
-export const qemuMissing: string | false =
-  spawnSync("qemu-system-x86_64", ["--version"]).status === 0 ? false : "qemu-system-x86_64 is not installed";
 
 export const labClock: Clock = {
   unixUs: unixMicros,

@@ -4,6 +4,7 @@ import { migrationUriOf } from "../../agent/vmm/migration-address.ts";
 import type { MigrationProgress } from "../../agent/vmm/migration-progress.ts";
 import { openQmp, type QmpClient } from "../../agent/vmm/qmp-client.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import { skipWithout } from "../resource.ts";
 import {
   type BarePair,
   destinationReady,
@@ -12,7 +13,7 @@ import {
   statusAfter,
   withBarePair,
 } from "./qmp-bare-migration.ts";
-import { BareQemu, type BareQemuOptions, isKind, isStatus, labClock, qemuMissing } from "./qmp-bare-qemu.ts";
+import { BareQemu, type BareQemuOptions, isKind, isStatus, labClock } from "./qmp-bare-qemu.ts";
 
 async function withBareQemu(options: BareQemuOptions, use: (qemu: BareQemu) => Promise<void>): Promise<void> {
   const qemu = await BareQemu.start(options);
@@ -41,7 +42,7 @@ async function reachPostCopy(pair: BarePair): Promise<void> {
   await pair.destination.vmm.cont();
 }
 
-describe("QEMU's monitor", { skip: qemuMissing }, () => {
+describe("QEMU's monitor", { skip: skipWithout("qemu") }, () => {
   it("offers out-of-band commands and describes what it can do", async () => {
     await withBareQemu({ role: "source", cpus: "held" }, async ({ vmm }) => {
       const features = await vmm.describeFeatures();
@@ -129,7 +130,7 @@ describe("QEMU's monitor", { skip: qemuMissing }, () => {
   });
 });
 
-describe("a migration's failure to connect", { skip: qemuMissing }, () => {
+describe("a migration's failure to connect", { skip: skipWithout("qemu") }, () => {
   it("is no refusal of migrate: the status becomes failed, with the reason in query-migrate", async () => {
     await withBareQemu({ role: "source", cpus: "free" }, async (qemu) => {
       await qemu.vmm.setMigrationCapabilities([{ capability: "events", enabled: true }]);
@@ -144,7 +145,7 @@ describe("a migration's failure to connect", { skip: qemuMissing }, () => {
   });
 });
 
-describe("an incoming QEMU", { skip: qemuMissing }, () => {
+describe("an incoming QEMU", { skip: skipWithout("qemu") }, () => {
   it("stays in inmigrate when it is told to stop, without an event", async () => {
     await withBareQemu({ role: "destination", cpus: "free" }, async ({ vmm, events }) => {
       assert.equal((await vmm.queryStatus()).runState, "inmigrate");
@@ -175,7 +176,7 @@ describe("an incoming QEMU", { skip: qemuMissing }, () => {
   });
 });
 
-describe("a migration between two QEMUs", { skip: qemuMissing }, () => {
+describe("a migration between two QEMUs", { skip: skipWithout("qemu") }, () => {
   it("in live mode stops the source, completes on both sides, and waits for cont", async () => {
     await withBarePair(async (pair) => {
       const report = await migrateByTheBook(pair, "live");

@@ -136,7 +136,10 @@ export class ManagedGuest {
         autoConverge: false,
         maxPostCopyBandwidthBytesPerSecond: BigInt(options.maxPostCopyBandwidth ?? 0),
       },
-      postCopy: { trigger: { $case: "afterMs", value: LAB_POST_COPY_AFTER_MS } },
+      postCopy:
+        options.mode === "live"
+          ? undefined
+          : { trigger: { $case: "afterMs", value: LAB_POST_COPY_AFTER_MS } },
     });
     const ended = controlPlane.ended(started.migrationId, MIGRATION_TIMEOUT_MS);
     // Awaited below; a failing `whileRunning` must not leave a second, unhandled failure behind.

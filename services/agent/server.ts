@@ -1,0 +1,98 @@
+import { mkdir } from "node:fs/promises";
+import { release } from "node:os";
+import { deviceFactory } from "../../agent/device/tap-creation.ts";
+import { HostAgent } from "../../agent/host-agent.ts";
+import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
+import { openQemu } from "../../agent/vmm/qemu.ts";
+import { type HostClock, openHostClock } from "../clock/host-clock.ts";
+import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
+import type { Log } from "../log/log.ts";
+import { NatsLink } from "../nats/connection.ts";
+import { NatsFeedOutlet } from "../nats/feed-outlet.ts";
+import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
+import { startHeartbeat } from "../nats/host-registry.ts";
+import { readVersion } from "../program/version.ts";
+import { applyCpuPriority } from "./cpu-priority.ts";
+import { bindHostAgent } from "./host-agent-service.ts";
+import type { AgentValues } from "./settings.ts";
+
+const QMP_CONNECT_TIMEOUT_MS = 2_000;
+const CALL_GRACE_MS = 1_500;
+const FEED_GRACE_MS = 1_500;
+
+/** An agent that answers. */
+export interface AgentServer {
+  /** The target that it listens on, with the port that was picked. */
+  readonly target: string;
+  /** Ends calls and streams, then the link to NATS. Guests and their registrations stay as they are. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts one host's agent: netlink, journals, gRPC, then the heartbeat, so that whoever finds the host in the registry
+ * gets an answer. Does not wait for NATS. Devices are those of the calling thread's network namespace.
+ */
+export async function startAgentServer(values: AgentValues, log: Log): Promise<AgentServer> {
+  applyCpuPriority(values["cpu-priority"], log);
+  await mkdir(values["state-dir"], { recursive: true, mode: 0o700 });
+  const version = readVersion();
+  const clock = openHostClock();
+  const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
+  const handOffs = new NatsHandOffBus(link, log);
+  const feed = new NatsFeedOutlet(link, values["host-id"], log);
+  const route = openRouteSocket();
+  const agent = new HostAgent({
+    hostId: values["host-id"],
+    version,
+    kernelRelease: release(),
+    migrationAddress: values["migration-address"],
+    stateDirectory: values["state-dir"],
+    clock,
+    log,
+    handOffs,
+    feed,
+    devices: { route, factory: deviceFactory },
+    openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
+  });
+  const closeAgent = async (): Promise<void> => {
+    agent.close();
+    route.close();
+    const unsent = await feed.close(FEED_GRACE_MS);
+    if (unsent > 0) log.warn({ unsent }, "Events did not reach the feed before the end.");
+    handOffs.close();
+    await link.close();
+  };
+  const ending = new AbortController();
+  let server: GrpcServer;
+  try {
+    server = await startGrpcServer({
+      targets: [values.listen],
+      services: [bindHostAgent(agent, log, ending.signal)],
+      log,
+    });
+  } catch (thrown) {
+    await closeAgent();
+    throw thrown;
+  }
+  const target = server.targets[0] ?? values.listen;
+  const endHeartbeat = startHeartbeat(link, log, () => heartbeat(values, target, version, clock));
+  log.info({ target, advertised: values.advertise ?? target }, "The agent listens.");
+  return {
+    target,
+    close: async () => {
+      await endHeartbeat();
+      ending.abort();
+      await server.close(CALL_GRACE_MS);
+      await closeAgent();
+    },
+  };
+}
+
+function heartbeat(values: AgentValues, target: string, version: string, clock: HostClock) {
+  return {
+    hostId: values["host-id"],
+    target: values.advertise ?? target,
+    version,
+    heartbeatAtUnixUs: BigInt(clock.unixUs()),
+  };
+}

@@ -1,0 +1,80 @@
+import { hostname } from "node:os";
+import { invalidArgument } from "../../proto/error.ts";
+import { parseHostId } from "../../proto/ids.ts";
+import { parseAddress, parseLogLevel, parseNatsUrl, parsePath, parseTarget } from "../config/parsers.ts";
+import type { Fault, Values } from "../config/read-settings.ts";
+import { optional, withDefault } from "../config/setting.ts";
+import type { UsageText } from "../config/usage.ts";
+import type { CpuPriority } from "./cpu-priority.ts";
+
+export const AGENT_SETTINGS = {
+  "host-id": withDefault(parseHostId, hostname().split(".")[0] ?? "", {
+    placeholder: "ID",
+    help: "Name of this host in Switchover",
+  }),
+  listen: withDefault(parseTarget, "127.0.0.1:7443", {
+    placeholder: "TARGET",
+    help: "gRPC address, HOST:PORT or unix:/PATH",
+  }),
+  advertise: optional(parseTarget, "default as --listen", {
+    placeholder: "TARGET",
+    help: "Where coordinators reach this agent",
+  }),
+  "nats-url": withDefault(parseNatsUrl, "nats://127.0.0.1:4222", {
+    placeholder: "URL",
+    help: "NATS servers, separated by commas",
+  }),
+  "migration-address": withDefault(parseAddress, "127.0.0.1", {
+    placeholder: "ADDRESS",
+    help: "Address that incoming transfers of QEMU are opened on",
+  }),
+  "state-dir": withDefault(parsePath, "/var/lib/switchover/agent", {
+    placeholder: "PATH",
+    help: "Journals; this agent's alone, made where absent",
+  }),
+  "cpu-priority": withDefault(parseCpuPriority, "high", {
+    placeholder: "PRIORITY",
+    help: "high (nice -20, ahead of the guests) or normal",
+  }),
+  "log-level": withDefault(parseLogLevel, "info", {
+    placeholder: "LEVEL",
+    help: "debug, info, warn or error",
+  }),
+};
+
+function parseCpuPriority(text: string, field: string): CpuPriority {
+  if (text === "high" || text === "normal") return text;
+  throw invalidArgument(field, `${field}: "${text}" is neither high nor normal.`);
+}
+
+export type AgentValues = Values<typeof AGENT_SETTINGS>;
+
+export const AGENT_USAGE: UsageText = {
+  synopsis: "switchover-agent [flags]",
+  purpose:
+    "Owns the guest-facing devices of one host and lets a guest's MAC address be there exactly while its CPUs run.\n" +
+    "Needs CAP_NET_ADMIN. Guests keep running while it is stopped.",
+  environment: "every flag",
+  examples: [
+    "switchover-agent --host-id ha --listen 10.0.0.1:7443 --nats-url nats://10.0.0.9:4222 \\",
+    "  --migration-address 10.0.0.1",
+    "SWITCHOVER_HOST_ID=ha SWITCHOVER_LOG_LEVEL=debug switchover-agent",
+  ],
+};
+
+const WILDCARD = /^(0\.0\.0\.0|\[::\]|::)(:|$)/;
+
+/** What others cannot connect to must not be told to them. */
+export function checkAgentValues(values: AgentValues): readonly Fault[] {
+  const faults: Fault[] = [];
+  const advertised = values.advertise ?? values.listen;
+  if (WILDCARD.test(advertised)) {
+    const sentence = `--advertise is required: coordinators cannot connect to ${advertised}.`;
+    faults.push({ name: "--advertise", sentence });
+  }
+  if (WILDCARD.test(values["migration-address"])) {
+    const sentence = `--migration-address: a source cannot connect to ${values["migration-address"]}.`;
+    faults.push({ name: "--migration-address", sentence });
+  }
+  return faults;
+}

@@ -1,0 +1,122 @@
+import type { Client, MethodDefinition } from "@grpc/grpc-js";
+import type { AgentCall, AgentPort } from "../../coordinator/runner/agent-port.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import {
+  type ArmSourceRequest,
+  type BeginTransferRequest,
+  type DeliverHandOffRequest,
+  type GetHandOffRequest,
+  HostAgentServiceService as methods,
+  type PreflightRequest,
+  type PrepareDestinationRequest,
+  type ReleaseSourceRequest,
+  type SwitchToPostCopyRequest,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
+import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import { openChannel } from "../grpc/channel.ts";
+import { callServerStream } from "../grpc/server-stream.ts";
+import { callUnary } from "../grpc/unary.ts";
+
+/** Where agents listen: the last record heard of, else what the registry says. */
+export interface HostDirectory {
+  lastKnown(hostId: HostId): HostRecord | undefined;
+  get(hostId: HostId): Promise<HostRecord | null>;
+}
+
+/**
+ * AgentPort over gRPC: one channel a host, opened with its first call and moved when the host's record names another
+ * target. A host that fell silent is still called at its last target, for the registry may be away and the host not.
+ */
+export class AgentClients implements AgentPort {
+  readonly #hosts: HostDirectory;
+  readonly #channels = new Map<HostId, { readonly target: string; readonly client: Client }>();
+
+  constructor(hosts: HostDirectory) {
+    this.#hosts = hosts;
+  }
+
+  preflight(hostId: HostId, request: PreflightRequest, call: AgentCall) {
+    return this.#call(hostId, methods.preflight, request, call);
+  }
+
+  prepareDestination(hostId: HostId, request: PrepareDestinationRequest, call: AgentCall) {
+    return this.#call(hostId, methods.prepareDestination, request, call);
+  }
+
+  armSource(hostId: HostId, request: ArmSourceRequest, call: AgentCall) {
+    return this.#call(hostId, methods.armSource, request, call);
+  }
+
+  beginTransfer(hostId: HostId, request: BeginTransferRequest, call: AgentCall) {
+    return this.#call(hostId, methods.beginTransfer, request, call);
+  }
+
+  switchToPostCopy(hostId: HostId, request: SwitchToPostCopyRequest, call: AgentCall) {
+    return this.#call(hostId, methods.switchToPostCopy, request, call);
+  }
+
+  getHandOff(hostId: HostId, request: GetHandOffRequest, call: AgentCall) {
+    return this.#call(hostId, methods.getHandOff, request, call);
+  }
+
+  deliverHandOff(hostId: HostId, request: DeliverHandOffRequest, call: AgentCall) {
+    return this.#call(hostId, methods.deliverHandOff, request, call);
+  }
+
+  releaseSource(hostId: HostId, request: ReleaseSourceRequest, call: AgentCall) {
+    return this.#call(hostId, methods.releaseSource, request, call);
+  }
+
+  async *follow(
+    hostId: HostId,
+    guestId: GuestId,
+    migrationId: MigrationId,
+    afterSequence: bigint,
+    signal: AbortSignal,
+  ): AsyncGenerator<FeedEvent, void, undefined> {
+    const client = await this.#clientOf(hostId);
+    const request = { guestId, migrationId, afterSequence };
+    try {
+      for await (const { event } of callServerStream(client, methods.followGuest, request, { signal })) {
+        if (event !== undefined) yield event;
+      }
+    } catch (thrown) {
+      if (!signal.aborted) throw thrown;
+    }
+  }
+
+  /** Ends all connections; running calls end with CANCELLED. */
+  close(): void {
+    for (const { client } of this.#channels.values()) client.close();
+    this.#channels.clear();
+  }
+
+  async #call<Request, Response>(
+    hostId: HostId,
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    call: AgentCall,
+  ): Promise<Response> {
+    const client = await this.#clientOf(hostId);
+    return callUnary(client, method, request, { timeoutMs: call.deadlineMs, signal: call.signal });
+  }
+
+  async #clientOf(hostId: HostId): Promise<Client> {
+    const record = this.#hosts.lastKnown(hostId) ?? (await this.#hosts.get(hostId));
+    if (record === null) {
+      throw new SwitchoverError("UNAVAILABLE", `No agent of host ${hostId} is known.`, {
+        reason: "HOST_UNKNOWN",
+        metadata: { host_id: hostId },
+      });
+    }
+    const open = this.#channels.get(hostId);
+    if (open?.target === record.target) return open.client;
+    open?.client.close();
+    // The runner repeats what must be repeated, by its own clock and limits.
+    const client = openChannel(record.target, { retriedServices: [] });
+    this.#channels.set(hostId, { target: record.target, client });
+    return client;
+  }
+}

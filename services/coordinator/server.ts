@@ -1,0 +1,100 @@
+import { join } from "node:path";
+import { MigrationApi } from "../../coordinator/migration-api.ts";
+import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
+import { openHostClock } from "../clock/host-clock.ts";
+import { startGrpcServer } from "../grpc/server.ts";
+import type { Log } from "../log/log.ts";
+import { withoutCredentials } from "../log/without-credentials.ts";
+import { NatsLink } from "../nats/connection.ts";
+import { FeedConsumer } from "../nats/feed-consumer.ts";
+import { NatsGuestRecordStore } from "../nats/guest-record-store.ts";
+import { HostRegistry } from "../nats/host-registry.ts";
+import { NatsPhaseFeed } from "../nats/phase-feed.ts";
+import { ensureStores } from "../nats/streams.ts";
+import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
+import { AgentClients } from "./agent-clients.ts";
+import { bindMigrationApi } from "./migration-service.ts";
+import type { CoordinatorValues } from "./settings.ts";
+
+const NATS_TIMEOUT_MS = 30_000;
+const CALL_GRACE_MS = 1_000;
+const CONSUMER_GRACE_MS = 500;
+
+/** A coordinator that answers. */
+export interface CoordinatorServer {
+  /** The targets that it listens on, with the ports that were picked. */
+  readonly targets: readonly string[];
+  /** Where its NATS is, its own server's address included. */
+  readonly natsUrl: string;
+  /** Lets go of migrations where they stand, then ends calls, the link and its own nats-server, in this order. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a coordinator: NATS (its own where no address is given), streams, the migrations that were left, the feed, and
+ * gRPC last, so that whoever gets an answer gets it from all of it. Throws where NATS is not there within 30 s.
+ */
+export async function startCoordinatorServer(
+  values: CoordinatorValues,
+  log: Log,
+): Promise<CoordinatorServer> {
+  const opened: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (let end = opened.pop(); end !== undefined; end = opened.pop()) await end();
+  };
+  try {
+    return { ...(await open(values, log, (end) => opened.push(end))), close };
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+}
+
+type OnClose = (end: () => Promise<void> | void) => void;
+
+async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
+  const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose));
+  const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
+  onClose(() => link.close());
+  await ensureStores(await link.whenReachable(NATS_TIMEOUT_MS), values["nats-replicas"]);
+
+  const clock = openHostClock();
+  const store = new NatsGuestRecordStore(link);
+  const hosts = new HostRegistry(link, log);
+  onClose(() => hosts.close());
+  const agents = new AgentClients(hosts);
+  onClose(() => agents.close());
+  const runner = new MigrationRunner({ store, agents, feed: new NatsPhaseFeed(link), clock, log });
+  onClose(() => runner.close());
+  const resumed = await runner.resume();
+  if (resumed > 0) log.info({ migrations: resumed }, "Took up migrations that had not ended.");
+  const consumer = new FeedConsumer(
+    link,
+    values["coordinator-id"],
+    async (event) => runner.onFeedEvent(event),
+    log,
+  );
+  onClose(() => consumer.close(CONSUMER_GRACE_MS));
+
+  const api = new MigrationApi({ store, hosts, clock, random: Math.random, runner });
+  const ending = new AbortController();
+  const server = await startGrpcServer({
+    targets: values.listen,
+    services: [bindMigrationApi(api, log, ending.signal)],
+    log,
+  });
+  onClose(() => server.close(CALL_GRACE_MS));
+  onClose(() => ending.abort());
+  log.info({ targets: server.targets, nats_url: withoutCredentials(natsUrl) }, "The coordinator listens.");
+  return { targets: server.targets, natsUrl };
+}
+
+async function startOwnNats(values: CoordinatorValues, log: Log, onClose: OnClose): Promise<string> {
+  const server = await OwnNatsServer.start({
+    ...values["nats-listen"],
+    folder: join(values["data-dir"], "nats"),
+    log,
+  });
+  onClose(() => server.close());
+  return server.url;
+}

@@ -1,0 +1,66 @@
+import { hostname } from "node:os";
+import { parseHostId } from "../../proto/ids.ts";
+import {
+  parseAddressAndPort,
+  parseLogLevel,
+  parseNatsUrl,
+  parsePath,
+  parseTarget,
+  parseWhole,
+} from "../config/parsers.ts";
+import type { Fault, Values } from "../config/read-settings.ts";
+import { optional, repeated, withDefault } from "../config/setting.ts";
+import type { UsageText } from "../config/usage.ts";
+
+export const COORDINATOR_SETTINGS = {
+  "coordinator-id": withDefault(parseHostId, hostname().split(".")[0] ?? "", {
+    placeholder: "ID",
+    help: "Name of this coordinator; no two share one",
+  }),
+  listen: repeated(parseTarget, "127.0.0.1:7440", {
+    placeholder: "TARGET",
+    help: "gRPC address, HOST:PORT or unix:/PATH",
+  }),
+  "nats-url": optional(parseNatsUrl, "absent: starts a nats-server of its own", {
+    placeholder: "URL",
+    help: "NATS servers, separated by commas",
+  }),
+  "nats-listen": withDefault(parseAddressAndPort, "127.0.0.1:4222", {
+    placeholder: "ADDRESS[:PORT]",
+    help: "Where its own nats-server listens; port 0: any free one",
+  }),
+  "nats-replicas": withDefault(parseWhole(1, 5), "1", {
+    placeholder: "N",
+    help: "Copies of streams and buckets that this coordinator makes; 3 in a cluster",
+  }),
+  "data-dir": withDefault(parsePath, "/var/lib/switchover/coordinator", {
+    placeholder: "PATH",
+    help: "Store of its own nats-server, made where absent",
+  }),
+  "log-level": withDefault(parseLogLevel, "info", {
+    placeholder: "LEVEL",
+    help: "debug, info, warn or error",
+  }),
+};
+
+export type CoordinatorValues = Values<typeof COORDINATOR_SETTINGS>;
+
+export const COORDINATOR_USAGE: UsageText = {
+  synopsis: "switchover-coordinator [flags]",
+  purpose:
+    "Drives migrations: takes them from control planes by gRPC, has both agents do their part, and publishes the feed.\n" +
+    "Any number of coordinators may run on one NATS; all they know is there.",
+  environment: "every flag",
+  examples: [
+    "switchover-coordinator",
+    "switchover-coordinator --listen 10.0.0.9:7440 --listen unix:/run/switchover.sock --nats-listen 10.0.0.9",
+    "switchover-coordinator --nats-url nats://10.0.0.1:4222,nats://10.0.0.2:4222 --nats-replicas 3",
+  ],
+};
+
+/** A nats-server of its own is one server. */
+export function checkCoordinatorValues(values: CoordinatorValues): readonly Fault[] {
+  if (values["nats-url"] !== undefined || values["nats-replicas"] === 1) return [];
+  const sentence = "--nats-replicas: more than one copy needs a cluster, given by --nats-url.";
+  return [{ name: "--nats-replicas", sentence }];
+}

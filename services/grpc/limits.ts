@@ -1,0 +1,12 @@
+/** What both ends of every channel are set to; gRPC's own defaults notice a dead peer after 20 s to hours. */
+const MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
+const KEEPALIVE_TIME_MS = 5_000;
+const KEEPALIVE_TIMEOUT_MS = 2_000;
+
+export const TRANSPORT_LIMITS = {
+  "grpc.max_receive_message_length": MESSAGE_LIMIT_BYTES,
+  "grpc.max_send_message_length": MESSAGE_LIMIT_BYTES,
+  "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
+  "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+  "grpc.keepalive_permit_without_calls": 1,
+} as const;

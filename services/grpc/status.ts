@@ -1,0 +1,105 @@
+import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
+import { type ErrorCode, type ErrorDetail, SwitchoverError } from "../../proto/error.ts";
+import { BadRequest, ErrorInfo } from "../../proto/gen/google/rpc/error_details.ts";
+import { Status } from "../../proto/gen/google/rpc/status.ts";
+
+/**
+ * How a SwitchoverError crosses the wire and comes back equal.
+ *
+ * The code is gRPC's, the sentence its message; reason, metadata and field travel as google.rpc.ErrorInfo and
+ * google.rpc.BadRequest in a google.rpc.Status under `grpc-status-details-bin`, which every gRPC toolchain reads.
+ */
+const DETAILS_KEY = "grpc-status-details-bin";
+const DOMAIN = "switchover";
+const ERROR_INFO_URL = "type.googleapis.com/google.rpc.ErrorInfo";
+const BAD_REQUEST_URL = "type.googleapis.com/google.rpc.BadRequest";
+/** Details travel in a header; beyond this a peer's header limit (8 KiB by default) would hide the whole error. */
+const DETAILS_LIMIT_BYTES = 4096;
+const SENTENCE_LIMIT = 1024;
+
+/** What a caller is told about a fault that nobody foresaw; the log of the program has the rest. */
+export const UNEXPECTED_SENTENCE =
+  "Something unexpected went wrong; the log of the called program says what.";
+
+/** The status that tells a caller what was thrown; anything but a SwitchoverError becomes a fixed public sentence. */
+export function toGrpcStatus(thrown: unknown): StatusObject {
+  const error =
+    thrown instanceof SwitchoverError
+      ? thrown
+      : new SwitchoverError("INTERNAL", UNEXPECTED_SENTENCE, { reason: "UNEXPECTED" });
+  const code = status[error.code];
+  const metadata = new Metadata();
+  metadata.set(DETAILS_KEY, encodeDetails(error, code));
+  return { code, details: error.message.slice(0, SENTENCE_LIMIT), metadata };
+}
+
+function encodeDetails(error: SwitchoverError, code: number): Buffer {
+  const whole = encodeStatus(error, code, error.metadata);
+  return whole.length <= DETAILS_LIMIT_BYTES ? whole : encodeStatus(error, code, {});
+}
+
+function encodeStatus(
+  error: SwitchoverError,
+  code: number,
+  metadata: Readonly<Record<string, string>>,
+): Buffer {
+  const info = ErrorInfo.encode({ reason: error.reason, domain: DOMAIN, metadata }).finish();
+  const details = [{ typeUrl: ERROR_INFO_URL, value: Buffer.from(info) }];
+  const message = error.message.slice(0, SENTENCE_LIMIT);
+  if (error.field !== undefined) {
+    const violation = { field: error.field, description: message };
+    const badRequest = BadRequest.encode({ fieldViolations: [violation] }).finish();
+    details.push({ typeUrl: BAD_REQUEST_URL, value: Buffer.from(badRequest) });
+  }
+  return Buffer.from(Status.encode({ code, message, details }).finish());
+}
+
+/**
+ * The error that the called side threw. Where the status carries no details (the connection failed, a deadline
+ * passed, another implementation answered) the reason is gRPC's own name of the code, `GRPC_` before it.
+ */
+export function fromGrpcError(error: ServiceError): SwitchoverError {
+  const name = status[error.code] ?? "UNKNOWN";
+  const code = CODES.has(name) ? (name as ErrorCode) : "INTERNAL";
+  const detail = decodeDetails(error.metadata?.get(DETAILS_KEY)[0]);
+  const sentence = error.details === "" ? `The call ended with ${name}.` : error.details;
+  return new SwitchoverError(code, sentence, { reason: `GRPC_${name}`, ...detail, cause: error });
+}
+
+const CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  "CANCELLED",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+]);
+
+function decodeDetails(header: string | Buffer | undefined): Partial<ErrorDetail> {
+  if (!(header instanceof Buffer)) return {};
+  try {
+    return collectDetails(Status.decode(header));
+  } catch {
+    // Malformed details of another implementation: code and sentence still tell the caller what to do.
+    return {};
+  }
+}
+
+function collectDetails(decoded: Status): Partial<ErrorDetail> {
+  const info = decoded.details.find((detail) => detail.typeUrl === ERROR_INFO_URL);
+  const badRequest = decoded.details.find((detail) => detail.typeUrl === BAD_REQUEST_URL);
+  const field =
+    badRequest === undefined ? undefined : BadRequest.decode(badRequest.value).fieldViolations[0]?.field;
+  const { reason, metadata } = info === undefined ? {} : ErrorInfo.decode(info.value);
+  return {
+    ...(reason === undefined ? {} : { reason }),
+    ...(metadata === undefined ? {} : { metadata }),
+    ...(field === undefined ? {} : { field }),
+  };
+}

@@ -1,0 +1,99 @@
+import type { KvEntry } from "nats";
+import type { RecordStore, StoredRecord } from "../../coordinator/record/record-store.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
+import type { GuestId, MigrationId } from "../../proto/ids.ts";
+import { GUEST_BUCKET, HISTORY_BUCKET } from "../../proto/subjects.ts";
+import { Bucket } from "./bucket.ts";
+import type { NatsLink } from "./connection.ts";
+import { isConflict } from "./fault.ts";
+
+/** RecordStore on JetStream KV: records in the guests' bucket, ended migrations in the history's, as proto3 JSON. */
+export class NatsGuestRecordStore implements RecordStore {
+  readonly #guests: Bucket;
+  readonly #history: Bucket;
+
+  constructor(link: NatsLink) {
+    this.#guests = new Bucket(link, GUEST_BUCKET);
+    this.#history = new Bucket(link, HISTORY_BUCKET);
+  }
+
+  async get(guestId: GuestId): Promise<StoredRecord | null> {
+    const entry = await this.#guests.run(`The record of guest ${guestId} was not read`, (kv) =>
+      kv.get(guestId),
+    );
+    return isPresent(entry) ? storedRecord(entry) : null;
+  }
+
+  create(record: GuestRecord): Promise<StoredRecord> {
+    return this.#write(record, 0);
+  }
+
+  update(record: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
+    return this.#write(record, expectedRevision);
+  }
+
+  /** Revision 0 is that of a key without a value, so that a first write is a compare-and-set as any other. */
+  #write(record: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
+    const body = JSON.stringify(GuestRecord.toJSON(record));
+    return this.#guests.run(`The record of guest ${record.guestId} was not written`, async (kv) => {
+      try {
+        const revision = await (expectedRevision === 0
+          ? kv.create(record.guestId, body)
+          : kv.update(record.guestId, body, expectedRevision));
+        return { record, revision };
+      } catch (thrown) {
+        throw isConflict(thrown) ? revisionConflict(record.guestId, thrown) : thrown;
+      }
+    });
+  }
+
+  async *watch(guestId: GuestId, signal: AbortSignal): AsyncGenerator<StoredRecord, void, undefined> {
+    const what = `The record of guest ${guestId} is not watched`;
+    for await (const entry of this.#guests.watch(what, guestId, signal)) yield storedRecord(entry);
+  }
+
+  async *keys(): AsyncGenerator<GuestId, void, undefined> {
+    for (const key of await this.#guests.keys("The guests were not listed")) yield key as GuestId;
+  }
+
+  async archive(state: MigrationState): Promise<void> {
+    const migrationId = state.migration?.migrationId ?? "";
+    const body = JSON.stringify(MigrationState.toJSON(state));
+    await this.#history.run(`Migration ${migrationId} was not archived`, (kv) => kv.put(migrationId, body));
+  }
+
+  async readArchived(migrationId: MigrationId): Promise<MigrationState | null> {
+    const what = `The archived migration ${migrationId} was not read`;
+    const entry = await this.#history.run(what, (kv) => kv.get(migrationId));
+    return isPresent(entry) ? MigrationState.fromJSON(parseBody(entry)) : null;
+  }
+}
+
+function isPresent(entry: KvEntry | null): entry is KvEntry {
+  return entry !== null && entry.operation === "PUT";
+}
+
+function storedRecord(entry: KvEntry): StoredRecord {
+  return { record: GuestRecord.fromJSON(parseBody(entry)), revision: entry.revision };
+}
+
+function parseBody(entry: KvEntry): unknown {
+  try {
+    return JSON.parse(entry.string());
+  } catch (cause) {
+    throw new SwitchoverError("INTERNAL", `The value of ${entry.key} in ${entry.bucket} is not JSON.`, {
+      reason: "MALFORMED_RECORD",
+      metadata: { bucket: entry.bucket, key: entry.key, revision: String(entry.revision) },
+      cause,
+    });
+  }
+}
+
+function revisionConflict(guestId: string, cause: unknown): SwitchoverError {
+  return new SwitchoverError("ABORTED", `The record of guest ${guestId} was changed by another writer.`, {
+    reason: "REVISION_CONFLICT",
+    metadata: { guest_id: guestId },
+    cause,
+  });
+}

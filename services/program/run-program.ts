@@ -1,0 +1,98 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
+import { faultsText, type UsageText, usage } from "../config/usage.ts";
+import type { Log, LogLevel } from "../log/log.ts";
+import { openLogger } from "../log/logger.ts";
+import { withoutCredentials } from "../log/without-credentials.ts";
+import { readVersion } from "./version.ts";
+
+/**
+ * The life of a server program: configuration, log, start, signals, end. Exit codes: 0 after SIGTERM or SIGINT or
+ * --help, 1 when it could not start or an error went unhandled, 2 for a wrong configuration.
+ */
+const SHUTDOWN_LIMIT_MS = 4_500;
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+/** What runs until it is closed. */
+export interface Running {
+  close(): Promise<void>;
+}
+
+export interface Program<S extends Settings> {
+  readonly name: string;
+  readonly settings: S & { readonly "log-level": Settings[string] };
+  readonly usage: UsageText;
+  /** Faults that show only when values are seen together. */
+  readonly check: (values: Values<S>) => readonly Fault[];
+  /** The host that the log's lines speak for. */
+  readonly hostOf: (values: Values<S>) => string | undefined;
+  readonly start: (values: Values<S>, log: Log) => Promise<Running>;
+}
+
+/** Runs the program in this process until a signal ends it. */
+export async function runProgram<S extends Settings>(program: Program<S>): Promise<void> {
+  const reading = readSettings(program.settings, process.argv.slice(2), process.env);
+  if (reading.t === "help") {
+    process.stdout.write(usage(program.usage, program.settings));
+    return;
+  }
+  const faults = reading.t === "faults" ? reading.faults : program.check(reading.values);
+  if (reading.t === "faults" || faults.length > 0) {
+    process.stderr.write(faultsText(program.name, faults));
+    process.exitCode = EXIT_USAGE;
+    return;
+  }
+  await runStarted(program, reading.values);
+}
+
+async function runStarted<S extends Settings>(program: Program<S>, values: Values<S>): Promise<void> {
+  const host = program.hostOf(values);
+  const { log, flush } = openLogger({
+    service: program.name,
+    level: values["log-level"] as LogLevel,
+    ...(host === undefined ? {} : { host }),
+  });
+  const exit = (code: number): void => {
+    flush();
+    process.exit(code);
+  };
+  const fail = (thrown: unknown): void => {
+    log.error({ err: thrown }, `${program.name} ends: an error went unhandled.`);
+    exit(EXIT_FAILED);
+  };
+  process.on("uncaughtException", fail);
+  process.on("unhandledRejection", fail);
+  const stopAsked = signalled();
+  log.info({ version: readVersion(), configuration: printable(values) }, `${program.name} starts.`);
+  let running: Running;
+  try {
+    running = await program.start(values, log);
+  } catch (thrown) {
+    log.error({ err: thrown }, `${program.name} cannot start: ${SwitchoverError.from(thrown).message}`);
+    return exit(EXIT_FAILED);
+  }
+  const signal = await stopAsked;
+  log.info({ signal }, `${program.name} ends.`);
+  const limit = setTimeout(() => {
+    log.warn({ limit_ms: SHUTDOWN_LIMIT_MS }, "Not everything was closed in time.");
+    exit(0);
+  }, SHUTDOWN_LIMIT_MS);
+  await running.close();
+  clearTimeout(limit);
+  exit(0);
+}
+
+function signalled(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => resolve(signal));
+  });
+}
+
+function printable(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const text = JSON.stringify(values, (_, value: unknown) => {
+    if (typeof value === "bigint") return String(value);
+    return typeof value === "string" ? withoutCredentials(value) : value;
+  });
+  return JSON.parse(text) as Record<string, unknown>;
+}

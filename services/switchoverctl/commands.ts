@@ -1,0 +1,43 @@
+import { parseMigrationId } from "../../proto/ids.ts";
+import type { CoordinatorClient } from "./coordinator-client.ts";
+import type { Display } from "./display.ts";
+import { EXIT_CODES, exitCodeOf } from "./exit-code.ts";
+import { type MigrateValues, startRequest } from "./settings.ts";
+
+/** What each command does; returns the exit code, throws SwitchoverError. */
+export interface CommandPorts {
+  readonly client: CoordinatorClient;
+  readonly display: Display;
+  /** Aborts when the person wants to go; a migration goes on without them. */
+  readonly signal: AbortSignal;
+}
+
+export async function migrate(values: MigrateValues, ports: CommandPorts): Promise<number> {
+  const migration = await ports.client.start(startRequest(values));
+  ports.display.progress(migration);
+  if (values.wait === "on") return watch(migration.migrationId, ports);
+  ports.display.note(`Migration ${migration.migrationId} has begun.`);
+  return EXIT_CODES.done;
+}
+
+export async function show(migrationId: string, ports: CommandPorts): Promise<number> {
+  parseMigrationId(migrationId, "MIGRATION_ID");
+  const migration = await ports.client.get(migrationId);
+  ports.display.end(migration);
+  return exitCodeOf(migration) ?? EXIT_CODES.done;
+}
+
+export async function watch(migrationId: string, ports: CommandPorts): Promise<number> {
+  parseMigrationId(migrationId, "MIGRATION_ID");
+  for await (const migration of ports.client.watch(migrationId, ports.signal)) {
+    const exitCode = exitCodeOf(migration);
+    if (exitCode === undefined) {
+      ports.display.progress(migration);
+      continue;
+    }
+    ports.display.end(migration);
+    return exitCode;
+  }
+  // The coordinator ended the stream without an end of the migration: as good as not answered.
+  return EXIT_CODES.unreachable;
+}

@@ -1,0 +1,69 @@
+import type { Client } from "@grpc/grpc-js";
+import { SwitchoverError } from "../../proto/error.ts";
+import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  MigrationServiceService as methods,
+  type StartMigrationRequest,
+} from "../../proto/gen/switchover/v1/migration_service.ts";
+import { openChannel } from "../grpc/channel.ts";
+import { callServerStream } from "../grpc/server-stream.ts";
+import { callUnary } from "../grpc/unary.ts";
+
+export const MIGRATION_SERVICE = "switchover.v1.MigrationService";
+
+const CALL_TIMEOUT_MS = 10_000;
+const WATCH_RETRY_MS = 500;
+/** How long a broken watch is opened again before the coordinator counts as unreachable. */
+const WATCH_UNREACHABLE_MS = 30_000;
+
+/** MigrationService as a client sees it; throws SwitchoverError. */
+export class CoordinatorClient {
+  readonly #client: Client;
+
+  constructor(target: string) {
+    this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE] });
+  }
+
+  async start(request: StartMigrationRequest): Promise<Migration> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    return present((await callUnary(this.#client, methods.startMigration, request, options)).migration);
+  }
+
+  async get(migrationId: string): Promise<Migration> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    return present((await callUnary(this.#client, methods.getMigration, { migrationId }, options)).migration);
+  }
+
+  /**
+   * The migration as it stands and after every change, until it has ended. A broken stream is opened again for up to
+   * 30 s, at any coordinator behind the target; then UNAVAILABLE.
+   */
+  async *watch(migrationId: string, signal: AbortSignal): AsyncGenerator<Migration, void, undefined> {
+    for (let heardAtMs = performance.now(); ; ) {
+      try {
+        const stream = callServerStream(this.#client, methods.watchMigration, { migrationId }, { signal });
+        for await (const { migration } of stream) {
+          heardAtMs = performance.now();
+          yield present(migration);
+        }
+        return;
+      } catch (thrown) {
+        const silentMs = performance.now() - heardAtMs;
+        const { code } = SwitchoverError.from(thrown);
+        if (signal.aborted || code !== "UNAVAILABLE" || silentMs > WATCH_UNREACHABLE_MS) throw thrown;
+      }
+      await new Promise((resolve) => setTimeout(resolve, WATCH_RETRY_MS));
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+function present(migration: Migration | undefined): Migration {
+  if (migration !== undefined) return migration;
+  throw new SwitchoverError("INTERNAL", "The coordinator answered without a migration.", {
+    reason: "EMPTY_ANSWER",
+  });
+}

@@ -1,0 +1,57 @@
+import { Migration } from "../../proto/gen/switchover/v1/migration.ts";
+import { progressLine } from "./progress-line.ts";
+import { renderTimeline } from "./timeline.ts";
+
+/** Where text goes; process.stdout is one. */
+export interface Screen {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+}
+
+const CLEAR_LINE = "\r\u001b[2K";
+
+/** Shows a migration's states as they come, on a terminal in one line that is overwritten. */
+export class Display {
+  readonly #screen: Screen;
+  readonly #form: "text" | "json";
+  #shown = "";
+
+  constructor(screen: Screen, form: "text" | "json") {
+    this.#screen = screen;
+    this.#form = form;
+  }
+
+  /** One state on the way. */
+  progress(migration: Migration): void {
+    if (this.#form === "json") {
+      this.#json(migration);
+      return;
+    }
+    const line = progressLine(migration);
+    if (line === this.#shown) return;
+    this.#shown = line;
+    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_LINE}${line}` : `${line}\n`);
+  }
+
+  /** The last state, with its timeline. */
+  end(migration: Migration): void {
+    if (this.#form === "json") {
+      this.#json(migration);
+      return;
+    }
+    if (this.#screen.isTTY === true && this.#shown !== "") this.#screen.write(CLEAR_LINE);
+    this.#screen.write(`${renderTimeline(migration)}\n`);
+  }
+
+  /** A sentence beside the states; for people only. */
+  note(sentence: string): void {
+    if (this.#form === "json") return;
+    this.#screen.write(
+      this.#screen.isTTY === true && this.#shown !== "" ? `\n${sentence}\n` : `${sentence}\n`,
+    );
+  }
+
+  #json(migration: Migration): void {
+    this.#screen.write(`${JSON.stringify(Migration.toJSON(migration))}\n`);
+  }
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env node
+/**
+ * switchoverctl: migrations from the command line. Output that scripts read goes to stdout, complaints to stderr.
+ */
+import { SwitchoverError } from "../../proto/error.ts";
+import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
+import { faultsText, type UsageText, usage } from "../config/usage.ts";
+import { type CommandPorts, migrate, show, watch } from "./commands.ts";
+import { CoordinatorClient } from "./coordinator-client.ts";
+import { Display } from "./display.ts";
+import { EXIT_CODES, exitCodeOfError } from "./exit-code.ts";
+import {
+  type CommonValues,
+  checkMigrateValues,
+  MIGRATE_SETTINGS,
+  MIGRATE_USAGE,
+  PROGRAM_USAGE,
+  SHOW_SETTINGS,
+  SHOW_USAGE,
+  WATCH_SETTINGS,
+  WATCH_USAGE,
+} from "./settings.ts";
+
+interface Command<S extends Settings> {
+  readonly settings: S;
+  readonly usage: UsageText;
+  /** What stands beside the flags, as help calls it. */
+  readonly operand: "none" | "MIGRATION_ID";
+  readonly check: (values: Values<S>) => readonly Fault[];
+  readonly run: (values: Values<S>, operand: string, ports: CommandPorts) => Promise<number>;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv;
+  switch (name) {
+    case "migrate":
+      return runCommand("migrate", rest, {
+        settings: MIGRATE_SETTINGS,
+        usage: MIGRATE_USAGE,
+        operand: "none",
+        check: checkMigrateValues,
+        run: (values, _operand, ports) => migrate(values, ports),
+      });
+    case "show":
+      return runCommand("show", rest, {
+        settings: SHOW_SETTINGS,
+        usage: SHOW_USAGE,
+        operand: "MIGRATION_ID",
+        check: () => [],
+        run: (_values, operand, ports) => show(operand, ports),
+      });
+    case "watch":
+      return runCommand("watch", rest, {
+        settings: WATCH_SETTINGS,
+        usage: WATCH_USAGE,
+        operand: "MIGRATION_ID",
+        check: () => [],
+        run: (_values, operand, ports) => watch(operand, ports),
+      });
+    case "--help":
+    case "-h":
+    case "help":
+      process.stdout.write(PROGRAM_USAGE);
+      return EXIT_CODES.done;
+    default:
+      process.stderr.write(
+        name === undefined
+          ? PROGRAM_USAGE
+          : `switchoverctl: "${name}" is no command; see switchoverctl --help\n`,
+      );
+      return EXIT_CODES.usage;
+  }
+}
+
+async function runCommand<S extends Settings>(
+  name: string,
+  argv: readonly string[],
+  command: Command<S>,
+): Promise<number> {
+  // Other variables of the environment belong to the server programs.
+  const environment = { SWITCHOVER_COORDINATOR: process.env.SWITCHOVER_COORDINATOR };
+  const operandLimit = command.operand === "none" ? 0 : 1;
+  const reading = readSettings(command.settings, argv, environment, operandLimit);
+  if (reading.t === "help") {
+    process.stdout.write(usage(command.usage, command.settings));
+    return EXIT_CODES.done;
+  }
+  const faults = reading.t === "faults" ? [...reading.faults] : [...command.check(reading.values)];
+  const operand = reading.t === "settings" ? reading.positionals[0] : undefined;
+  if (reading.t === "settings" && command.operand !== "none" && operand === undefined) {
+    faults.push({ name: command.operand, sentence: `${command.operand} is required.` });
+  }
+  if (reading.t === "faults" || faults.length > 0) {
+    process.stderr.write(faultsText(`switchoverctl ${name}`, faults));
+    return EXIT_CODES.usage;
+  }
+  return withPorts(reading.values as CommonValues, (ports) =>
+    command.run(reading.values, operand ?? "", ports),
+  );
+}
+
+async function withPorts(
+  values: CommonValues,
+  run: (ports: CommandPorts) => Promise<number>,
+): Promise<number> {
+  const leaving = new AbortController();
+  process.once("SIGINT", () => leaving.abort());
+  const client = new CoordinatorClient(values.coordinator);
+  const display = new Display(process.stdout, values.json === "on" ? "json" : "text");
+  try {
+    return await run({ client, display, signal: leaving.signal });
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    const exitCode = exitCodeOfError(error);
+    process.stderr.write(
+      `switchoverctl: ${complaint(error, exitCode, values.coordinator, leaving.signal)}\n`,
+    );
+    return exitCode;
+  } finally {
+    client.close();
+  }
+}
+
+function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
+  if (leaving.aborted) return "no longer watching; the migration goes on.";
+  const words = `${error.message} [${error.code}, ${error.reason}]`;
+  return exitCode === EXIT_CODES.unreachable ? `no coordinator answers at ${target}: ${words}` : words;
+}
+
+process.exitCode = await main(process.argv.slice(2));

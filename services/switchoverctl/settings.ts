@@ -1,0 +1,176 @@
+import { randomUUID } from "node:crypto";
+import { invalidArgument } from "../../proto/error.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { parseGuestId, parseHostId, parseInstanceId } from "../../proto/ids.ts";
+import { parseBytes, parseTarget, parseWhole } from "../config/parsers.ts";
+import type { Fault, Values } from "../config/read-settings.ts";
+import { onOff, optional, required, withDefault } from "../config/setting.ts";
+import type { UsageText } from "../config/usage.ts";
+
+/** Flags and help of every command. */
+const COMMON_SETTINGS = {
+  coordinator: withDefault(parseTarget, "127.0.0.1:7440", {
+    placeholder: "TARGET",
+    help: "Coordinator, HOST:PORT or unix:/PATH",
+  }),
+  json: onOff("Print proto3 JSON, one migration a line"),
+};
+
+/** QEMU's limit of `downtime-limit`. */
+const DOWNTIME_LIMIT_MOST_MS = 2_000_000;
+
+export const MIGRATE_SETTINGS = {
+  guest: required(parseGuestId, { placeholder: "ID", help: "The guest to move" }),
+  from: required(parseHostId, { placeholder: "HOST", help: "Where it runs" }),
+  to: required(parseHostId, { placeholder: "HOST", help: "Where it shall run" }),
+  mode: withDefault(parseMode, "live", { placeholder: "MODE", help: "live or post-copy" }),
+  "from-instance": optional(parseInstanceId, "not needed where there is one", {
+    placeholder: "ID",
+    help: "The guest's instance on the source",
+  }),
+  "to-instance": optional(parseInstanceId, "not needed where there is one", {
+    placeholder: "ID",
+    help: "The guest's instance on the destination",
+  }),
+  "request-id": optional(parseRequestId, "default random", {
+    placeholder: "ID",
+    help: "Makes the request idempotent: the same id gets the same migration",
+  }),
+  "max-bandwidth": optional(parseBytes, "QEMU's default", {
+    placeholder: "BYTES",
+    help: "Bytes per second, as in 30M",
+  }),
+  "downtime-limit": optional(parseWhole(1, DOWNTIME_LIMIT_MOST_MS), "QEMU's default", {
+    placeholder: "MS",
+    help: "The longest stop to aim at",
+  }),
+  multifd: optional(parseWhole(1, 255), "one stream", {
+    placeholder: "N",
+    help: "Parallel streams; live mode only",
+  }),
+  "auto-converge": onOff("Slow the guest down until the copy converges"),
+  "post-copy-after-passes": optional(parseWhole(1, 1_000_000), "at once", {
+    placeholder: "N",
+    help: "Move the CPUs after N passes over memory; post-copy mode only",
+  }),
+  "post-copy-after": optional(parseWhole(1, 86_400_000), "at once", {
+    placeholder: "MS",
+    help: "Move the CPUs after a time; post-copy mode only",
+  }),
+  "max-post-copy-bandwidth": optional(parseBytes, "no limit", {
+    placeholder: "BYTES",
+    help: "Bytes per second once the CPUs have moved",
+  }),
+  wait: onOff("Show progress and stay until the migration has ended"),
+  ...COMMON_SETTINGS,
+};
+
+export const SHOW_SETTINGS = COMMON_SETTINGS;
+export const WATCH_SETTINGS = COMMON_SETTINGS;
+
+export type MigrateValues = Values<typeof MIGRATE_SETTINGS>;
+export type CommonValues = Values<typeof COMMON_SETTINGS>;
+
+const ENVIRONMENT = ["coordinator"];
+
+export const MIGRATE_USAGE: UsageText = {
+  synopsis: "switchoverctl migrate --guest ID --from HOST --to HOST [flags]",
+  purpose:
+    "Moves a running guest to another host. Exits with 0 when it is complete (without --wait: when it has begun),\n" +
+    "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.",
+  environment: ENVIRONMENT,
+  examples: [
+    "switchoverctl migrate --guest web-7 --from ha --to hb --wait",
+    "switchoverctl migrate --guest web-7 --from ha --to hb --mode post-copy --post-copy-after-passes 2 --wait",
+    "switchoverctl migrate --guest web-7 --from ha --to hb --max-bandwidth 500M --downtime-limit 100 --json",
+  ],
+};
+
+export const SHOW_USAGE: UsageText = {
+  synopsis: "switchoverctl show MIGRATION_ID [flags]",
+  purpose:
+    "Shows a migration as it stands, with the timeline of its switchover; exit codes as those of migrate.",
+  environment: ENVIRONMENT,
+  examples: ["switchoverctl show web-7-mk3v0q8ya1z9", "switchoverctl show web-7-mk3v0q8ya1z9 --json"],
+};
+
+export const WATCH_USAGE: UsageText = {
+  synopsis: "switchoverctl watch MIGRATION_ID [flags]",
+  purpose: "Shows a migration's progress until it has ended; exit codes as those of migrate.",
+  environment: ENVIRONMENT,
+  examples: ["switchoverctl watch web-7-mk3v0q8ya1z9", "switchoverctl watch web-7-mk3v0q8ya1z9 --json"],
+};
+
+export const PROGRAM_USAGE = `Usage: switchoverctl COMMAND [flags]
+
+Moves guests between hosts, and their network identity with their CPUs.
+
+Commands:
+  migrate  Move a guest to another host
+  show     Show a migration as it stands
+  watch    Follow a migration to its end
+
+Help for a command: switchoverctl COMMAND --help
+
+Example:
+  switchoverctl migrate --guest web-7 --from ha --to hb --wait
+`;
+
+function parseMode(text: string, field: string): MigrationMode {
+  if (text === "live") return MigrationMode.LIVE;
+  if (text === "post-copy") return MigrationMode.POST_COPY;
+  throw invalidArgument(field, `${field}: "${text}" is neither live nor post-copy.`);
+}
+
+function parseRequestId(text: string, field: string): string {
+  if (/^[A-Za-z0-9_-]{1,63}$/.test(text)) return text;
+  throw invalidArgument(field, `${field}: "${text}" is not 1 to 63 letters, digits, "_" or "-".`);
+}
+
+/** Faults that show only when flags are seen together. */
+export function checkMigrateValues(values: MigrateValues): readonly Fault[] {
+  const faults: Fault[] = [];
+  const [passes, afterMs] = [values["post-copy-after-passes"], values["post-copy-after"]];
+  if (passes !== undefined && afterMs !== undefined) {
+    const sentence = "--post-copy-after-passes and --post-copy-after exclude each other.";
+    faults.push({ name: "--post-copy-after", sentence });
+  }
+  if ((passes ?? afterMs) !== undefined && values.mode !== MigrationMode.POST_COPY) {
+    const sentence = "--post-copy-after and --post-copy-after-passes need --mode post-copy.";
+    faults.push({ name: "--mode", sentence });
+  }
+  if (values.multifd !== undefined && values.mode === MigrationMode.POST_COPY) {
+    faults.push({ name: "--multifd", sentence: "--multifd needs --mode live." });
+  }
+  return faults;
+}
+
+/** The request that the flags ask for. */
+export function startRequest(values: MigrateValues): StartMigrationRequest {
+  return {
+    requestId: values["request-id"] ?? randomUUID(),
+    spec: {
+      guestId: values.guest,
+      sourceHostId: values.from,
+      sourceInstanceId: values["from-instance"] ?? "",
+      destinationHostId: values.to,
+      destinationInstanceId: values["to-instance"] ?? "",
+      mode: values.mode,
+      transfer: {
+        maxBandwidthBytesPerSecond: values["max-bandwidth"] ?? 0n,
+        downtimeLimitMs: values["downtime-limit"] ?? 0,
+        multifdChannels: values.multifd ?? 0,
+        autoConverge: values["auto-converge"] === "on",
+        maxPostCopyBandwidthBytesPerSecond: values["max-post-copy-bandwidth"] ?? 0n,
+      },
+      postCopy: { trigger: triggerOf(values) },
+    },
+  };
+}
+
+function triggerOf(values: MigrateValues) {
+  const [passes, afterMs] = [values["post-copy-after-passes"], values["post-copy-after"]];
+  if (passes !== undefined) return { $case: "afterPasses" as const, value: passes };
+  return afterMs === undefined ? undefined : { $case: "afterMs" as const, value: afterMs };
+}

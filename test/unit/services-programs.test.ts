@@ -1,0 +1,192 @@
+/** The programs as an operator runs them: processes, flags, signals, exit codes. Needs node and nats-server only. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+type ProgramName = "agent" | "coordinator" | "switchoverctl";
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface LogLine {
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+/** Written here, not read from the environment of whoever runs the tests. */
+const ENVIRONMENT = { PATH: process.env.PATH ?? "" };
+const START_MS = 15_000;
+
+function launch(
+  t: TestContext,
+  program: ProgramName,
+  args: readonly string[],
+  environment = ENVIRONMENT,
+): ChildProcess {
+  const path = fileURLToPath(new URL(`../../services/${program}/main.js`, import.meta.url));
+  const child = spawn(process.execPath, [path, ...args], {
+    env: environment,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  t.after(async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    // Gently, for a coordinator ends its nats-server only then.
+    child.kill("SIGTERM");
+    const force = setTimeout(() => child.kill("SIGKILL"), 6_000);
+    await once(child, "exit");
+    clearTimeout(force);
+  });
+  return child;
+}
+
+async function runToEnd(
+  t: TestContext,
+  program: ProgramName,
+  args: readonly string[],
+  environment = ENVIRONMENT,
+): Promise<Ended> {
+  const child = launch(t, program, args, environment);
+  let [stdout, stderr] = ["", ""];
+  child.stdout?.on("data", (part) => (stdout += String(part)));
+  child.stderr?.on("data", (part) => (stderr += String(part)));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
+}
+
+/** The line that says `sentence`, as soon as it is written; all lines so far where it never comes. */
+function logLine(child: ChildProcess, sentence: string): Promise<LogLine> {
+  return new Promise((resolve, reject) => {
+    const lines: string[] = [];
+    const fail = (): void => reject(new Error(`"${sentence}" was not logged:\n${lines.join("\n")}`));
+    const timer = setTimeout(fail, START_MS);
+    child.once("exit", fail);
+    if (child.stderr === null) return fail();
+    createInterface({ input: child.stderr }).on("line", (text) => {
+      lines.push(text);
+      const line = JSON.parse(text) as LogLine;
+      if (line.msg !== sentence) return;
+      clearTimeout(timer);
+      resolve(line);
+    });
+  });
+}
+
+/** Sends SIGTERM; the exit code, and that it took less than five seconds. */
+async function terminate(child: ChildProcess): Promise<number | null> {
+  const startMs = performance.now();
+  child.kill("SIGTERM");
+  const [code] = (await once(child, "exit")) as [number | null];
+  assert.ok(performance.now() - startMs < 5_000);
+  return code;
+}
+
+async function newFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "switchover-programs-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function agentArgs(hostId: string, natsUrl: string, folder: string): readonly string[] {
+  return [
+    "--host-id",
+    hostId,
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    natsUrl,
+    "--state-dir",
+    join(folder, hostId),
+  ];
+}
+
+test("coordinator, agents and switchoverctl work together and end cleanly", async (t) => {
+  const folder = await newFolder(t);
+  const socket = `unix:${join(folder, "coordinator.sock")}`;
+  const listen = ["--listen", "127.0.0.1:0", "--listen", socket];
+  const nats = ["--nats-listen", "127.0.0.1:0", "--data-dir", join(folder, "coordinator")];
+  const coordinator = launch(t, "coordinator", [...listen, ...nats]);
+  const { targets, nats_url: natsUrl } = await logLine(coordinator, "The coordinator listens.");
+  const [tcp] = targets as readonly string[];
+  const agents = ["ha", "hb"].map((hostId) => launch(t, "agent", agentArgs(hostId, String(natsUrl), folder)));
+  await Promise.all(agents.map((agent) => logLine(agent, "The host is in the host registry.")));
+
+  const request = ["migrate", "--guest", "web-7", "--from", "ha", "--to", "hb", "--request-id", "r-1"];
+  const failed = await runToEnd(t, "switchoverctl", [
+    ...request,
+    "--wait",
+    "--json",
+    "--coordinator",
+    socket,
+  ]);
+  assert.equal(failed.code, 1, failed.stderr);
+  const states = failed.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, string>);
+  assert.equal(states.at(-1)?.phase, "PHASE_FAILED");
+  const migrationId = states[0]?.migrationId ?? "";
+
+  const environment = { ...ENVIRONMENT, SWITCHOVER_COORDINATOR: String(tcp) };
+  const shown = await runToEnd(t, "switchoverctl", ["show", migrationId], environment);
+  assert.equal(shown.code, 1, shown.stderr);
+  assert.match(shown.stdout, /web-7: ha -> hb, live, failed/);
+  const watched = await runToEnd(t, "switchoverctl", ["watch", migrationId], environment);
+  assert.equal(watched.code, 1, watched.stderr);
+  const unknown = await runToEnd(t, "switchoverctl", [...request.slice(0, 5), "--to", "hx"], environment);
+  assert.equal(unknown.code, 1);
+  assert.match(unknown.stderr, /HOST_UNKNOWN/);
+
+  for (const agent of agents) assert.equal(await terminate(agent), 0);
+  assert.equal(await terminate(coordinator), 0);
+});
+
+test("an agent serves its host while NATS is away", async (t) => {
+  const agent = launch(t, "agent", agentArgs("ha", "nats://127.0.0.1:1", await newFolder(t)));
+  await logLine(agent, "The agent listens.");
+  assert.equal(await terminate(agent), 0);
+});
+
+test("a wrong configuration exits with 2 and names every fault", async (t) => {
+  const args = ["--host-id", "not/an/id", "--listen", "nowhere", "--nats-url", "http://x"];
+  const ended = await runToEnd(t, "agent", args);
+  assert.equal(ended.code, 2);
+  for (const flag of ["--host-id", "--listen", "--nats-url"]) assert.match(ended.stderr, new RegExp(flag));
+});
+
+test("a program that cannot start says why in one line and exits with 1", async (t) => {
+  const folder = await newFolder(t);
+  const environment = { ...ENVIRONMENT, PATH: folder };
+  const ended = await runToEnd(
+    t,
+    "coordinator",
+    ["--listen", "127.0.0.1:0", "--data-dir", folder],
+    environment,
+  );
+  assert.equal(ended.code, 1);
+  const last = JSON.parse(ended.stderr.trim().split("\n").at(-1) ?? "") as LogLine;
+  assert.match(last.msg, /install nats-server, or give --nats-url\.$/);
+});
+
+test("switchoverctl tells silence, wrong flags and help apart by its exit code", async (t) => {
+  const id = "web-7-mk3v0q8ya1z9";
+  const silence = await runToEnd(t, "switchoverctl", ["show", id, "--coordinator", "127.0.0.1:1"]);
+  assert.equal(silence.code, 3);
+  assert.match(silence.stderr, /no coordinator answers at 127\.0\.0\.1:1/);
+  assert.equal((await runToEnd(t, "switchoverctl", ["migrate", "--guest", "x"])).code, 2);
+  assert.equal((await runToEnd(t, "switchoverctl", ["destroy"])).code, 2);
+  assert.equal((await runToEnd(t, "switchoverctl", ["show"])).code, 2);
+  for (const args of [["--help"], ["migrate", "--help"], ["show", "--help"], ["watch", "--help"]]) {
+    const help = await runToEnd(t, "switchoverctl", args);
+    assert.equal(help.code, 0);
+    assert.match(help.stdout, /Example/);
+  }
+});
