@@ -1,0 +1,170 @@
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { type CompleteState, hostOf, type Side, sideOf, withMigration, withSide } from "./complete-state.ts";
+import { isPostCopyMode, isUnanswered, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
+import { withInstantsOf } from "./instants.ts";
+import type { AgentEvent } from "./migration-event.ts";
+
+/**
+ * What a migration learns from its agents. Words reach the coordinator on two routes, each in order for each host;
+ * every word counts once and only after all that its publisher said before it. One of another epoch counts as
+ * heard, and teaches nothing.
+ */
+export function learnAgentWord(state: CompleteState, event: AgentEvent): CompleteState {
+  if (event.migrationId !== state.migration.migrationId) return state;
+  const side = sideOf(state, event.hostId, event.instanceId);
+  if (side === null || event.sequence !== nextSequence(state, event.hostId)) return state;
+  const heard = withReachable(
+    { ...state, heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } },
+    side,
+  );
+  if (event.epoch !== state.migration.fence.epoch) return heard;
+  const timed = withInstantsOf(heard, side, event);
+  return side === "source" ? learnFromSource(timed, event) : learnFromDestination(timed, event);
+}
+
+/** The only sequence of that host's words that counts now; later ones are fetched when their turn comes. */
+export function nextSequence(state: Pick<CompleteState, "heardSequences">, hostId: string): bigint {
+  return (state.heardSequences[hostId] ?? 0n) + 1n;
+}
+
+/** Who speaks can be asked again what it did not answer. */
+export function withReachable(state: CompleteState, side: Side): CompleteState {
+  const reachable = state[side].hostUnreachable
+    ? withSide(state, side, { hostUnreachable: false, fenceWanted: false })
+    : state;
+  return withoutFailures(reachable, side, (failure) => isUnanswered(failure) && mayBeAskedAgain(failure));
+}
+
+function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState {
+  switch (event.t) {
+    case "TransferProgressed":
+      return learnProgress(state, event.progress);
+    case "TransferStatusChanged":
+      return learnSourceStatus(withSide(state, "source", { transferStatus: event.status }), event);
+    case "CpusStopped":
+      return withSide(state, "source", { cpusStopped: true });
+    case "CpusStarted":
+      return withSide(state, "source", { cpusStopped: false });
+    case "HandedOff":
+      return withHandOff(state, event.handOff);
+    case "Kept":
+      return withKept(state, event.runState);
+    case "SourceResumed":
+      return {
+        ...withSide(state, "source", { cpusStopped: false, runState: event.runState }),
+        takenBack: true,
+      };
+    case "VmmLost": {
+      const lost = withSide(state, "source", { vmmLost: true });
+      return state.handedOff ? lost : withEnding(lost, "SOURCE_VMM_LOST", event.sentence);
+    }
+    default:
+      return state;
+  }
+}
+
+function learnProgress(
+  state: CompleteState,
+  progress: NonNullable<CompleteState["migration"]["progress"]>,
+): CompleteState {
+  const learned = { ...withMigration(state, { progress }), transferActive: true };
+  return learned.postCopyWanted ? learned : { ...learned, postCopyWanted: isPostCopyDue(learned) };
+}
+
+/** The policy's trigger that needs no clock: at once, or after so many passes. */
+function isPostCopyDue(state: CompleteState): boolean {
+  if (!isPostCopyMode(state)) return false;
+  const trigger = state.migration.spec.postCopy?.trigger;
+  if (trigger === undefined) return state.transferActive;
+  return trigger.$case === "afterPasses" && (state.migration.progress?.passes ?? 0) >= trigger.value;
+}
+
+/** QEMU's MigrationStatus from which on the transfer is under way. */
+const UNDER_WAY = ["active", "pre-switchover", "device", "postcopy-active", "completed"];
+
+function learnSourceStatus(
+  state: CompleteState,
+  { status, error }: { readonly status: string; readonly error: string },
+): CompleteState {
+  let learned = state;
+  if (UNDER_WAY.includes(status)) {
+    learned = { ...learned, transferActive: true };
+    learned = { ...learned, postCopyWanted: learned.postCopyWanted || isPostCopyDue(learned) };
+  }
+  if (status.startsWith("postcopy-")) learned = { ...learned, postCopyActive: true };
+  if ((status === "failed" || status === "cancelled") && !learned.handedOff) {
+    learned = withEnding(
+      learned,
+      status === "failed" ? "TRANSFER_FAILED" : "TRANSFER_CANCELLED",
+      error === "" ? `The source's VMM says that the transfer ${status}.` : error,
+    );
+    // QEMU's last state of a transfer that never was in post-copy: it cannot end in `completed` any more.
+    if (!learned.postCopyActive) learned = { ...learned, kept: true };
+  }
+  return learned;
+}
+
+/** The source journals one or the other for an epoch; the first that is heard stands. */
+export function withHandOff(state: CompleteState, handOff: HandOff | undefined): CompleteState {
+  if (state.kept) return state;
+  if (handOff === undefined) return { ...state, handedOff: true };
+  const { migrationId, fence } = state.migration;
+  if (handOff.migrationId !== migrationId || handOff.fence?.epoch !== fence.epoch) return state;
+  if (state.handOff !== undefined) return state;
+  const source = withSide(state, "source", { cpusStopped: true, runState: handOff.runState });
+  return { ...source, handedOff: true, handOff };
+}
+
+export function withKept(state: CompleteState, runState: string): CompleteState {
+  if (state.handedOff) return state;
+  const kept = { ...withSide(state, "source", { runState }), kept: true };
+  return withEnding(kept, "SOURCE_KEPT", "The source keeps the guest.");
+}
+
+function learnFromDestination(state: CompleteState, event: AgentEvent): CompleteState {
+  switch (event.t) {
+    case "TransferStatusChanged":
+      return learnDestinationStatus(withSide(state, "destination", { transferStatus: event.status }), event);
+    case "DestinationReady":
+      return withSide(state, "destination", { runState: event.runState });
+    case "HandOffReceived":
+      return { ...withHandOff(state, event.handOff), handOffWanted: false };
+    case "HandOffAwaited":
+      return state.takenOver ? state : { ...state, handOffWanted: true };
+    case "CpusStarted":
+      // CPUs that ran without our `cont` before the hand-off are an alarm, which their agent stops.
+      if (event.contSentAtUnixUs === 0n && !state.handedOff) return state;
+      return withTakenOver(withSide(state, "destination", { runState: "running", cpusStopped: false }));
+    case "TakenOverPaused":
+      return withTakenOver(withSide(state, "destination", { runState: event.runState, cpusStopped: true }));
+    case "CpusStopped":
+      return withSide(state, "destination", { cpusStopped: true });
+    case "HandedBack":
+      if (state.takenOver || state.kept) return state;
+      return withEnding({ ...state, handedOff: true, handedBack: true }, "HANDED_BACK", event.sentence);
+    case "VmmLost": {
+      const lost = withSide(state, "destination", { vmmLost: true });
+      return withEnding(lost, "DESTINATION_VMM_LOST", event.sentence);
+    }
+    default:
+      return state;
+  }
+}
+
+/** Only who was given the right to run takes a guest over. */
+export function withTakenOver(state: CompleteState): CompleteState {
+  if (state.handedBack || state.kept) return state;
+  return { ...state, handedOff: true, takenOver: true, handOffWanted: false };
+}
+
+function learnDestinationStatus(
+  state: CompleteState,
+  { status, error }: { readonly status: string; readonly error: string },
+): CompleteState {
+  if (status === "completed") return { ...state, pagesComplete: true };
+  if (status.startsWith("postcopy-")) return { ...state, postCopyActive: true };
+  if (status !== "failed") return state;
+  const sentence =
+    error === "" ? `The VMM on ${hostOf(state, "destination")} failed to load the guest.` : error;
+  return withEnding(state, "LOAD_FAILED", sentence);
+}

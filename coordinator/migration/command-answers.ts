@@ -1,0 +1,115 @@
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { withHandOff, withKept, withReachable, withTakenOver } from "./agent-words.ts";
+import { type CompleteState, type Side, withSide } from "./complete-state.ts";
+import { NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
+import type { CommandName } from "./migration-command.ts";
+import type { CommandError, CommandReply } from "./migration-event.ts";
+import { withHostDead } from "./statements.ts";
+
+/** What a migration learns from the answer to a command that it still waits for. */
+export function learnReply(
+  state: CompleteState,
+  side: Side,
+  reply: CommandReply,
+  atUnixUs: bigint,
+): CompleteState {
+  const reached = withReachable(state, side);
+  switch (reply.name) {
+    case "preflight":
+      return learnPreflight(reached, side, reply);
+    case "prepareDestination":
+      return withDone({ ...reached, incomingUri: reply.incomingUri }, side, reply.name);
+    case "armSource":
+      return withDone(withSide(reached, side, { runState: reply.runState }), side, reply.name);
+    case "getHandOff":
+      return learnHandOff(reached, side, reply.handOff);
+    case "cancelTransfer": {
+      const done = withDone(reached, side, reply.name);
+      if (reply.answer === "kept") return withKept(done, reply.runState);
+      return withHandOff(withHandOff(done, undefined), reply.handOff);
+    }
+    case "handBack":
+      return reply.answer === "handedBack" ? { ...reached, handedBack: true } : withTakenOver(reached);
+    case "resumeSource":
+      return {
+        ...withDone(
+          withSide(reached, side, { runState: reply.runState, cpusStopped: false }),
+          side,
+          reply.name,
+        ),
+        takenBack: true,
+      };
+    case "recoverMigration": {
+      const done = withDone(reached, side, reply.name);
+      return side === "destination" ? { ...done, recoveryUri: reply.recoveryUri } : done;
+    }
+    case "fenceHost":
+      return withHostDead(withDone(state, side, reply.name), side, atUnixUs);
+    case "beginTransfer":
+    case "switchToPostCopy":
+    case "deliverHandOff":
+    case "releaseSource":
+    case "abortDestination":
+    case "pauseMigration":
+      return withDone(reached, side, reply.name);
+  }
+}
+
+function learnHandOff(state: CompleteState, side: Side, handOff: HandOff | undefined): CompleteState {
+  const learned = handOff === undefined ? state : withHandOff(state, handOff);
+  return learned.handOff === undefined
+    ? withFailure(learned, side, "getHandOff", {
+        code: "FAILED_PRECONDITION",
+        reason: NOT_GIVEN,
+        sentence: "The source has not handed off yet.",
+      })
+    : withDone(learned, side, "getHandOff");
+}
+
+function learnPreflight(
+  state: CompleteState,
+  side: Side,
+  reply: Extract<CommandReply, { readonly name: "preflight" }>,
+): CompleteState {
+  const { instance, refusals } = reply;
+  const known =
+    instance === null
+      ? state
+      : withSide(state, side, { instanceId: instance.instanceId, runState: instance.runState });
+  const [first] = refusals;
+  if (first !== undefined) {
+    return learnFailure(known, side, "preflight", {
+      code: "FAILED_PRECONDITION",
+      reason: first.reason,
+      sentence: `The ${side} refuses: ${refusals.map((refusal) => refusal.sentence).join(" ")}`,
+    });
+  }
+  if (instance === null) {
+    return learnFailure(known, side, "preflight", {
+      code: "NOT_FOUND",
+      reason: "INSTANCE_UNKNOWN",
+      sentence: `The ${side} has no such instance of the guest.`,
+    });
+  }
+  const done = withDone(known, side, "preflight");
+  return instance.epoch >= done.migration.fence.epoch ? withRaisedEpoch(done, instance.epoch) : done;
+}
+
+/** The steps without which there is no migration. */
+const NEEDED_TO_BEGIN: readonly CommandName[] = [
+  "preflight",
+  "prepareDestination",
+  "armSource",
+  "beginTransfer",
+];
+
+/** What a migration learns from a command that was given up. */
+export function learnFailure(
+  state: CompleteState,
+  side: Side,
+  name: CommandName,
+  error: CommandError,
+): CompleteState {
+  const failed = withFailure(state, side, name, error);
+  return NEEDED_TO_BEGIN.includes(name) ? withEnding(failed, error.reason, error.sentence) : failed;
+}

@@ -1,0 +1,137 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
+import type { Migration, MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
+import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import type { MigrationState, SideState } from "../../proto/gen/switchover/v1/record.ts";
+import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+
+/** One end of a migration. */
+export type Side = "source" | "destination";
+
+export interface CompleteMigration extends Migration {
+  readonly spec: MigrationSpec;
+  readonly fence: Fence;
+}
+
+/** A MigrationState with every part that proto leaves optional and a migration never lacks. */
+export interface CompleteState extends MigrationState {
+  readonly migration: CompleteMigration;
+  readonly source: SideState;
+  readonly destination: SideState;
+}
+
+/** The state with its parts known to be there; INTERNAL / RECORD_INCOMPLETE for one that no coordinator wrote. */
+export function completeState(state: MigrationState): CompleteState {
+  if (isComplete(state)) return state;
+  throw new SwitchoverError("INTERNAL", "A stored migration lacks its spec, its fence or a side.", {
+    reason: "RECORD_INCOMPLETE",
+  });
+}
+
+function isComplete(state: MigrationState): state is CompleteState {
+  const { migration, source, destination } = state;
+  return (
+    migration?.spec !== undefined &&
+    migration.fence !== undefined &&
+    source !== undefined &&
+    destination !== undefined
+  );
+}
+
+function newSide(instanceId: string): SideState {
+  return {
+    instanceId,
+    done: [],
+    runState: "",
+    failed: [],
+    transferStatus: "",
+    cpusStopped: false,
+    vmmLost: false,
+    hostUnreachable: false,
+    hostDead: false,
+    fenceWanted: false,
+  };
+}
+
+/** A migration that was asked for and nothing more: PENDING, with that as its first phase entry. */
+export function newMigrationState(
+  migrationId: MigrationId,
+  requestId: string,
+  spec: MigrationSpec,
+  fence: Fence,
+  atUnixUs: bigint,
+): CompleteState {
+  return {
+    migration: {
+      migrationId,
+      requestId,
+      spec,
+      fence,
+      phase: Phase.PENDING,
+      outcome: Outcome.UNSPECIFIED,
+      reason: "",
+      reasonCode: "",
+      phases: [{ phase: Phase.PENDING, atUnixUs, reason: "" }],
+      progress: undefined,
+      instants: [],
+      requestedAtUnixUs: atUnixUs,
+    },
+    source: newSide(spec.sourceInstanceId),
+    destination: newSide(spec.destinationInstanceId),
+    incomingUri: "",
+    handOff: undefined,
+    handOffWanted: false,
+    takenOver: false,
+    pagesComplete: false,
+    postCopyWanted: false,
+    transferActive: false,
+    endingReasonCode: "",
+    endingReason: "",
+    heardSequences: {},
+    kept: false,
+    handedOff: false,
+    handedBack: false,
+    takenBack: false,
+    postCopyActive: false,
+    cancelAsked: false,
+    pauseWanted: false,
+    recoveryUri: "",
+    wordsClosed: false,
+    publishedPhases: 0,
+    archived: false,
+  };
+}
+
+export function guestIdOf(state: CompleteState): GuestId {
+  return state.migration.spec.guestId as GuestId;
+}
+
+export function migrationIdIn(state: CompleteState): MigrationId {
+  return state.migration.migrationId as MigrationId;
+}
+
+export function hostOf(state: CompleteState, side: Side): HostId {
+  const { spec } = state.migration;
+  return (side === "source" ? spec.sourceHostId : spec.destinationHostId) as HostId;
+}
+
+/** The side that an agent speaks for; null for a host or an instance that has no part in the migration. */
+export function sideOf(state: CompleteState, hostId: string, instanceId: string): Side | null {
+  const { spec } = state.migration;
+  if (spec.sourceHostId === spec.destinationHostId) {
+    if (hostId !== spec.sourceHostId) return null;
+    if (instanceId === state.source.instanceId) return "source";
+    return instanceId === state.destination.instanceId ? "destination" : null;
+  }
+  if (hostId === spec.sourceHostId) return "source";
+  return hostId === spec.destinationHostId ? "destination" : null;
+}
+
+export function withSide(state: CompleteState, side: Side, change: Partial<SideState>): CompleteState {
+  const changed = { ...state[side], ...change };
+  return side === "source" ? { ...state, source: changed } : { ...state, destination: changed };
+}
+
+export function withMigration(state: CompleteState, change: Partial<CompleteMigration>): CompleteState {
+  return { ...state, migration: { ...state.migration, ...change } };
+}

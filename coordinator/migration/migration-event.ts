@@ -1,0 +1,117 @@
+import type { ErrorCode } from "../../proto/error.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { Refusal } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
+import type { Side } from "./complete-state.ts";
+import type { CommandName } from "./migration-command.ts";
+
+/** Whose word it is; the sequence numbers are the publisher's own, from 1 without gaps. */
+export interface AgentEnvelope {
+  readonly hostId: string;
+  readonly instanceId: string;
+  readonly migrationId: string;
+  readonly epoch: bigint;
+  readonly sequence: bigint;
+  /** The publisher's clock. */
+  readonly atUnixUs: bigint;
+}
+
+/** What an agent says happened; the feed's words of the same names. */
+export type AgentWord =
+  | { readonly t: "TransferProgressed"; readonly progress: TransferProgress }
+  | { readonly t: "TransferStatusChanged"; readonly status: string; readonly error: string }
+  | { readonly t: "CpusStopped"; readonly stoppedAtUnixUs: bigint; readonly receivedAtUnixUs: bigint }
+  | { readonly t: "NicsDeregistered"; readonly deregisteredAtUnixUs: bigint }
+  | { readonly t: "HandedOff"; readonly handOff: HandOff }
+  | { readonly t: "HandOffReceived"; readonly handOff: HandOff | undefined }
+  | { readonly t: "HandOffAwaited"; readonly waitedMs: number }
+  | { readonly t: "DestinationReady"; readonly runState: string; readonly readyAtUnixUs: bigint }
+  | { readonly t: "NicsRegistered"; readonly registeredAtUnixUs: bigint }
+  | { readonly t: "CpusStarted"; readonly contSentAtUnixUs: bigint; readonly resumedAtUnixUs: bigint }
+  | { readonly t: "TakenOverPaused"; readonly runState: string }
+  | { readonly t: "Announced"; readonly round: number; readonly announcedAtUnixUs: bigint }
+  | { readonly t: "AlarmRaised"; readonly reason: string; readonly sentence: string }
+  | { readonly t: "VmmLost"; readonly sentence: string }
+  /** The source journaled that it never hands off under the epoch. */
+  | { readonly t: "Kept"; readonly runState: string }
+  /** The destination journaled that it never started the guest and never will under the epoch. */
+  | { readonly t: "HandedBack"; readonly sentence: string }
+  /** The source took the guest back; "running" where its CPUs run again. */
+  | { readonly t: "SourceResumed"; readonly runState: string }
+  /** A newer agent's word: it counts as heard, so that the ones after it are. */
+  | { readonly t: "NotUnderstood" };
+
+export type AgentEvent = AgentEnvelope & AgentWord;
+
+/** What a command that was carried out answered. */
+export type CommandReply =
+  | {
+      readonly name: "preflight";
+      readonly refusals: readonly Refusal[];
+      /** Null where the host has no such instance. */
+      readonly instance: {
+        readonly instanceId: string;
+        readonly runState: string;
+        readonly epoch: bigint;
+      } | null;
+    }
+  | { readonly name: "prepareDestination"; readonly incomingUri: string }
+  | { readonly name: "armSource"; readonly runState: string }
+  | { readonly name: "getHandOff"; readonly handOff: HandOff | undefined }
+  | { readonly name: "cancelTransfer"; readonly answer: "kept"; readonly runState: string }
+  | { readonly name: "cancelTransfer"; readonly answer: "tooLate"; readonly handOff: HandOff | undefined }
+  | { readonly name: "handBack"; readonly answer: "handedBack" | "tooLate" }
+  | { readonly name: "resumeSource"; readonly runState: string }
+  | { readonly name: "recoverMigration"; readonly recoveryUri: string }
+  | {
+      readonly name:
+        | "beginTransfer"
+        | "switchToPostCopy"
+        | "deliverHandOff"
+        | "releaseSource"
+        | "abortDestination"
+        | "pauseMigration"
+        | "fenceHost";
+    };
+
+/** Why a command was given up. */
+export interface CommandError {
+  readonly code: ErrorCode;
+  readonly reason: string;
+  readonly sentence: string;
+}
+
+/**
+ * postCopy: the policy's time is up. askAgain: those who did not answer may be asked again. fence: who cannot be
+ * asked has been so for long enough to be powered off. words: the last words of both agents are not waited for.
+ */
+export type DeadlineName = "postCopy" | "askAgain" | "fence" | "words";
+
+/** Everything that a migration can hear. */
+export type MigrationEvent =
+  /** It is its turn. */
+  | { readonly t: "Admitted" }
+  | {
+      readonly t: "CommandSucceeded";
+      readonly side: Side;
+      readonly epoch: bigint;
+      readonly reply: CommandReply;
+    }
+  | {
+      readonly t: "CommandFailed";
+      readonly side: Side;
+      readonly epoch: bigint;
+      readonly name: CommandName;
+      readonly error: CommandError;
+    }
+  | AgentEvent
+  | { readonly t: "PostCopyAsked" }
+  | { readonly t: "CancelAsked" }
+  /** No byte moved for the stall limit. */
+  | { readonly t: "TransferStalled" }
+  | { readonly t: "HostUnreachable"; readonly side: Side }
+  /** An operator's statement, or the fencing command's: nothing runs there. */
+  | { readonly t: "HostDeclaredDead"; readonly side: Side }
+  /** An operator's choice where a migration is ambiguous. */
+  | { readonly t: "Resolved"; readonly resolution: "resumeSource" | "guestLost" }
+  | { readonly t: "DeadlinePassed"; readonly deadline: DeadlineName };

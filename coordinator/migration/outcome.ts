@@ -1,0 +1,129 @@
+import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import type { CommandFailure } from "../../proto/gen/switchover/v1/record.ts";
+import { type CompleteState, hostOf } from "./complete-state.ts";
+import {
+  failureOf,
+  isDestinationSilent,
+  isRefused,
+  isSourceLost,
+  isSourceSilent,
+  isTornApart,
+  NOT_GIVEN,
+} from "./facts.ts";
+import { isReleaseMissing } from "./switch-over.ts";
+
+/** Where the guest is when the migration ends in `phase` now. */
+export function outcomeIn(state: CompleteState, phase: Phase): Outcome {
+  switch (phase) {
+    case Phase.COMPLETED:
+      return state.destination.runState === "running"
+        ? Outcome.RUNS_ON_DESTINATION
+        : Outcome.PAUSED_ON_DESTINATION;
+    case Phase.CANCELLED:
+    case Phase.FAILED:
+      return outcomeOfFailure(state);
+    default:
+      return Outcome.UNSPECIFIED;
+  }
+}
+
+function outcomeOfFailure(state: CompleteState): Outcome {
+  // Only a guest that crashed, or was torn apart, ends a migration in failure after the destination took it over.
+  if (state.takenOver || isTornApart(state) || isSourceLost(state)) return Outcome.GUEST_LOST;
+  if (isResumeRefused(state)) return Outcome.PAUSED_ON_SOURCE;
+  // Nobody having said how it was, it is as it was: nothing was changed.
+  const { runState } = state.source;
+  return runState === "running" || runState === "" ? Outcome.RUNS_ON_SOURCE : Outcome.PAUSED_ON_SOURCE;
+}
+
+function isResumeRefused(state: CompleteState): boolean {
+  return !state.takenBack && isRefused(state, "source", "resumeSource");
+}
+
+/** Why a migration fails or waits; both empty when nothing is wrong. */
+export interface Reason {
+  readonly code: string;
+  readonly sentence: string;
+}
+
+const NOTHING_WRONG: Reason = { code: "", sentence: "" };
+
+export function reasonIn(state: CompleteState, phase: Phase): Reason {
+  switch (phase) {
+    case Phase.COMPLETED:
+      return isReleaseMissing(state) ? reasonOf(failureOf(state, "source", "releaseSource")) : NOTHING_WRONG;
+    case Phase.FAILED:
+      return withLeftovers(state, reasonOfFailure(state));
+    case Phase.CANCELLED:
+      return withLeftovers(state, { code: "CANCELLED", sentence: "The migration was cancelled." });
+    case Phase.AMBIGUOUS:
+      return reasonOfAmbiguity(state);
+    default:
+      return reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
+  }
+}
+
+function reasonOfFailure(state: CompleteState): Reason {
+  if (state.endingReasonCode !== "") return { code: state.endingReasonCode, sentence: state.endingReason };
+  const side = state.destination.vmmLost || state.destination.hostDead ? "destination" : "source";
+  return {
+    code: "GUEST_LOST",
+    sentence: `The guest was lost with ${hostOf(state, side)}, where a part of it that the ${
+      side === "source" ? "destination" : "source"
+    } does not have was.`,
+  };
+}
+
+/** A step of the clean-up that was given up does not hide why the migration ended. */
+function withLeftovers(state: CompleteState, reason: Reason): Reason {
+  const leftovers = [
+    failureOf(state, "source", "resumeSource"),
+    state.destination.hostDead ? undefined : failureOf(state, "destination", "abortDestination"),
+  ].filter((failure) => failure !== undefined);
+  const sentences = leftovers.map((failure) => ` ${failure.command} failed: ${failure.sentence}`);
+  return { code: reason.code, sentence: reason.sentence + sentences.join("") };
+}
+
+function reasonOfAmbiguity(state: CompleteState): Reason {
+  if (isSourceSilent(state)) {
+    return {
+      code: "SOURCE_SILENT",
+      sentence: `Host ${hostOf(state, "source")} does not say whether it handed the guest off.`,
+    };
+  }
+  if (isDestinationSilent(state)) {
+    return {
+      code: "DESTINATION_SILENT",
+      sentence: `Host ${hostOf(state, "destination")} does not say whether it started the guest.`,
+    };
+  }
+  return (
+    reasonOfWaiting(state) ?? { code: "AMBIGUOUS", sentence: "It is being asked which host has the guest." }
+  );
+}
+
+/** What keeps the present phase from going on, if anything does. */
+function reasonOfWaiting(state: CompleteState): Reason | null {
+  const failures = [...state.source.failed, ...state.destination.failed];
+  const newest = failures.filter((failure) => failure.reason !== NOT_GIVEN && !isTold(state, failure)).at(-1);
+  if (newest !== undefined) return reasonOf(newest);
+  for (const side of ["source", "destination"] as const) {
+    if (!state[side].hostUnreachable) continue;
+    return {
+      code: "HOST_UNREACHABLE",
+      sentence: `The agent on ${hostOf(state, side)} cannot be reached.`,
+    };
+  }
+  return null;
+}
+
+/** The failure that ends the migration is its ending already. */
+function isTold(state: CompleteState, failure: CommandFailure): boolean {
+  return failure.sentence === state.endingReason;
+}
+
+function reasonOf(failure: CommandFailure | undefined): Reason {
+  return failure === undefined
+    ? NOTHING_WRONG
+    : { code: failure.reason, sentence: `${failure.command} failed: ${failure.sentence}` };
+}

@@ -1,0 +1,233 @@
+import { Phase, type PhaseEntry } from "../../proto/gen/switchover/v1/migration.ts";
+import type { MigrationState } from "../../proto/gen/switchover/v1/record.ts";
+import { learnAgentWord } from "./agent-words.ts";
+import { learnFailure, learnReply } from "./command-answers.ts";
+import { type CompleteState, completeState, withMigration, withSide } from "./complete-state.ts";
+import { enterPhase } from "./enter-phase.ts";
+import { mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
+import { withFenceWanted } from "./fence-host.ts";
+import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
+import type { DeadlineName, MigrationEvent } from "./migration-event.ts";
+import { reasonIn } from "./outcome.ts";
+import { isTerminal } from "./phase-edges.ts";
+import { commandsOfPostCopy, commandsOfPostCopyPaused, leavePostCopy } from "./post-copy.ts";
+import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
+import {
+  commandsOfHandingBack,
+  commandsOfRollback,
+  leaveHandingBack,
+  leaveRollback,
+  withRightAtSource,
+} from "./rollback.ts";
+import { withHostDead } from "./statements.ts";
+import {
+  commandsOfAmbiguous,
+  commandsOfCompleting,
+  commandsOfSwitchingOver,
+  commandsOfTransferring,
+  leaveAmbiguous,
+  leaveCompleting,
+  leaveSwitchingOver,
+  leaveTransferring,
+} from "./switch-over.ts";
+
+/**
+ * What a migration is: (state, event) -> (state, commands), and nothing else decides.
+ *
+ *   PENDING -> PREPARING -> TRANSFERRING -> SWITCHING_OVER ------------------------> COMPLETING -> COMPLETED
+ *      |           |  |          |  |         |  |  |  ^ \                               ^   ^  \
+ *      |           |  |          |  |         |  |  |  |  `-> POST_COPY -----------------'   |   `-> FAILED
+ *      |           |  |          |  |         |  |  |  |       ^  |  `-> FAILED              |
+ *      |           |  |          |  |         |  |  |  |       |  v                          |
+ *      |           |  |          |  |         |  |  |  |     POST_COPY_PAUSED, _RECOVERING --'
+ *      |           |  |          |  |         |  |  |  | too late
+ *      `-----------+--|----------+--|---------+--|--|--+-> CANCELLING -> CANCELLED
+ *                  |  |             |            |  |  |
+ *                  |  `-------------+------------+--|--+-> ROLLING_BACK -> FAILED
+ *                  v                             |  |           ^
+ *                FAILED                          |  `-----> AMBIGUOUS -> POST_COPY, COMPLETING
+ *                                                v              |
+ *                                           HANDING_BACK <------'    HANDING_BACK -> FAILED, or forward again
+ *
+ * An event first teaches the state facts, which only grow within an epoch; then the state takes every step that
+ * its facts allow (`phase-edges.ts` has them all). So the words of two hosts may arrive in any order, late or
+ * twice. The commands follow from the state alone (`outstandingCommands`): what was committed is enough to go on
+ * after a crash. Phases are decided in prepare.ts, switch-over.ts, post-copy.ts and rollback.ts.
+ */
+export interface Transition {
+  readonly state: CompleteState;
+  /** What is to be done from now on, and was not before. */
+  readonly commands: readonly MigrationCommand[];
+  readonly phasesEntered: readonly PhaseEntry[];
+}
+
+/** Never throws for a state that a coordinator wrote; an event that says nothing new returns the state as it is. */
+export function transition(from: MigrationState, event: MigrationEvent, atUnixUs: bigint): Transition {
+  const before = completeState(from);
+  const state = evolve(before, event, atUnixUs);
+  const known = new Set(outstandingCommands(before).map(commandKey));
+  return {
+    state,
+    commands: outstandingCommands(state).filter((command) => !known.has(commandKey(command))),
+    phasesEntered: state.migration.phases.slice(before.migration.phases.length),
+  };
+}
+
+function evolve(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): CompleteState {
+  if (isTerminal(state.migration.phase)) return state;
+  return settle(learn(state, event, atUnixUs), atUnixUs);
+}
+
+function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): CompleteState {
+  switch (event.t) {
+    case "Admitted":
+      return state.migration.phase === Phase.PENDING ? enterPhase(state, Phase.PREPARING, atUnixUs) : state;
+    case "CommandSucceeded":
+      return isAwaited(state, { ...event, name: event.reply.name })
+        ? learnReply(state, event.side, event.reply, atUnixUs)
+        : state;
+    case "CommandFailed":
+      return isAwaited(state, event) ? learnFailure(state, event.side, event.name, event.error) : state;
+    case "PostCopyAsked":
+      return { ...state, postCopyWanted: true };
+    case "CancelAsked":
+      return state.handedOff || state.postCopyActive ? state : { ...state, cancelAsked: true };
+    case "TransferStalled":
+      if (state.takenOver) return { ...state, pauseWanted: state.migration.phase === Phase.POST_COPY };
+      return state.handedOff || state.migration.phase !== Phase.TRANSFERRING
+        ? state
+        : withEnding(state, "TRANSFER_STALLED", "The transfer moved no bytes for too long.");
+    case "HostUnreachable":
+      return state[event.side].hostDead ? state : withSide(state, event.side, { hostUnreachable: true });
+    case "HostDeclaredDead":
+      return withHostDead(state, event.side, atUnixUs);
+    case "Resolved":
+      return learnResolution(state, event.resolution, atUnixUs);
+    case "DeadlinePassed":
+      return learnDeadline(state, event.deadline);
+    default:
+      return learnAgentWord(state, event);
+  }
+}
+
+/** An answer counts while its question stands: a late one answers nothing that is still open. */
+function isAwaited(
+  state: CompleteState,
+  answer: { readonly name: CommandName; readonly side: "source" | "destination"; readonly epoch: bigint },
+): boolean {
+  const key = commandKey(answer);
+  return outstandingCommands(state).some((command) => commandKey(command) === key);
+}
+
+function learnResolution(
+  state: CompleteState,
+  resolution: "resumeSource" | "guestLost",
+  atUnixUs: bigint,
+): CompleteState {
+  if (state.migration.phase !== Phase.AMBIGUOUS) return state;
+  const sentence = "An operator resolved what was ambiguous.";
+  if (resolution === "resumeSource") {
+    return enterPhase(withEnding(state, "RESOLVED", sentence), Phase.HANDING_BACK, atUnixUs);
+  }
+  // Whatever the source's VMM still is, the operator has given its guest up.
+  const lost = withSide(withEnding(state, "RESOLVED", sentence), "source", { vmmLost: true });
+  return enterPhase(lost, Phase.FAILED, atUnixUs);
+}
+
+function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteState {
+  const { phase } = state.migration;
+  switch (deadline) {
+    case "postCopy":
+      return phase === Phase.TRANSFERRING ? { ...state, postCopyWanted: true } : state;
+    case "askAgain":
+      return withoutFailures(
+        withoutFailures(state, "source", mayBeAskedAgain),
+        "destination",
+        mayBeAskedAgain,
+      );
+    case "fence":
+      return phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK ? withFenceWanted(state) : state;
+    case "words":
+      return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
+  }
+}
+
+/** More steps than any event has reason for; the rules of the phases do not run in circles. */
+const STEPS_AT_MOST = 16;
+
+function settle(learned: CompleteState, atUnixUs: bigint): CompleteState {
+  let state = withRightAtSource(learned);
+  for (let step = 0; step < STEPS_AT_MOST; step += 1) {
+    const phase = nextPhase(state);
+    if (phase === null) break;
+    state = withRightAtSource(enterPhase(state, phase, atUnixUs));
+  }
+  const reason = reasonIn(state, state.migration.phase);
+  return reason.code === state.migration.reasonCode && reason.sentence === state.migration.reason
+    ? state
+    : withMigration(state, { reasonCode: reason.code, reason: reason.sentence });
+}
+
+function nextPhase(state: CompleteState): Phase | null {
+  switch (state.migration.phase) {
+    case Phase.PENDING:
+      return leavePending(state);
+    case Phase.PREPARING:
+      return leavePreparing(state);
+    case Phase.TRANSFERRING:
+      return leaveTransferring(state);
+    case Phase.SWITCHING_OVER:
+      return leaveSwitchingOver(state);
+    case Phase.POST_COPY:
+    case Phase.POST_COPY_PAUSED:
+    case Phase.POST_COPY_RECOVERING:
+      return leavePostCopy(state);
+    case Phase.COMPLETING:
+      return leaveCompleting(state);
+    case Phase.CANCELLING:
+    case Phase.ROLLING_BACK:
+      return leaveRollback(state);
+    case Phase.HANDING_BACK:
+      return leaveHandingBack(state);
+    case Phase.AMBIGUOUS:
+      return leaveAmbiguous(state);
+    case Phase.UNSPECIFIED:
+    case Phase.COMPLETED:
+    case Phase.CANCELLED:
+    case Phase.FAILED:
+      return null;
+  }
+}
+
+/** All that this state still needs done; driving it again after a crash is harmless. */
+export function outstandingCommands(of: MigrationState): readonly MigrationCommand[] {
+  const state = completeState(of);
+  switch (state.migration.phase) {
+    case Phase.PREPARING:
+      return commandsOfPreparing(state);
+    case Phase.TRANSFERRING:
+      return commandsOfTransferring(state);
+    case Phase.SWITCHING_OVER:
+      return commandsOfSwitchingOver(state);
+    case Phase.AMBIGUOUS:
+      return commandsOfAmbiguous(state);
+    case Phase.POST_COPY:
+      return commandsOfPostCopy(state);
+    case Phase.POST_COPY_PAUSED:
+      return commandsOfPostCopyPaused(state);
+    case Phase.COMPLETING:
+      return commandsOfCompleting(state);
+    case Phase.CANCELLING:
+    case Phase.ROLLING_BACK:
+      return commandsOfRollback(state);
+    case Phase.HANDING_BACK:
+      return commandsOfHandingBack(state);
+    case Phase.UNSPECIFIED:
+    case Phase.PENDING:
+    case Phase.POST_COPY_RECOVERING:
+    case Phase.COMPLETED:
+    case Phase.CANCELLED:
+    case Phase.FAILED:
+      return [];
+  }
+}

@@ -1,0 +1,37 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
+
+/**
+ * Records as the buckets hold them: proto3 JSON in UTF-8, so that a person can read them with any NATS client and
+ * a newer coordinator's fields do not stop an older one.
+ */
+export function encodeGuestRecord(record: GuestRecord): Uint8Array {
+  return Buffer.from(JSON.stringify(GuestRecord.toJSON(record)));
+}
+
+/** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote. */
+export function decodeGuestRecord(bytes: Uint8Array): GuestRecord {
+  return decode("guest record", bytes, GuestRecord.fromJSON);
+}
+
+export function encodeMigrationState(state: MigrationState): Uint8Array {
+  return Buffer.from(JSON.stringify(MigrationState.toJSON(state)));
+}
+
+/** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote. */
+export function decodeMigrationState(bytes: Uint8Array): MigrationState {
+  return decode("ended migration", bytes, MigrationState.fromJSON);
+}
+
+function decode<T>(noun: string, bytes: Uint8Array, fromJson: (json: unknown) => T): T {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
+    if (typeof json !== "object" || json === null) throw new TypeError(`${typeof json} instead of an object`);
+    return fromJson(json);
+  } catch (thrown) {
+    throw new SwitchoverError("INTERNAL", `A stored ${noun} cannot be read.`, {
+      reason: "RECORD_UNREADABLE",
+      cause: thrown,
+    });
+  }
+}

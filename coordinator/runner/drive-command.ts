@@ -1,0 +1,52 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
+import { isUnanswered } from "../migration/facts.ts";
+import type { MigrationCommand } from "../migration/migration-command.ts";
+import type { MigrationEvent } from "../migration/migration-event.ts";
+import { backoffMs, pause } from "./pause.ts";
+import { performCommand } from "./perform-command.ts";
+import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
+
+/** What a command needs to know about its migration while it is tried. */
+export interface CommandScope {
+  /** The newest committed fence: one that was overtaken is refused by the agent, and harmlessly tried again. */
+  fence(): Fence;
+  /** False once the migration has no use for the answer: it is not tried again then. */
+  isWanted(): boolean;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Tries a command until its agent answers, within `unansweredForMs`, and returns the answer as the migration hears
+ * it; null where nobody waits for it any more. Commands are idempotent, so an attempt whose outcome is unknown is
+ * repeated.
+ */
+export async function driveCommand(
+  command: MigrationCommand,
+  scope: CommandScope,
+  { agents, clock, log }: Pick<RunnerPorts, "agents" | "clock" | "log">,
+  limits: RunnerLimits,
+): Promise<MigrationEvent | null> {
+  const { side, epoch, name } = command;
+  const giveUpAtUnixUs = clock.unixUs() + limits.unansweredForMs * 1_000;
+  for (let attempt = 0; ; attempt += 1) {
+    if (scope.signal.aborted || !scope.isWanted()) return null;
+    try {
+      const call = { deadlineMs: limits.commandDeadlineMs, signal: scope.signal };
+      const reply = await performCommand(agents, command, scope.fence(), call);
+      return { t: "CommandSucceeded", side, epoch, reply };
+    } catch (thrown) {
+      if (scope.signal.aborted) return null;
+      const { code, reason, message: sentence } = SwitchoverError.from(thrown);
+      const waitMs = backoffMs(attempt, limits.backoffMs, limits.longestBackoffMs);
+      if (!isUnanswered({ code }) || clock.unixUs() + waitMs * 1_000 >= giveUpAtUnixUs) {
+        log.warn(
+          { migration_id: command.migrationId, host_id: command.hostId, command: name, code, reason },
+          `${name} failed: ${sentence}`,
+        );
+        return { t: "CommandFailed", side, epoch, name, error: { code, reason, sentence } };
+      }
+      await pause(clock, waitMs, scope.signal);
+    }
+  }
+}

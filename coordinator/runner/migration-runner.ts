@@ -1,0 +1,125 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
+import type { GuestId, MigrationId } from "../../proto/ids.ts";
+import { completeState } from "../migration/complete-state.ts";
+import type { MigrationEvent } from "../migration/migration-event.ts";
+import type { StoredRecord } from "../record/record-store.ts";
+import { finishMigration, unfinishedIn } from "./finish-migration.ts";
+import { LiveMigration } from "./live-migration.ts";
+import { DEFAULT_RUNNER_LIMITS, type RunnerLimits, type RunnerPorts } from "./runner-ports.ts";
+
+/**
+ * The migrations that this coordinator drives, one a guest. Any number of coordinators may drive the same one: the
+ * record's compare-and-set lets one of them take each step, agents refuse what was overtaken, and the feed drops
+ * what it holds already.
+ */
+export class MigrationRunner {
+  readonly #ports: RunnerPorts;
+  readonly #limits: RunnerLimits;
+  readonly #live = new Map<GuestId, LiveMigration>();
+  readonly #observers = new Map<MigrationId, Set<(migration: Migration) => void>>();
+  readonly #closed = new AbortController();
+
+  constructor(ports: RunnerPorts, limits: Partial<RunnerLimits> = {}) {
+    this.#ports = ports;
+    this.#limits = { ...DEFAULT_RUNNER_LIMITS, ...limits };
+  }
+
+  /**
+   * Takes up every migration in the store that has not ended, and does what is left of those that have. Returns how
+   * many are driven from now on. Call it once, before anything else.
+   */
+  async resume(): Promise<number> {
+    for await (const guestId of this.#ports.store.keys()) {
+      if (this.#closed.signal.aborted) break;
+      await this.#takeFromStore(guestId);
+    }
+    return this.#live.size;
+  }
+
+  /** A record that cannot be read costs its own guest only. */
+  async #takeFromStore(guestId: GuestId): Promise<void> {
+    try {
+      const stored = await this.#ports.store.get(guestId);
+      if (stored !== null) this.take(stored);
+    } catch (thrown) {
+      const { message, code, reason } = SwitchoverError.from(thrown);
+      if (code !== "INTERNAL") throw thrown;
+      this.#ports.log.error({ guest_id: guestId, reason }, `A migration was not taken up: ${message}`);
+    }
+  }
+
+  /** Drives the record's migration from where it stands. Idempotent; one that is finished changes nothing. */
+  take(stored: StoredRecord): void {
+    const { migration } = stored.record;
+    if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
+    const guestId = stored.record.guestId as GuestId;
+    const state = completeState(migration);
+    const present = this.#live.get(guestId);
+    if (present?.migrationId === state.migration.migrationId) return;
+    present?.close();
+    const live = new LiveMigration(stored, state, this.#ports, this.#limits, (changed) =>
+      this.#tell(changed),
+    );
+    this.#live.set(guestId, live);
+    void live.finished.then(() => {
+      if (this.#live.get(guestId) === live) this.#live.delete(guestId);
+    });
+    live.start();
+  }
+
+  /** Brings an ended migration to the feed and the history, so that its record may be claimed for another. */
+  finish(stored: StoredRecord): Promise<StoredRecord> {
+    if (unfinishedIn(stored) === null) return Promise.resolve(stored);
+    return finishMigration(stored, this.#ports, this.#limits, this.#closed.signal);
+  }
+
+  /** Takes one message of the feed, whoever it is about; never throws, never waits. */
+  onFeedEvent(message: FeedEvent): void {
+    this.#live.get(message.guestId as GuestId)?.hearFromFeed(message);
+  }
+
+  /**
+   * Tells the guest's migration what a caller asks of it, and resolves once that is committed. NOT_FOUND /
+   * MIGRATION_NOT_LIVE where this coordinator drives no migration of the guest.
+   */
+  async tell(guestId: GuestId, event: MigrationEvent): Promise<void> {
+    const live = this.#live.get(guestId);
+    if (live === undefined) {
+      throw new SwitchoverError("NOT_FOUND", `No migration of guest ${guestId} is driven here.`, {
+        reason: "MIGRATION_NOT_LIVE",
+      });
+    }
+    await live.tell(event);
+  }
+
+  /** The migration with progress newer than its record, where it is driven here. */
+  current(guestId: GuestId, migrationId: MigrationId): Migration | null {
+    const live = this.#live.get(guestId);
+    return live?.migrationId === migrationId ? live.migration : null;
+  }
+
+  /** Calls `listener` after each change of the migration while it is driven here; the returned function ends that. */
+  observe(migrationId: MigrationId, listener: (migration: Migration) => void): () => void {
+    const listeners = this.#observers.get(migrationId) ?? new Set();
+    listeners.add(listener);
+    this.#observers.set(migrationId, listeners);
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.#observers.delete(migrationId);
+    };
+  }
+
+  /** Lets go of everything where it stands; the records are enough to go on from. */
+  close(): void {
+    this.#closed.abort();
+    for (const live of this.#live.values()) live.close();
+    this.#live.clear();
+  }
+
+  #tell(migration: Migration): void {
+    for (const listener of this.#observers.get(migration.migrationId as MigrationId) ?? [])
+      listener(migration);
+  }
+}

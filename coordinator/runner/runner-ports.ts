@@ -1,0 +1,44 @@
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import type { RecordStore } from "../record/record-store.ts";
+import type { AgentPort } from "./agent-port.ts";
+import type { FeedPort } from "./feed-port.ts";
+
+/** All that a MigrationRunner needs from outside. It opens and closes nothing that it was given. */
+export interface RunnerPorts {
+  readonly store: RecordStore;
+  readonly agents: AgentPort;
+  readonly feed: FeedPort;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The runner's bounds. Milliseconds, unless they count. */
+export interface RunnerLimits {
+  /** One attempt of a command. */
+  readonly commandDeadlineMs: number;
+  /** How long a command whose host does not answer is tried again before it counts as failed. */
+  readonly unansweredForMs: number;
+  /** The first pause before another attempt; doubled each time. */
+  readonly backoffMs: number;
+  readonly longestBackoffMs: number;
+  /** How long a broken FollowGuest is opened again before the host counts as unreachable. */
+  readonly unreachableAfterMs: number;
+  /** Between two commits that only say how far the transfer is. */
+  readonly progressCommitMs: number;
+  /** Attempts of one compare-and-set, or of one write to the feed, in a row. */
+  readonly storeAttempts: number;
+  /** Words of agents that wait for one guest's turn; later ones are dropped and fetched again. */
+  readonly queuedEvents: number;
+}
+
+export const DEFAULT_RUNNER_LIMITS: RunnerLimits = {
+  commandDeadlineMs: 5_000,
+  unansweredForMs: 30_000,
+  backoffMs: 50,
+  longestBackoffMs: 2_000,
+  unreachableAfterMs: 10_000,
+  progressCommitMs: 1_000,
+  storeAttempts: 12,
+  queuedEvents: 1_024,
+};

@@ -1,0 +1,323 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { completeState, withMigration } from "../../coordinator/migration/complete-state.ts";
+import { claimGuest } from "../../coordinator/record/guest-record.ts";
+import type { StoredRecord } from "../../coordinator/record/record-store.ts";
+import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
+import type { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationMode, Outcome } from "../../proto/gen/switchover/v1/migration.ts";
+import type { GuestId } from "../../proto/ids.ts";
+import { specOf } from "./coordinator-story.ts";
+import { World } from "./coordinator-world.ts";
+
+const GUEST = "web-7" as GuestId;
+const LIVE_PATH = ["PENDING", "PREPARING", "TRANSFERRING", "SWITCHING_OVER", "COMPLETING", "COMPLETED"];
+const POST_COPY_PATH = [...LIVE_PATH.slice(0, 4), "POST_COPY", ...LIVE_PATH.slice(4)];
+
+describe("a coordinator's runner", () => {
+  let world: World;
+  beforeEach(() => {
+    world = new World();
+  });
+  afterEach(() => world.close());
+
+  function claim(change: Partial<MigrationSpec> = {}): StoredRecord {
+    const request = { requestId: "r1", guestId: GUEST, spec: specOf(change) };
+    const claimed = claimGuest(null, request, BigInt(world.clock.unixUs()), 0.5);
+    assert.ok(claimed.t === "claimed");
+    return world.store.put(claimed.record);
+  }
+
+  function start(change: Partial<MigrationSpec> = {}): { runner: MigrationRunner; migrationId: string } {
+    const runner = world.startRunner();
+    const stored = claim(change);
+    runner.take(stored);
+    return { runner, migrationId: stored.record.migration?.migration?.migrationId ?? "" };
+  }
+
+  it("drives a live migration from its claim to the history", async () => {
+    const { migrationId } = start();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(state.migration?.instants.length, 10);
+    assert.deepEqual(
+      world.hosts.calls.filter((call) => !call.startsWith("follow")),
+      [
+        "preflight@ha",
+        "preflight@hb",
+        "prepareDestination@hb",
+        "armSource@ha",
+        "beginTransfer@ha",
+        "releaseSource@ha",
+      ],
+    );
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+    assert.equal(world.store.archived.get(migrationId)?.archived, true);
+  });
+
+  it("drives a post-copy migration through POST_COPY", async () => {
+    const { migrationId } = start({ mode: MigrationMode.POST_COPY });
+    await world.untilPhase("web-7", "POST_COPY");
+    world.hosts.finishPages();
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), POST_COPY_PATH);
+  });
+
+  it("switches to post-copy when the policy's time is up", async () => {
+    start({ mode: MigrationMode.POST_COPY, postCopy: { trigger: { $case: "afterMs", value: 700 } } });
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    const begunAtUnixUs = world.clock.unixUs();
+    await world.until(() => world.hosts.calls.includes("switchToPostCopy@ha"), "it is switched");
+    const waitedMs = (world.clock.unixUs() - begunAtUnixUs) / 1_000;
+    assert.ok(waitedMs >= 680 && waitedMs <= 760, `${waitedMs} ms`);
+  });
+
+  it("publishes what it committed with its sequence, its predecessor and its fence", async () => {
+    const { migrationId } = start();
+    await world.untilArchived("web-7");
+    const events = world.feed.events.filter((event) => event.migrationId === migrationId);
+    assert.deepEqual(
+      events.map((event) => event.sequence),
+      [1n, 2n, 3n, 4n, 5n, 6n],
+    );
+    const changes = events.map(({ event }) =>
+      event?.$case === "phaseChanged" ? event.value : assert.fail(),
+    );
+    for (const [index, change] of changes.entries()) {
+      assert.equal(change.from, changes[index - 1]?.to ?? 0);
+      assert.equal(change.outcome, index === 5 ? Outcome.RUNS_ON_DESTINATION : Outcome.UNSPECIFIED);
+    }
+    assert.ok(events.every((event) => event.hostId === "" && event.fence?.epoch === 1n));
+  });
+
+  it("publishes each phase once and in order, also where the feed fails", async () => {
+    world.feed.failures.push("lost", "unknown", "lost", "unknown", "unknown");
+    const { migrationId } = start();
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+  });
+
+  it("takes up the record where another's write was first, and applies its event to that", async () => {
+    const { migrationId } = start();
+    world.store.othersFirst = 9;
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+  });
+
+  it("loses no step to writes that were lost, or whose outcome nobody knows", async () => {
+    world.store.failures.push("lost", "unknown", "lost", "unknown", "unknown", "lost", "lost");
+    const { migrationId } = start();
+    const state = await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+    assert.equal(state.migration?.instants.length, 10);
+  });
+
+  it("goes on when a store that was away for long is back", async () => {
+    world.hosts.moves = "when told";
+    const { migrationId } = start();
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    world.store.down = true;
+    world.hosts.moveCpus();
+    const awayUntilUnixUs = world.clock.unixUs() + 40_000_000;
+    await world.until(() => world.clock.unixUs() >= awayUntilUnixUs, "time passes");
+    world.store.down = false;
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+  });
+
+  it("hears agents by the feed where their streams are broken", async () => {
+    world.hosts.streams = "break at once";
+    const { runner, migrationId } = start();
+    world.hosts.onWord = (message) => runner.onFeedEvent(message);
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+  });
+
+  it("opens a broken stream again after what it heard", async () => {
+    world.hosts.moves = "when told";
+    start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await world.until(() => world.hosts.calls.includes("follow@ha>0"), "the source is followed");
+    await world.until(async () => {
+      const held = await world.store.get(GUEST);
+      return held?.record.migration?.transferActive === true;
+    }, "the source is heard");
+    world.hosts.breakStreams();
+    await world.until(
+      () => world.hosts.calls.some((call) => /^follow@ha>[12]$/.test(call)),
+      "it follows again",
+    );
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+  });
+
+  it("carries a hand-off that got lost", async () => {
+    world.hosts.handOffs = "get lost";
+    start();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.ok(world.hosts.calls.includes("getHandOff@ha"));
+    assert.ok(world.hosts.calls.includes("deliverHandOff@hb"));
+  });
+
+  it("is ambiguous while the source cannot be asked for a lost hand-off, and ends when it can", async () => {
+    world.hosts.handOffs = "get lost";
+    world.hosts.moves = "when told";
+    const { migrationId } = start();
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    world.hosts.setReachable("ha", false);
+    world.hosts.moveCpus();
+    await world.untilPhase("web-7", "AMBIGUOUS");
+    world.hosts.setReachable("ha", true);
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.ok(world.feed.phasesOf(migrationId).includes("AMBIGUOUS"));
+  });
+
+  it("repeats a command whose answer was lost", async () => {
+    world.hosts.answersLost.push("prepareDestination", "armSource", "beginTransfer");
+    start();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(world.hosts.calls.filter((call) => call === "armSource@ha").length, 2);
+  });
+
+  it("gives a host up that does not answer for long, and says so", async () => {
+    world.hosts.setReachable("hb", false);
+    start();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_SOURCE);
+    assert.equal(state.migration?.reasonCode, "UNREACHABLE");
+  });
+
+  it("says in the reason what it cannot drive yet, and does not spin", async () => {
+    world.hosts.moves = "when told";
+    const { runner } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await runner.tell(GUEST, { t: "CancelAsked" });
+    await world.until(async () => {
+      const held = await world.store.get(GUEST);
+      return held?.record.migration?.migration?.reasonCode === "COMMAND_NOT_DRIVEN";
+    }, "the reason is told");
+    const commits = world.store.commits.length;
+    const laterUnixUs = world.clock.unixUs() + 20_000_000;
+    await world.until(() => world.clock.unixUs() >= laterUnixUs, "time passes");
+    assert.equal(world.store.commits.length, commits);
+    world.hosts.moveCpus();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+  });
+
+  it("tells progress at once and commits it once a second", async () => {
+    world.hosts.moves = "when told";
+    const { runner, migrationId } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await world.until(() => world.hosts.calls.includes("follow@ha>0"), "the source is followed");
+    const told: bigint[] = [];
+    const stop = runner.observe(migrationId as never, (migration) => {
+      if (migration.progress !== undefined) told.push(migration.progress.transferredBytes);
+    });
+    const commits = world.store.commits.length;
+    for (let round = 1n; round <= 20n; round += 1n) {
+      world.hosts.progresses(round * 10_000_000n);
+      await world.until(() => told.at(-1) === round * 10_000_000n, "progress is told");
+      world.clock.advance(100);
+    }
+    stop();
+    const added = world.store.commits.length - commits;
+    assert.ok(added >= 1 && added <= 4, `${added} commits in about two seconds`);
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+  });
+
+  it("fetches again what was heard, not committed, and lost to another's write", async () => {
+    world.hosts.moves = "when told";
+    const { runner, migrationId } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    let bytes = 0n;
+    runner.observe(migrationId as never, (migration) => {
+      bytes = migration.progress?.transferredBytes ?? 0n;
+    });
+    for (const next of [20_000_000n, 30_000_000n]) {
+      world.hosts.progresses(next);
+      await world.until(() => bytes === next, "progress is told");
+    }
+    world.store.touch("web-7");
+    world.hosts.moveCpus();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(state.migration?.instants.length, 10);
+  });
+
+  it("resumes a migration after a crash at any commit, and publishes every phase once", async () => {
+    for (let commits = 0; commits < 16; commits += 1) {
+      const crashing = new World();
+      try {
+        const runner = crashing.startRunner();
+        const request = { requestId: "r1", guestId: GUEST, spec: specOf() };
+        const claimed = claimGuest(null, request, BigInt(crashing.clock.unixUs()), 0.5);
+        assert.ok(claimed.t === "claimed");
+        runner.take(crashing.store.put(claimed.record));
+        crashing.store.beforeWrite = () => {
+          if (crashing.store.commits.length >= commits) runner.close();
+        };
+        const enough = () => crashing.store.commits.length > commits;
+        const done = async () => (await crashing.store.get(GUEST))?.record.migration?.archived === true;
+        await crashing.until(async () => enough() || (await done()), `${commits} commits`);
+        runner.close();
+        crashing.store.beforeWrite = null;
+        crashing.feed.forgetIds();
+        const next = crashing.startRunner();
+        await next.resume();
+        const state = await crashing.untilArchived("web-7");
+        assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION, `after ${commits} commits`);
+        const migrationId = state.migration?.migrationId ?? "";
+        assert.deepEqual(crashing.feed.phasesOf(migrationId), LIVE_PATH, `after ${commits} commits`);
+        assert.ok(crashing.store.archived.has(migrationId));
+      } finally {
+        crashing.close();
+      }
+    }
+  });
+
+  it("drives a migration together with another coordinator, and all is said once", async () => {
+    world.hosts.handOffs = "get lost";
+    const { migrationId } = start();
+    await world.startRunner().resume();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
+  });
+
+  it("resumes nothing where all has ended, and is not stopped by a record it cannot use", async () => {
+    start();
+    await world.untilArchived("web-7");
+    const stored = await world.store.get(GUEST);
+    assert.ok(stored?.record.migration !== undefined && stored !== null);
+    const { migration } = stored.record;
+    world.store.put({
+      ...stored.record,
+      guestId: "odd",
+      migration: { ...migration, archived: false, source: undefined },
+    });
+    assert.equal(await world.startRunner().resume(), 0);
+  });
+
+  it("raises the epoch above the agents', and drives everything under that", async () => {
+    const runner = world.startRunner();
+    const first = claim();
+    runner.take(first);
+    await world.untilArchived("web-7");
+    // A restored store knows less than the agents do.
+    const { migration } = first.record;
+    assert.ok(migration !== undefined);
+    const again = withMigration(completeState(migration), { migrationId: "web-7-mk3v0q8ya1z8" });
+    runner.take(world.store.put({ ...first.record, migration: again }));
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(state.migration?.fence?.epoch, 2n);
+    assert.equal((await world.store.get(GUEST))?.record.epoch, 2n);
+  });
+});
