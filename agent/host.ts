@@ -1,5 +1,6 @@
 import type { Fence } from "../proto/epoch.ts";
 import type { GuestId } from "../proto/ids.ts";
+import { FeedHold } from "./feed-hold.ts";
 import { FeedLog } from "./feed-log.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
@@ -13,10 +14,12 @@ export class Host {
   readonly ports: HostAgentPorts;
   readonly instances = new InstanceTable();
   readonly feedLog = new FeedLog();
+  readonly #feedHold: FeedHold;
   readonly #journals = new Map<GuestId, GuestJournal>();
 
   constructor(ports: HostAgentPorts) {
     this.ports = ports;
+    this.#feedHold = new FeedHold(ports.clock, (...said) => this.#publishNow(...said));
   }
 
   journalOf(guestId: GuestId): GuestJournal {
@@ -32,8 +35,12 @@ export class Host {
     return this.journalOf(guestId).newestFence();
   }
 
-  /** To the feed and to followers, numbered, under the migration's name where the guest has one. */
+  /** To the feed and to followers, numbered, under the migration's name where the guest has one; not while it switches over. */
   publish(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
+    this.#feedHold.publish(guest, event, atUnixUs);
+  }
+
+  #publishNow(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
     const numbered = this.feedLog.append({
       migrationId: guest.migration?.migrationId ?? "",
       guestId: guest.guestId,
@@ -62,6 +69,7 @@ export class Host {
   }
 
   close(): void {
+    this.#feedHold.close();
     for (const instance of this.instances.all()) instance.close();
     for (const journal of this.#journals.values()) journal.close();
   }
