@@ -1,12 +1,12 @@
 import type { Fence } from "../proto/epoch.ts";
 import type { GuestId } from "../proto/ids.ts";
-import { FeedHold } from "./feed-hold.ts";
-import { FeedLog } from "./feed-log.ts";
+import { FeedHold } from "./feed/feed-hold.ts";
+import { FeedLog } from "./feed/feed-log.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
-import type { Instance } from "./instance.ts";
-import { InstanceTable } from "./instance-table.ts";
+import type { Instance } from "./instance/instance.ts";
+import { InstanceTable } from "./instance/instance-table.ts";
 import { GuestJournal } from "./journal/guest-journal.ts";
 
 /** What the calls of one agent share: its ports, its instances, their journals, and what it has said. */

@@ -24,13 +24,17 @@ function parseId(text: string, field: string, noun: string): string {
   return text;
 }
 
-export const parseGuestId = (text: string, field: string): GuestId => parseId(text, field, "guest") as GuestId;
+export const parseGuestId = (text: string, field: string): GuestId =>
+  parseId(text, field, "guest") as GuestId;
 export const parseHostId = (text: string, field: string): HostId => parseId(text, field, "host") as HostId;
 export const parseInstanceId = (text: string, field: string): InstanceId =>
   parseId(text, field, "instance") as InstanceId;
 
 /** Returns the guest that a migration id names, so that its record is found without an index. */
-export function parseMigrationId(text: string, field: string): { migrationId: MigrationId; guestId: GuestId } {
+export function parseMigrationId(
+  text: string,
+  field: string,
+): { migrationId: MigrationId; guestId: GuestId } {
   if (text === "") throw invalidArgument(field, "A migration id is required.", "REQUIRED");
   const match = MIGRATION_ID_TEXT.exec(text);
   if (match?.[1] === undefined) {

@@ -19,7 +19,11 @@ export function parseMacAddress(text: string, field: string): MacAddress {
     throw invalidArgument(field, "The all-zero MAC address cannot belong to a guest.", "MAC_ZERO");
   }
   if ((Number.parseInt(mac.slice(0, 2), 16) & 1) === 1) {
-    throw invalidArgument(field, `${mac} is a multicast address and cannot belong to a guest.`, "MAC_MULTICAST");
+    throw invalidArgument(
+      field,
+      `${mac} is a multicast address and cannot belong to a guest.`,
+      "MAC_MULTICAST",
+    );
   }
   return mac as MacAddress;
 }

@@ -47,7 +47,8 @@ export function parseFeedPublisher(subject: string): FeedPublisher | null {
   if (!subject.startsWith(FEED_PREFIX)) return null;
   const [, kind, hostId, ...rest] = subject.slice(FEED_PREFIX.length).split(".");
   if (kind === "coordinator" && hostId === undefined) return { t: "coordinator" };
-  if (kind === "host" && hostId !== undefined && rest.length === 0) return { t: "host", hostId: hostId as HostId };
+  if (kind === "host" && hostId !== undefined && rest.length === 0)
+    return { t: "host", hostId: hostId as HostId };
   return null;
 }
 

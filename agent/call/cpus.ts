@@ -9,7 +9,7 @@ import type {
 import { parseGuestId } from "../../proto/ids.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
-import type { Instance } from "../instance.ts";
+import type { Instance } from "../instance/instance.ts";
 
 /** The VMM may wait for disks when its CPUs start or stop. */
 const CPUS_CHANGE_TIMEOUT_MS = 10_000;

@@ -5,7 +5,7 @@ import { type GuestId, parseGuestId } from "../../proto/ids.ts";
 import { admitFence } from "../guest/admit-fence.ts";
 import type { MigrationMode } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
-import type { Adopted, Instance } from "../instance.ts";
+import type { Adopted, Instance } from "../instance/instance.ts";
 
 /** The instance a coordinator's command is for, and the fence it carries. */
 export interface MigrationCall {

@@ -9,7 +9,7 @@ import { parseGuestId } from "../../proto/ids.ts";
 import { preflightNics } from "../device/nic-preparation.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
-import { toInstanceMessage } from "../instance-message.ts";
+import { toInstanceMessage } from "../instance/instance-message.ts";
 import { parseMode } from "./migration-call.ts";
 
 const VMM_ANSWER_TIMEOUT_MS = 1_000;

@@ -8,10 +8,10 @@ import { DeviceOrigin } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
-import { PreparedDevices } from "../guest-devices.ts";
 import type { Host } from "../host.ts";
-import { Instance } from "../instance.ts";
-import { parseNics } from "../nic-request.ts";
+import { Instance } from "../instance/instance.ts";
+import { parseNics } from "../instance/nic-message.ts";
+import { PreparedDevices } from "../instance/prepared-devices.ts";
 
 export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNicsResponse {
   const guestId = parseGuestId(request.guestId, "guest_id");

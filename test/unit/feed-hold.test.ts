@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { FeedHold } from "../../agent/feed-hold.ts";
+import { FeedHold } from "../../agent/feed/feed-hold.ts";
 import type { Guest } from "../../agent/guest/guest.ts";
 import type { GuestFeedEvent } from "../../agent/guest/guest-operation.ts";
 import { armedGuest, incomingGuest, last, play, residentGuest } from "./guest-gate.ts";

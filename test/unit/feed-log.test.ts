@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { FeedLog } from "../../agent/feed-log.ts";
+import { FeedLog } from "../../agent/feed/feed-log.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { FENCE, GUEST, MIGRATION } from "./guest-gate.ts";
 

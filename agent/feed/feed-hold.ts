@@ -1,7 +1,7 @@
-import type { Clock } from "./clock.ts";
-import type { Guest } from "./guest/guest.ts";
-import type { GuestFeedEvent } from "./guest/guest-operation.ts";
-import type { PublishGuestEvent } from "./guest/guest-runner.ts";
+import type { Clock } from "../clock.ts";
+import type { Guest } from "../guest/guest.ts";
+import type { GuestFeedEvent } from "../guest/guest-operation.ts";
+import type { PublishGuestEvent } from "../guest/guest-runner.ts";
 
 /** The longest that an event waits. A switchover takes 5 to 10 ms; this leaves room for a slow one. */
 const HOLD_MS = 50;

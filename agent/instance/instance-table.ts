@@ -1,5 +1,5 @@
-import { SwitchoverError } from "../proto/error.ts";
-import { type GuestId, type InstanceId, parseInstanceId } from "../proto/ids.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { type GuestId, type InstanceId, parseInstanceId } from "../../proto/ids.ts";
 import type { Instance } from "./instance.ts";
 
 /** The instances on this host, by guest. */

@@ -1,20 +1,20 @@
-import type { Fence } from "../proto/epoch.ts";
-import { SwitchoverError } from "../proto/error.ts";
-import { HandOffRoute } from "../proto/gen/switchover/v1/feed.ts";
-import type { GuestInstance } from "../proto/gen/switchover/v1/guest.ts";
-import type { GuestId, InstanceId } from "../proto/ids.ts";
-import type { NicDefinition } from "./device/nic-definition.ts";
-import type { PreparedNic } from "./device/nic-preparation.ts";
-import { adopt } from "./guest/adopt.ts";
-import { GuestRunner, type PublishGuestEvent } from "./guest/guest-runner.ts";
-import { TransferProgressReader } from "./guest/transfer-progress-reader.ts";
-import type { PreparedDevices } from "./guest-devices.ts";
-import type { HostAgentPorts } from "./host-agent-ports.ts";
+import type { Fence } from "../../proto/epoch.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import type { GuestInstance } from "../../proto/gen/switchover/v1/guest.ts";
+import type { GuestId, InstanceId } from "../../proto/ids.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import type { PreparedNic } from "../device/nic-preparation.ts";
+import { adopt } from "../guest/adopt.ts";
+import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
+import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
+import type { HostAgentPorts } from "../host-agent-ports.ts";
+import type { GuestJournal } from "../journal/guest-journal.ts";
+import type { JournalWord } from "../journal/journal-entry.ts";
+import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
+import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { toInstanceMessage } from "./instance-message.ts";
-import type { GuestJournal } from "./journal/guest-journal.ts";
-import type { JournalWord } from "./journal/journal-entry.ts";
-import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
-import type { VmmFeatures } from "./vmm/vmm-features.ts";
+import type { PreparedDevices } from "./prepared-devices.ts";
 
 export interface InstanceParts {
   readonly ports: HostAgentPorts;

@@ -1,8 +1,13 @@
-import { CpuState, type GuestInstance, MigrationRole, RightToRun } from "../proto/gen/switchover/v1/guest.ts";
-import { Registration } from "../proto/gen/switchover/v1/nic.ts";
-import type { NicDefinition } from "./device/nic-definition.ts";
-import { type Guest, holdsRightToRun } from "./guest/guest.ts";
-import { toNicMessage } from "./nic-request.ts";
+import {
+  CpuState,
+  type GuestInstance,
+  MigrationRole,
+  RightToRun,
+} from "../../proto/gen/switchover/v1/guest.ts";
+import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import { type Guest, holdsRightToRun } from "../guest/guest.ts";
+import { toNicMessage } from "./nic-message.ts";
 
 /** An instance as the contract shows it. */
 export function toInstanceMessage(guest: Guest, nics: readonly NicDefinition[]): GuestInstance {

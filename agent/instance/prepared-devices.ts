@@ -1,9 +1,9 @@
-import type { NicProblem } from "./device/device.ts";
-import type { NicDefinition } from "./device/nic-definition.ts";
-import { type HostDevices, type PreparedNic, releaseNics } from "./device/nic-preparation.ts";
-import type { NicReport } from "./device/nic-set.ts";
-import { type ArmedNicSet, armNicSet, verifyNics } from "./device/nic-set.ts";
-import type { DevicesChange, GuestDevices } from "./guest/guest-runner.ts";
+import type { NicProblem } from "../device/device.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import { type HostDevices, type PreparedNic, releaseNics } from "../device/nic-preparation.ts";
+import type { NicReport } from "../device/nic-set.ts";
+import { type ArmedNicSet, armNicSet, verifyNics } from "../device/nic-set.ts";
+import type { DevicesChange, GuestDevices } from "../guest/guest-runner.ts";
 
 /**
  * An instance's devices as its gate works them: encoded when armed, sent when asked. Devices that this agent made go

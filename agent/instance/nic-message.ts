@@ -1,11 +1,11 @@
-import { invalidArgument } from "../proto/error.ts";
+import { invalidArgument } from "../../proto/error.ts";
 import {
   EntryMobility,
   MacTableManager,
   type NicDefinition as NicMessage,
-} from "../proto/gen/switchover/v1/nic.ts";
-import { parseMacAddress } from "../proto/mac-address.ts";
-import { checkNicDefinitions, type NicDefinition, parseDeviceName } from "./device/nic-definition.ts";
+} from "../../proto/gen/switchover/v1/nic.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+import { checkNicDefinitions, type NicDefinition, parseDeviceName } from "../device/nic-definition.ts";
 
 /** The NICs a caller defines; throws INVALID_ARGUMENT naming the first field that can never be right. */
 export function parseNics(messages: readonly NicMessage[]): readonly NicDefinition[] {

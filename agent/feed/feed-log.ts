@@ -1,4 +1,4 @@
-import type { FeedEvent } from "../proto/gen/switchover/v1/feed.ts";
+import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 
 /** What a topic keeps for followers that come late; older events are in the feed's stream. */
 const EVENTS_KEPT = 1024;
