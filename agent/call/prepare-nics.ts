@@ -38,13 +38,15 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
   const prepared = quarantineNics(devices, nics);
   for (const instance of abandoned) host.forget(instance);
   journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
+  const quarantined = new PreparedDevices(devices, nics, prepared, () => clock.unixUs());
+  quarantined.rehearse();
   const instance: Instance = new Instance({
     ports: host.ports,
     guestId,
     instanceId,
     nics,
     prepared,
-    devices: new PreparedDevices(devices, nics, prepared, () => clock.unixUs()),
+    devices: quarantined,
     journal,
     publish: (...said) => host.publish(...said),
     released: () => host.forget(instance),

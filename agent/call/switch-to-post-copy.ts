@@ -8,6 +8,13 @@ import type { Host } from "../host.ts";
 import { admitMigrationCall } from "./migration-call.ts";
 import { requireArmed } from "./require-armed.ts";
 
+/** A switchover takes 10 to 20 ms; this leaves room for a slow one. */
+const ANSWER_AFTER_MS = 75;
+
+/**
+ * Answers 75 ms after the VMM accepted: whoever acts on the answer would compete for the host's CPUs while the guest's
+ * stand still. The events tell what came of it.
+ */
 export async function switchToPostCopy(
   host: Host,
   request: SwitchToPostCopyRequest,
@@ -26,5 +33,6 @@ export async function switchToPostCopy(
     );
   }
   await adopted.vmm.migrateStartPostcopy();
+  await new Promise<void>((resolve) => host.ports.clock.after(ANSWER_AFTER_MS, resolve));
   return { applied: Applied.CHANGED };
 }

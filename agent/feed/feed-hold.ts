@@ -63,8 +63,9 @@ export class FeedHold {
   }
 }
 
-function isSwitchingOver({ role }: Guest): boolean {
-  if (role.kind === "outgoing") return role.stop !== null;
+/** In post-copy the source's VMM says so just before it stops the CPUs. */
+function isSwitchingOver({ role, migration }: Guest): boolean {
+  if (role.kind === "outgoing") return role.stop !== null || migration?.transferStatus === "postcopy-active";
   return role.kind === "incoming" && (role.loaded || role.handOff !== null);
 }
 

@@ -8,8 +8,8 @@ const READ_EVERY_MS = 250;
 const MOVING: ReadonlySet<string> = new Set(["setup", "active", "postcopy-active", "postcopy-recover"]);
 
 /**
- * Tells how far the source's copy is: at each pass over memory, and four times a second while pages move. Never
- * asks between STOP and the hand-off, where the VMM has better things to do.
+ * Tells how far the source's copy is, four times a second while pages move. Never asks between STOP and the hand-off,
+ * where the VMM has better things to do, nor at each pass over memory: the last ones come just before STOP.
  */
 export class TransferProgressReader {
   readonly #vmm: Vmm;
@@ -26,7 +26,6 @@ export class TransferProgressReader {
   }
 
   hearVmm(event: VmmEvent): void {
-    if (event.kind === "migrationPassed") this.#read();
     if (event.kind === "migrationStatusChanged" && event.status === "active") this.#readLater();
     if (event.kind === "disconnected") this.stop();
   }

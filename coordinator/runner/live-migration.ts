@@ -155,10 +155,11 @@ export class LiveMigration {
         queued.settled?.(null);
       } catch (thrown) {
         const error = SwitchoverError.from(thrown);
-        this.#ports.log.error(
-          { migration_id: this.migrationId, event: queued.event.t, code: error.code, reason: error.reason },
-          `An event was not taken in: ${error.message}`,
-        );
+        const { code, reason } = error;
+        const fields = { migration_id: this.migrationId, event: queued.event.t, code, reason };
+        if (!this.#closed.signal.aborted) {
+          this.#ports.log.error(fields, `An event was not taken in: ${error.message}`);
+        }
         queued.settled?.(error);
       }
     }
@@ -175,11 +176,11 @@ export class LiveMigration {
         this.#keepProgress(next.state);
         return;
       }
-      const outcome = await this.#commit(next, attempt);
-      if (outcome === "again") continue;
-      if (outcome === "committed") this.#log(event, next);
+      if ((await this.#commit(next, attempt)) === "again") continue;
+      this.#log(event, next);
       return;
     }
+    throw shuttingDown();
   }
 
   /** The stream brought a later word than the next: what was heard and not committed was lost with a conflict. */
@@ -202,7 +203,7 @@ export class LiveMigration {
   }
 
   /** "again": the record was changed by somebody else and is taken up; the event has yet to be applied to it. */
-  async #commit(next: Transition, attempt: number): Promise<"committed" | "again" | "over"> {
+  async #commit(next: Transition, attempt: number): Promise<"committed" | "again"> {
     const state = { ...next.state, publishedPhases: this.#outbox.published };
     try {
       const written = await compareAndSet(
@@ -211,9 +212,9 @@ export class LiveMigration {
         this.#stored,
       );
       if (written.t === "overtaken") {
-        const outcome = this.#takeUp(written.stored);
-        if (outcome === "again" && attempt + 1 >= this.#limits.storeAttempts) throw overtaken();
-        return outcome;
+        this.#takeUp(written.stored);
+        if (attempt + 1 >= this.#limits.storeAttempts) throw overtaken();
+        return "again";
       }
       this.#adopt(written.stored);
       this.#pursue(next.commands);
@@ -240,21 +241,17 @@ export class LiveMigration {
     return true;
   }
 
-  #takeUp(stored: StoredRecord | null): "again" | "over" {
-    if (stored === null || !this.#adopt(stored)) {
-      this.close();
-      return "over";
-    }
-    this.start();
-    return "again";
+  /** Goes on from what stands in the store; a record that has gone on to another migration ends this one's. */
+  #takeUp(stored: StoredRecord | null): void {
+    if (stored !== null && this.#adopt(stored)) this.start();
+    else this.close();
   }
 
   /** The store did not answer for long: the event is dropped, and the record taken up as after a crash. */
   async #startAgain(): Promise<void> {
     this.#endPursuits();
-    for (let attempt = 0; !this.#closed.signal.aborted; attempt += 1) {
-      const { backoffMs: firstMs, longestBackoffMs } = this.#limits;
-      await pause(this.#ports.clock, backoffMs(attempt, firstMs, longestBackoffMs), this.#closed.signal);
+    while (!this.#closed.signal.aborted) {
+      await pause(this.#ports.clock, this.#limits.longestBackoffMs, this.#closed.signal);
       try {
         this.#takeUp(await this.#ports.store.get(guestIdOf(this.#state)));
         return;
@@ -303,6 +300,8 @@ export class LiveMigration {
     const answer = await driveCommand(command, scope, this.#ports, this.#limits);
     this.#inFlight.delete(key);
     if (answer !== null) this.#offer({ event: answer, route: "own" });
+    // It may have become wanted again while it was being given up.
+    else if (!this.#closed.signal.aborted && scope.isWanted()) void this.#drive(command);
   }
 
   #setFollowers(): void {

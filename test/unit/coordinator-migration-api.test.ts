@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import {
@@ -225,6 +226,8 @@ describe("the migration service", () => {
     api = apiOf(world.startRunner());
     await start("r2");
     assert.ok(world.store.archived.has(first.migrationId));
+    const revisions = world.store.commits.map((record) => record.revision);
+    assert.equal(new Set(revisions).size, revisions.length);
     assert.equal(
       (await api.getMigration({ migrationId: first.migrationId })).migration?.phase,
       Phase.COMPLETED,
@@ -306,6 +309,47 @@ describe("the migration service", () => {
     reader.abort();
     const seen = await watch;
     assert.notEqual(seen.at(-1)?.phase, Phase.COMPLETED);
+  });
+
+  it("is watched to its end, though the store brings older states late, or another's record", async () => {
+    world.hosts.moves = "when told";
+    const { migrationId } = await start("r1");
+    const claimed = await world.store.get(GUEST);
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const transferring = await world.store.get(GUEST);
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    await start("r2");
+    const next = await world.store.get(GUEST);
+    assert.ok(claimed !== null && transferring !== null && next !== null);
+    const { store } = world;
+    const answers = [transferring];
+    const late = new MigrationApi({
+      store: {
+        get: async (guestId) => answers.pop() ?? store.get(guestId),
+        create: (record) => store.create(record),
+        update: (record, revision) => store.update(record, revision),
+        watch: async function* () {
+          for (const stored of [transferring, claimed, next]) {
+            yield stored;
+            await nextTurn();
+          }
+        },
+        keys: () => store.keys(),
+        archive: (state) => store.archive(state),
+        readArchived: (id) => store.readArchived(id),
+      },
+      hosts: { get: async () => null },
+      clock: world.clock,
+      random: () => 0.5,
+      runner: world.startRunner(),
+    });
+    const seen = await watched(late, migrationId, new AbortController().signal);
+    assert.deepEqual(
+      seen.map(({ phase }) => phaseName(phase)),
+      ["TRANSFERRING", "COMPLETED"],
+    );
   });
 
   it("refuses to watch a migration that there is not", async () => {

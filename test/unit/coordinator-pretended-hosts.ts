@@ -50,6 +50,8 @@ export class PretendedHosts implements AgentPort {
   streams: "work" | "break at once" = "work";
   /** Calls that are answered, after the work was done, with this error instead. Taken once each. */
   readonly answersLost: string[] = [];
+  /** Calls that wait, once they were made, until `release`. */
+  held: string | null = null;
   /** Called with every word, as the NATS feed would bring it. */
   onWord: (message: FeedEvent) => void = () => {};
   readonly #hosts = new Map<string, PretendedHost>();
@@ -62,6 +64,12 @@ export class PretendedHosts implements AgentPort {
 
   setReachable(hostId: string, reachable: boolean): void {
     this.#host(hostId).reachable = reachable;
+    this.#wake();
+  }
+
+  /** Lets the calls go that were held. */
+  release(): void {
+    this.held = null;
     this.#wake();
   }
 
@@ -93,6 +101,7 @@ export class PretendedHosts implements AgentPort {
     this.#migrationId = request.migrationId;
     this.#mode = request.mode;
     this.#destinationHostId = hostId;
+    await this.#whileHeld("prepareDestination");
     this.#answer("prepareDestination");
     return { applied: Applied.CHANGED, incomingUri: "tcp:10.0.0.2:40123" };
   }
@@ -197,6 +206,11 @@ export class PretendedHosts implements AgentPort {
     }
   }
 
+  /** The source's word comes after all. */
+  sayHandedOff(): void {
+    this.#say(this.#sourceHostId, { $case: "handedOff", value: { handOff: this.#handOff } });
+  }
+
   /** The last pages of post-copy arrive. */
   finishPages(): void {
     this.#status(this.#sourceHostId, "completed");
@@ -258,6 +272,10 @@ export class PretendedHosts implements AgentPort {
     if (index < 0) return;
     this.answersLost.splice(index, 1);
     throw new SwitchoverError("UNAVAILABLE", "The connection broke.", { reason: "UNREACHABLE" });
+  }
+
+  async #whileHeld(name: string): Promise<void> {
+    while (this.held === name) await new Promise<void>((resolve) => this.#wakes.add(resolve));
   }
 
   #unavailable(hostId: string): SwitchoverError {

@@ -251,35 +251,136 @@ describe("a coordinator's runner", () => {
     assert.equal(state.migration?.instants.length, 10);
   });
 
-  it("resumes a migration after a crash at any commit, and publishes every phase once", async () => {
-    for (let commits = 0; commits < 16; commits += 1) {
-      const crashing = new World();
-      try {
-        const runner = crashing.startRunner();
-        const request = { requestId: "r1", guestId: GUEST, spec: specOf() };
-        const claimed = claimGuest(null, request, BigInt(crashing.clock.unixUs()), 0.5);
-        assert.ok(claimed.t === "claimed");
-        runner.take(crashing.store.put(claimed.record));
-        crashing.store.beforeWrite = () => {
-          if (crashing.store.commits.length >= commits) runner.close();
-        };
-        const enough = () => crashing.store.commits.length > commits;
-        const done = async () => (await crashing.store.get(GUEST))?.record.migration?.archived === true;
-        await crashing.until(async () => enough() || (await done()), `${commits} commits`);
+  async function crashAndResume(
+    where: string,
+    arrange: (crashing: World, crash: () => void) => void,
+  ): Promise<void> {
+    const crashing = new World();
+    try {
+      const runner = crashing.startRunner();
+      let crashed = false;
+      arrange(crashing, () => {
+        crashed = true;
         runner.close();
-        crashing.store.beforeWrite = null;
-        crashing.feed.forgetIds();
-        const next = crashing.startRunner();
-        await next.resume();
-        const state = await crashing.untilArchived("web-7");
-        assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION, `after ${commits} commits`);
-        const migrationId = state.migration?.migrationId ?? "";
-        assert.deepEqual(crashing.feed.phasesOf(migrationId), LIVE_PATH, `after ${commits} commits`);
-        assert.ok(crashing.store.archived.has(migrationId));
-      } finally {
-        crashing.close();
-      }
+      });
+      const request = { requestId: "r1", guestId: GUEST, spec: specOf() };
+      const claimed = claimGuest(null, request, BigInt(crashing.clock.unixUs()), 0.5);
+      assert.ok(claimed.t === "claimed");
+      runner.take(crashing.store.put(claimed.record));
+      const isDone = async () => (await crashing.store.get(GUEST))?.record.migration?.archived === true;
+      await crashing.until(async () => crashed || (await isDone()), `it crashes ${where}`);
+      crashing.store.beforeWrite = null;
+      crashing.feed.afterPublish = null;
+      crashing.feed.forgetIds();
+      await crashing.startRunner().resume();
+      const state = await crashing.untilArchived("web-7");
+      assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION, where);
+      const migrationId = state.migration?.migrationId ?? "";
+      assert.deepEqual(crashing.feed.phasesOf(migrationId), LIVE_PATH, where);
+      assert.ok(crashing.store.archived.has(migrationId), where);
+    } finally {
+      crashing.close();
     }
+  }
+
+  it("resumes a migration after a crash at any commit, and publishes every phase once", async () => {
+    for (let commits = 0; commits < 24; commits += 1) {
+      await crashAndResume(`at commit ${commits}`, (crashing, crash) => {
+        crashing.store.beforeWrite = () => {
+          if (crashing.store.commits.length >= commits) crash();
+        };
+      });
+    }
+  });
+
+  it("publishes no phase twice that it published before a crash", async () => {
+    for (let phases = 1; phases <= LIVE_PATH.length; phases += 1) {
+      await crashAndResume(`after phase ${phases}`, (crashing, crash) => {
+        crashing.feed.afterPublish = () => {
+          if (crashing.feed.events.length === phases) crash();
+        };
+      });
+    }
+  });
+
+  it("publishes no phase again that the feed has let go of", async () => {
+    world.hosts.moves = "when told";
+    const { runner, migrationId } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await world.until(async () => {
+      const held = await world.store.get(GUEST);
+      return held?.record.migration?.publishedPhases === 3;
+    }, "the phases are published");
+    runner.close();
+    world.feed.events.length = 0;
+    world.feed.forgetIds();
+    await world.startRunner().resume();
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH.slice(3));
+  });
+
+  it("drives a command once that is on its way while the record is taken up again", async () => {
+    world.hosts.held = "prepareDestination";
+    const { runner } = start();
+    await world.until(() => world.hosts.calls.includes("prepareDestination@hb"), "it is prepared");
+    world.store.touch("web-7");
+    await runner.tell(GUEST, { t: "PostCopyAsked" });
+    world.hosts.release();
+    await world.untilArchived("web-7");
+    assert.equal(world.hosts.calls.filter((call) => call === "prepareDestination@hb").length, 1);
+  });
+
+  it("stops trying a command whose answer has come another way", async () => {
+    world.hosts.moves = "when told";
+    world.hosts.handOffs = "get lost";
+    const { runner } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    world.hosts.onWord = (message) => runner.onFeedEvent(message);
+    await world.until(async () => {
+      const held = await world.store.get(GUEST);
+      return held?.record.migration?.transferActive === true;
+    }, "the source is heard");
+    world.hosts.setReachable("ha", false);
+    world.hosts.moveCpus();
+    const asked = () => world.hosts.calls.filter((call) => call === "getHandOff@ha").length;
+    await world.until(() => asked() > 1, "the source is asked again");
+    world.hosts.sayHandedOff();
+    await world.until(() => world.hosts.calls.includes("deliverHandOff@hb"), "the word is delivered");
+    const before = asked();
+    const laterUnixUs = world.clock.unixUs() + 5_000_000;
+    await world.until(() => world.clock.unixUs() >= laterUnixUs, "time passes");
+    assert.equal(asked(), before);
+  });
+
+  it("does not say that an event was committed when it let go of the migration before", async () => {
+    world.hosts.moves = "when told";
+    const { runner } = start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    world.store.down = true;
+    const told = assert.rejects(runner.tell(GUEST, { t: "CancelAsked" }), {
+      code: "UNAVAILABLE",
+      reason: "SHUTTING_DOWN",
+    });
+    const laterUnixUs = world.clock.unixUs() + 500_000;
+    await world.until(() => world.clock.unixUs() >= laterUnixUs, "time passes");
+    runner.close();
+    await told;
+    await assert.rejects(runner.tell(GUEST, { t: "CancelAsked" }), { reason: "MIGRATION_NOT_LIVE" });
+  });
+
+  it("says that a host cannot be reached once its streams have been broken for long", async () => {
+    world.hosts.moves = "when told";
+    world.hosts.streams = "break at once";
+    start();
+    await world.until(async () => {
+      const held = await world.store.get(GUEST);
+      return held?.record.migration?.migration?.reasonCode === "HOST_UNREACHABLE";
+    }, "the reason is told");
+    world.hosts.streams = "work";
+    world.hosts.moveCpus();
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.reason, "");
   });
 
   it("drives a migration together with another coordinator, and all is said once", async () => {

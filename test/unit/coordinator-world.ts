@@ -150,6 +150,8 @@ export class MemoryFeed implements FeedPort {
   readonly #ids = new Set<string>();
   /** Taken by the next calls, in order. */
   readonly failures: ("lost" | "unknown")[] = [];
+  /** Called after each event that was taken. */
+  afterPublish: (() => void) | null = null;
 
   async publish(event: FeedEvent, messageId: string): Promise<void> {
     const failure = this.failures.shift();
@@ -157,6 +159,7 @@ export class MemoryFeed implements FeedPort {
     if (!this.#ids.has(messageId)) {
       this.#ids.add(messageId);
       this.events.push(event);
+      this.afterPublish?.();
     }
     if (failure === "unknown") throw broken("UNAVAILABLE", "OUTCOME_UNKNOWN");
   }
