@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import "./compile-eagerly.ts";
+
 import { runProgram } from "../program/run-program.ts";
 import { startAgentServer } from "./server.ts";
 import { AGENT_SETTINGS, AGENT_USAGE, checkAgentValues } from "./settings.ts";
