@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 tcpdump kmod zstd xz-utils)
+packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 procps tcpdump)
 
 say() { printf '%s\n' "$*" >&2; }
 lack() {
@@ -45,6 +45,12 @@ if ((${#missing[@]} > 0)); then
   rm -f "$log"
   drop_policy
   trap - EXIT
+fi
+
+# The lab's guest is built from Debian's own kernel package, which apt finds only with its lists at hand.
+if [[ -z "$(ls -A .cache/guest 2>/dev/null || true)" ]]; then
+  command -v apt-get >/dev/null || lack "apt-get is missing; the lab's guest is built from Debian packages."
+  apt-get update -qq >&2 || lack "apt-get update failed; the lab's guest is built from Debian packages."
 fi
 
 lock=$(sha256sum package-lock.json | cut -d' ' -f1)
