@@ -1,11 +1,16 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { parseMacAddress } from "../../proto/mac-address.ts";
 import { renderTimeline } from "../../services/switchoverctl/timeline.ts";
 import type { MigrationMode } from "../../test/lab/bare-migration.ts";
-import { BareGuest } from "../../test/lab/bare-ping-pong.ts";
+import { BareGuest, type Crossing } from "../../test/lab/bare-ping-pong.ts";
 import type { ManagedGuest } from "../../test/lab/managed/managed-guest.ts";
-import { GUEST_ADDRESS, type ManagedLab, openManagedLab } from "../../test/lab/managed/managed-lab.ts";
+import {
+  BARE_ADDRESS,
+  BARE_MAC,
+  GUEST_ADDRESS,
+  type ManagedLab,
+  openManagedLab,
+} from "../../test/lab/managed/managed-lab.ts";
 import { type ProbeReport, Prober } from "../../test/lab/probe.ts";
 
 /**
@@ -16,8 +21,6 @@ const HELP = `Usage: npm run demo
 
 Needs Debian 12, Node 20 and root; installs what is missing. Takes about a minute, and removes all that it made.
 `;
-const EARLY_MAC = parseMacAddress("52:54:00:5e:00:02", "mac");
-const EARLY_ADDRESS = "10.78.0.101";
 const WATCH_AFTER_MS = 3_000;
 
 async function main(): Promise<void> {
@@ -66,9 +69,9 @@ async function show(
 async function showEarlyEntry(managed: ManagedLab): Promise<void> {
   heading("for the contrast: live, the destination's entry added when its QEMU is created");
   const { image, lab } = managed;
-  const guest = await BareGuest.boot({ lab, image, mac: EARLY_MAC, address: `${EARLY_ADDRESS}/24` }, "ha");
+  const guest = await BareGuest.boot({ lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24` }, "ha");
   const probers = await Promise.all(
-    lab.topology.peers.map((peer) => Prober.start({ peer, target: EARLY_ADDRESS, targetMac: EARLY_MAC })),
+    lab.topology.peers.map((peer) => Prober.start({ peer, target: BARE_ADDRESS, targetMac: BARE_MAC })),
   );
   const crossing = await guest.cross({
     to: "hb",
@@ -78,10 +81,21 @@ async function showEarlyEntry(managed: ManagedLab): Promise<void> {
     watchAfterMs: WATCH_AFTER_MS,
   });
   sayProbes(crossing.probes);
-  say(
-    `The guest is ${crossing.guest}; its MAC was on the destination ${Math.round(crossing.figures.earlyUs / 1000)} ms before its CPUs stopped at the source.`,
-  );
+  say(`The guest is ${crossing.guest}. ${earlyEntryStory(crossing)}`);
   await Promise.all(probers.map((prober) => prober.close()));
+}
+
+/** What the witness of the destination's bridge saw of the entry. */
+function earlyEntryStory({ figures, migration, record }: Crossing): string {
+  const atDestination = record.fdb.filter(({ host, state }) => host === "hb" && state === "static");
+  const added = atDestination.find(({ change, dev }) => change === "set" && dev === "tap0");
+  const last = atDestination.at(-1);
+  if (added === undefined || last === undefined) return "The witness saw no entry at the destination.";
+  const earlyMs = Math.round((migration.sourceStopAtUnixUs - added.atUnixUs) / 1000);
+  const heldMs = Math.round(figures.earlyUs / 1000);
+  const end =
+    last.dev === "tap0" ? "it stayed there" : `it is on ${last.dev} now, and nothing brings it back`;
+  return `Its entry was added at the destination ${earlyMs} ms before its CPUs stopped; it pointed to the waiting guest for ${heldMs} ms, until a frame of the running one came from the fabric; ${end}.`;
 }
 
 function sayProbes(reports: readonly ProbeReport[]): void {

@@ -1,22 +1,29 @@
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { MigrationMode } from "./bare-migration.ts";
-import { openManagedLab } from "./managed/managed-lab.ts";
-import { type MigrationReport, reportOf } from "./managed/migration-report.ts";
+import { BareGuest } from "./bare-ping-pong.ts";
+import { BARE_ADDRESS, BARE_MAC, type ManagedLab, openManagedLab } from "./managed/managed-lab.ts";
+import { bareReportOf, type MigrationReport, reportOf } from "./managed/migration-report.ts";
+import { Prober } from "./probe.ts";
+import { judgeAgainstFloor } from "./probe-floor.ts";
 
-const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--count N] [--probe-interval-ms N] [--json]
+const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--count N] [--bare N] [--probe-interval-ms N] [--json]
 
 Migrates one real guest to and fro between two hosts of a lab (network namespaces on this machine), through the
 coordinator, with peers on both hosts probing it, and prints what independent witnesses saw: one line a migration.
 Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 
-  npm run -s lab -- --mode live --count 20 --json
+--bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"); then it
+also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
+
+  npm run -s lab -- --mode live --count 20 --bare 10 --json
   npm run -s lab -- --mode post-copy
 `;
 
 interface Settings {
   readonly mode: MigrationMode;
   readonly count: number;
+  readonly bare: number;
   readonly probeIntervalMs: number;
   readonly print: (report: MigrationReport) => void;
 }
@@ -25,27 +32,57 @@ async function main(): Promise<number> {
   const settings = readSettings();
   if (settings === null) return 0;
   const managed = await openManagedLab();
-  let failed = 0;
   try {
-    const guest = await managed.bootGuest("ha");
-    const probers = await managed.startProbers(settings.probeIntervalMs);
-    for (let index = 0; index < settings.count; index++) {
-      const from = guest.current.host;
-      const to = from === "ha" ? "hb" : "ha";
-      const report = reportOf(
-        settings.mode,
-        from,
-        to,
-        await guest.cross({ to, mode: settings.mode, probers }),
-      );
-      settings.print(report);
-      if (report.phase !== "COMPLETED" || !report.guest_alive || report.violations.length > 0) failed += 1;
-      if (report.phase !== "COMPLETED" || !report.guest_alive) break;
-    }
+    return (await runMigrations(managed, settings)) ? 0 : 1;
   } finally {
     await managed.close();
   }
-  return failed === 0 ? 0 : 1;
+}
+
+/** Whether all went as it should. */
+async function runMigrations(managed: ManagedLab, settings: Settings): Promise<boolean> {
+  const { mode } = settings;
+  const guest = await managed.bootGuest("ha");
+  const probers = await managed.startProbers(settings.probeIntervalMs);
+  const floor = settings.bare > 0 ? await bootFloor(managed, settings) : null;
+  const lost: number[] = [];
+  const lostBare: number[] = [];
+  let isGood = true;
+  for (let index = 0; index < settings.count; index++) {
+    const from = guest.current.host;
+    const to = otherThan(from);
+    const report = reportOf(mode, from, to, await guest.cross({ to, mode, probers }));
+    settings.print(report);
+    lost.push(...report.probes.map((probe) => probe.lost));
+    isGood &&= report.violations.length === 0;
+    if (report.phase !== "COMPLETED" || !report.guest_alive) return false;
+    if (floor === null || index >= settings.bare) continue;
+    const bareFrom = floor.guest.current.host;
+    const bareTo = otherThan(bareFrom);
+    const crossing = await floor.guest.cross({ to: bareTo, mode, probers: floor.probers });
+    settings.print(bareReportOf(mode, bareFrom, bareTo, crossing));
+    lostBare.push(...crossing.probes.map((probe) => probe.lost));
+  }
+  const sentences = floor === null ? [] : judgeAgainstFloor(lost, lostBare);
+  for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
+  return isGood && sentences.length === 0;
+}
+
+async function bootFloor(
+  { image, lab }: ManagedLab,
+  { probeIntervalMs: intervalMs }: Settings,
+): Promise<{ readonly guest: BareGuest; readonly probers: readonly Prober[] }> {
+  const guest = await BareGuest.boot({ lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24` }, "ha");
+  const probers = await Promise.all(
+    lab.topology.peers.map((peer) =>
+      Prober.start({ peer, target: BARE_ADDRESS, targetMac: BARE_MAC, intervalMs }),
+    ),
+  );
+  return { guest, probers };
+}
+
+function otherThan(host: string): string {
+  return host === "ha" ? "hb" : "ha";
 }
 
 function readSettings(): Settings | null {
@@ -53,6 +90,7 @@ function readSettings(): Settings | null {
     options: {
       mode: { type: "string", default: "live" },
       count: { type: "string", default: "1" },
+      bare: { type: "string", default: "0" },
       "probe-interval-ms": { type: "string", default: "5" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -65,16 +103,17 @@ function readSettings(): Settings | null {
   if (values.mode !== "live" && values.mode !== "post-copy") throw usage("--mode must be live or post-copy.");
   return {
     mode: values.mode,
-    count: wholeNumber(values.count, "--count", 10_000),
-    probeIntervalMs: wholeNumber(values["probe-interval-ms"], "--probe-interval-ms", 50),
+    count: wholeNumber(values.count, "--count", 1, 10_000),
+    bare: wholeNumber(values.bare, "--bare", 0, 10_000),
+    probeIntervalMs: wholeNumber(values["probe-interval-ms"], "--probe-interval-ms", 1, 50),
     print: values.json ? printJson : printText,
   };
 }
 
-function wholeNumber(text: string, flag: string, most: number): number {
+function wholeNumber(text: string, flag: string, least: number, most: number): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw usage(`${flag} must be a whole number from 1 to ${most}.`);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw usage(`${flag} must be a whole number from ${least} to ${most}.`);
 }
 
 function usage(sentence: string): SwitchoverError {

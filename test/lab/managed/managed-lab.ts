@@ -11,6 +11,9 @@ export const GUEST_ID = "web";
 export const GUEST_MAC = parseMacAddress("52:54:00:5e:00:01", "guest.mac");
 export const GUEST_ADDRESS = "10.78.0.100";
 export const GUEST_TAP = "web0";
+/** A second guest in the same lab, for what QEMU does alone. */
+export const BARE_MAC = parseMacAddress("52:54:00:5e:00:02", "bare.mac");
+export const BARE_ADDRESS = "10.78.0.101";
 
 /** A lab with Switchover running in it, an observer of its feed, and a guest image: what demo and tests begin with. */
 export interface ManagedLab {

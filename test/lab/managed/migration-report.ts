@@ -4,6 +4,7 @@ import {
   type Migration,
 } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationMode } from "../bare-migration.ts";
+import type { Crossing } from "../bare-ping-pong.ts";
 import type { ProbeReport } from "../probe.ts";
 import { phaseName } from "./feed-observer.ts";
 import type { ManagedCrossing } from "./managed-guest.ts";
@@ -66,7 +67,31 @@ export function reportOf(
   };
 }
 
-export function toPeerReport({ peer, sent, lost, longestGapMs }: ProbeReport): PeerReport {
+/** The same for a migration by QEMU alone, where nobody registers anything. */
+export function bareReportOf(
+  mode: MigrationMode,
+  from: string,
+  to: string,
+  { figures, guest, probes }: Crossing,
+): MigrationReport {
+  return {
+    mode,
+    from,
+    to,
+    phase: "BARE",
+    guest_alive: guest === "alive",
+    probes: probes.map(toPeerReport),
+    stop_to_deregistered_us: null,
+    ready_to_cont_us: null,
+    stop_to_resume_ms: figures.stopToResumeUs === undefined ? null : figures.stopToResumeUs / 1000,
+    duplicate_us: figures.duplicateUs,
+    early_us: figures.earlyUs,
+    registered_before_resume: false,
+    violations: [],
+  };
+}
+
+function toPeerReport({ peer, sent, lost, longestGapMs }: ProbeReport): PeerReport {
   return { peer, sent, lost, longest_gap_ms: longestGapMs };
 }
 
