@@ -2,9 +2,16 @@ import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { MigrationMode } from "./bare-migration.ts";
 import { BareGuest } from "./bare-ping-pong.ts";
-import { BARE_ADDRESS, BARE_MAC, type ManagedLab, openManagedLab } from "./managed/managed-lab.ts";
+import {
+  BARE_ADDRESS,
+  BARE_MAC,
+  GUEST_ADDRESS,
+  GUEST_MAC,
+  type ManagedLab,
+  openManagedLab,
+} from "./managed/managed-lab.ts";
 import { bareReportOf, type MigrationReport, reportOf } from "./managed/migration-report.ts";
-import { Prober } from "./probe.ts";
+import { withProbers } from "./probe.ts";
 import { judgeAgainstFloor } from "./probe-floor.ts";
 
 const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--count N] [--bare N] [--probe-interval-ms N] [--json]
@@ -41,44 +48,40 @@ async function main(): Promise<number> {
 
 /** Whether all went as it should. */
 async function runMigrations(managed: ManagedLab, settings: Settings): Promise<boolean> {
-  const { mode } = settings;
+  const { mode, probeIntervalMs: intervalMs } = settings;
+  const { image, lab } = managed;
+  const { peers } = lab.topology;
+  const probing = { target: GUEST_ADDRESS, targetMac: GUEST_MAC, intervalMs };
+  const probingBare = { target: BARE_ADDRESS, targetMac: BARE_MAC, intervalMs };
   const guest = await managed.bootGuest("ha");
-  const probers = await managed.startProbers(settings.probeIntervalMs);
-  const floor = settings.bare > 0 ? await bootFloor(managed, settings) : null;
+  const floor =
+    settings.bare > 0
+      ? await BareGuest.boot({ lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24` }, "ha")
+      : null;
   const lost: number[] = [];
   const lostBare: number[] = [];
   let isGood = true;
   for (let index = 0; index < settings.count; index++) {
     const from = guest.current.host;
     const to = otherThan(from);
-    const report = reportOf(mode, from, to, await guest.cross({ to, mode, probers }));
+    const crossing = await withProbers(peers, probing, (probers) => guest.cross({ to, mode, probers }));
+    const report = reportOf(mode, from, to, crossing);
     settings.print(report);
     lost.push(...report.probes.map((probe) => probe.lost));
     isGood &&= report.violations.length === 0;
     if (report.phase !== "COMPLETED" || !report.guest_alive) return false;
     if (floor === null || index >= settings.bare) continue;
-    const bareFrom = floor.guest.current.host;
+    const bareFrom = floor.current.host;
     const bareTo = otherThan(bareFrom);
-    const crossing = await floor.guest.cross({ to: bareTo, mode, probers: floor.probers });
-    settings.print(bareReportOf(mode, bareFrom, bareTo, crossing));
-    lostBare.push(...crossing.probes.map((probe) => probe.lost));
+    const bare = await withProbers(peers, probingBare, (probers) =>
+      floor.cross({ to: bareTo, mode, probers }),
+    );
+    settings.print(bareReportOf(mode, bareFrom, bareTo, bare));
+    lostBare.push(...bare.probes.map((probe) => probe.lost));
   }
   const sentences = floor === null ? [] : judgeAgainstFloor(lost, lostBare);
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   return isGood && sentences.length === 0;
-}
-
-async function bootFloor(
-  { image, lab }: ManagedLab,
-  { probeIntervalMs: intervalMs }: Settings,
-): Promise<{ readonly guest: BareGuest; readonly probers: readonly Prober[] }> {
-  const guest = await BareGuest.boot({ lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24` }, "ha");
-  const probers = await Promise.all(
-    lab.topology.peers.map((peer) =>
-      Prober.start({ peer, target: BARE_ADDRESS, targetMac: BARE_MAC, intervalMs }),
-    ),
-  );
-  return { guest, probers };
 }
 
 function otherThan(host: string): string {

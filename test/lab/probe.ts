@@ -143,6 +143,20 @@ export class Prober {
   }
 }
 
+/** Lets every peer probe while `run` runs, and ends the probers with it: an idle guest's peers would cost CPU time. */
+export async function withProbers<Result>(
+  peers: readonly LabPeer[],
+  options: Omit<ProbeOptions, "peer">,
+  run: (probers: readonly Prober[]) => Promise<Result>,
+): Promise<Result> {
+  const probers = await Promise.all(peers.map((peer) => Prober.start({ ...options, peer })));
+  try {
+    return await run(probers);
+  } finally {
+    await Promise.all(probers.map((prober) => prober.close()));
+  }
+}
+
 /** Counts the probes of a window; pure, so that records of a finished run can be cut into other windows. */
 export function summarizeProbes(
   peer: string,

@@ -185,6 +185,8 @@ export interface SwitchoverFigures {
   readonly stopToDeregisteredUs: number | undefined;
   /** From the source's STOP to the destination's RESUME; undefined when one of them is missing. */
   readonly stopToResumeUs: number | undefined;
+  readonly stopAtUnixUs: number | undefined;
+  readonly resumeAtUnixUs: number | undefined;
 }
 
 /** Measures the hand-over between two instances in a record that holds one migration between them. */
@@ -241,6 +243,8 @@ export function measureSwitchover(
     stopToDeregisteredUs:
       stop === undefined || sourceEnds.length === 0 || lastGone >= end ? undefined : lastGone - stopAt,
     stopToResumeUs: stop === undefined || resume === undefined ? undefined : resume.fromUnixUs - stopAt,
+    stopAtUnixUs: stop?.toUnixUs,
+    resumeAtUnixUs: resume?.fromUnixUs,
   };
 }
 
