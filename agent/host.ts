@@ -4,6 +4,7 @@ import { FeedHold } from "./feed/feed-hold.ts";
 import { FeedLog } from "./feed/feed-log.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
+import { logFieldsOf } from "./guest/log-fields.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import type { Instance } from "./instance/instance.ts";
 import { InstanceTable } from "./instance/instance-table.ts";
@@ -51,15 +52,11 @@ export class Host {
       event,
     });
     this.ports.feed.publish(numbered);
-    const fields = {
-      migration_id: numbered.migrationId,
-      guest_id: guest.guestId,
-      instance_id: guest.instanceId,
-      epoch: String(guest.fence.epoch),
-      event: event.$case,
-    };
-    if (event.$case === "alarmRaised") this.ports.log.error(fields, event.value.sentence);
-    else this.ports.log.debug(fields, "Published");
+    const fields = { ...logFieldsOf(guest), event: event.$case };
+    if (event.$case === "alarmRaised") {
+      this.ports.log.error({ ...fields, reason: event.value.reason }, event.value.sentence);
+    } else if (event.$case === "transferProgressed") this.ports.log.debug(fields, "Published");
+    else this.ports.log.info(fields, "Published");
   }
 
   /** Nothing more is heard of the instance; its journal stays. */

@@ -10,6 +10,7 @@ import { evolve } from "./evolve.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestEvent, RunStatePurpose } from "./guest-event.ts";
 import type { GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
+import { logFieldsOf } from "./log-fields.ts";
 import { alarm, type Step } from "./step.ts";
 
 /** When the guest's addresses are announced after RESUME; QEMU's own frames leave with RESUME itself. */
@@ -197,7 +198,7 @@ export class GuestRunner {
         break;
       case "releaseDevices": {
         const change = devices.release();
-        if (!change.ok) this.#ports.log.warn({}, change.sentence);
+        if (!change.ok) this.#ports.log.warn(logFieldsOf(this.#guest), change.sentence);
         this.#ports.released();
         break;
       }
@@ -267,7 +268,10 @@ export class GuestRunner {
   }
 
   #warn(sentence: string, error: SwitchoverError): void {
-    this.#ports.log.warn({ reason: error.reason }, `${sentence}: ${error.message}`);
+    this.#ports.log.warn(
+      { ...logFieldsOf(this.#guest), reason: error.reason },
+      `${sentence}: ${error.message}`,
+    );
   }
 }
 

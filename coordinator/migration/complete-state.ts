@@ -4,6 +4,7 @@ import type { Migration, MigrationSpec } from "../../proto/gen/switchover/v1/mig
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationState, SideState } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { LogFields } from "../log.ts";
 
 /** One end of a migration. */
 export type Side = "source" | "destination";
@@ -100,6 +101,12 @@ export function newMigrationState(
     publishedPhases: 0,
     archived: false,
   };
+}
+
+/** What every log line about a migration is found by. */
+export function logFieldsOf(state: CompleteState): LogFields {
+  const { fence, migrationId, spec } = state.migration;
+  return { migration_id: migrationId, guest_id: spec.guestId, epoch: String(fence.epoch) };
 }
 
 export function guestIdOf(state: CompleteState): GuestId {

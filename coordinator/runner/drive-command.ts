@@ -41,7 +41,15 @@ export async function driveCommand(
       const waitMs = backoffMs(attempt, limits.backoffMs, limits.longestBackoffMs);
       if (!isUnanswered({ code }) || clock.unixUs() + waitMs * 1_000 >= giveUpAtUnixUs) {
         log.warn(
-          { migration_id: command.migrationId, host_id: command.hostId, command: name, code, reason },
+          {
+            migration_id: command.migrationId,
+            guest_id: command.guestId,
+            host_id: command.hostId,
+            epoch: String(epoch),
+            command: name,
+            code,
+            reason,
+          },
           `${name} failed: ${sentence}`,
         );
         return { t: "CommandFailed", side, epoch, name, error: { code, reason, sentence } };

@@ -10,6 +10,7 @@ import {
   completeState,
   guestIdOf,
   hostOf,
+  logFieldsOf,
   migrationIdIn,
   type Side,
 } from "../migration/complete-state.ts";
@@ -156,7 +157,7 @@ export class LiveMigration {
       } catch (thrown) {
         const error = SwitchoverError.from(thrown);
         const { code, reason } = error;
-        const fields = { migration_id: this.migrationId, event: queued.event.t, code, reason };
+        const fields = { ...logFieldsOf(this.#state), event: queued.event.t, code, reason };
         if (!this.#closed.signal.aborted) {
           this.#ports.log.error(fields, `An event was not taken in: ${error.message}`);
         }
@@ -257,19 +258,24 @@ export class LiveMigration {
         return;
       } catch (thrown) {
         const { message } = SwitchoverError.from(thrown);
-        this.#ports.log.warn({ migration_id: this.migrationId }, `The record cannot be read: ${message}`);
+        this.#ports.log.warn(logFieldsOf(this.#state), `The record cannot be read: ${message}`);
       }
     }
   }
 
   #log(event: MigrationEvent, next: Transition): void {
     if (event.t === "AlarmRaised") {
-      const fields = { migration_id: this.migrationId, host_id: event.hostId, reason: event.reason };
+      const fields = { ...logFieldsOf(next.state), host_id: event.hostId, reason: event.reason };
       this.#ports.log.warn(fields, `Alarm: ${event.sentence}`);
     }
     for (const { phase, reason } of next.phasesEntered) {
-      const epoch = String(next.state.migration.fence.epoch);
-      const fields = { migration_id: this.migrationId, epoch, reason };
+      const { sourceHostId, destinationHostId } = next.state.migration.spec;
+      const fields = {
+        ...logFieldsOf(next.state),
+        source_host_id: sourceHostId,
+        destination_host_id: destinationHostId,
+        ...(reason === "" ? {} : { reason }),
+      };
       this.#ports.log.info(fields, `The migration is ${phaseToJSON(phase)}.`);
     }
   }
@@ -342,7 +348,7 @@ export class LiveMigration {
         break;
       } catch (thrown) {
         const { message } = SwitchoverError.from(thrown);
-        this.#ports.log.warn({ migration_id: this.migrationId }, `Its end is not recorded yet: ${message}`);
+        this.#ports.log.warn(logFieldsOf(this.#state), `Its end is not recorded yet: ${message}`);
         const { backoffMs: firstMs, longestBackoffMs } = this.#limits;
         await pause(this.#ports.clock, backoffMs(attempt, firstMs, longestBackoffMs), this.#closed.signal);
       }

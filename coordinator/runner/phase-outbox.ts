@@ -1,7 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { type CompleteState, guestIdOf, migrationIdIn } from "../migration/complete-state.ts";
+import { type CompleteState, guestIdOf, logFieldsOf, migrationIdIn } from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
@@ -84,7 +84,7 @@ export class PhaseOutbox {
         failures = 0;
       } catch (thrown) {
         const { message, reason } = SwitchoverError.from(thrown);
-        const fields = { migration_id: this.#state.migration.migrationId, reason };
+        const fields = { ...logFieldsOf(this.#state), reason };
         this.#ports.log.warn(fields, `The feed did not take a phase: ${message}`);
         const { backoffMs: firstMs, longestBackoffMs } = this.#limits;
         await pause(this.#ports.clock, backoffMs(failures, firstMs, longestBackoffMs), this.#signal);

@@ -73,6 +73,8 @@ test("a sound migration violates nothing and costs no duplicate and no early ent
     registeredBeforeResume: "yes",
     stopToDeregisteredUs: 300,
     stopToResumeUs: 8_000,
+    stopAtUnixUs: 1_000_000,
+    resumeAtUnixUs: 1_008_000,
   });
 });
 

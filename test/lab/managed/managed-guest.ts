@@ -19,6 +19,7 @@ import type { ProbeReport, Prober } from "../probe.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import { readDiskWitness } from "../witness/disk-witness.ts";
 import { FdbWitness } from "../witness/fdb-witness.ts";
+import { judgeFeed } from "../witness/feed-judgement.ts";
 import {
   judgeRun,
   measureSwitchover,
@@ -28,10 +29,12 @@ import {
 } from "../witness/invariants.ts";
 import { QmpWitness } from "../witness/qmp-witness.ts";
 import { type ControlPlane, labNic } from "./control-plane.ts";
+import type { FeedObserver } from "./feed-observer.ts";
 
 export interface ManagedGuestOptions {
   readonly lab: Lab;
   readonly controlPlane: ControlPlane;
+  readonly observer: FeedObserver;
   readonly image: GuestImage;
   readonly guestId: string;
   readonly mac: MacAddress;
@@ -62,6 +65,8 @@ export interface ManagedCrossing {
   readonly migration: Migration;
   readonly figures: SwitchoverFigures;
   readonly verdicts: readonly Verdict[];
+  /** What is wrong with the feed, as an observer on NATS heard it. */
+  readonly feedFaults: readonly string[];
   readonly guest: "alive" | "dead" | "paused";
   readonly probes: readonly ProbeReport[];
   readonly record: WitnessedRun;
@@ -72,6 +77,7 @@ const MIGRATION_TIMEOUT_MS = 60_000;
 const ALIVE_BEATS = 5;
 const ALIVE_TIMEOUT_MS = 5_000;
 const RELEASE_TIMEOUT_MS = 5_000;
+const FEED_TIMEOUT_MS = 5_000;
 
 /** A guest whose control plane uses Switchover: devices, adoption, start and migrations, all by gRPC. */
 export class ManagedGuest {
@@ -148,6 +154,7 @@ export class ManagedGuest {
     const migration = await ended;
     const guest = await this.#stateIn(destination, source, options.guest ?? "running");
 
+    await this.#options.observer.waitForPhase(migration.migrationId, migration.phase, FEED_TIMEOUT_MS);
     const toUnixUs = unixMicros() + (options.watchAfterMs ?? 1000) * 1000;
     const probes = await Promise.all(
       (options.probers ?? []).map((prober) => prober.report(fromUnixUs, toUnixUs)),
@@ -169,6 +176,10 @@ export class ManagedGuest {
       migration,
       figures: measureSwitchover(record, source.instance, destination.instance),
       verdicts: judgeRun(record),
+      feedFaults: judgeFeed(
+        this.#options.observer.about(migration.migrationId).map(({ event }) => event),
+        record.qmp,
+      ),
       guest,
       probes,
       record,

@@ -47,6 +47,7 @@ export async function openManagedLab(options: LabOptions = {}): Promise<ManagedL
           {
             lab,
             controlPlane,
+            observer,
             image,
             guestId: GUEST_ID,
             mac: GUEST_MAC,

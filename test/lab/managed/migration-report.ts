@@ -44,7 +44,7 @@ export function reportOf(
   mode: MigrationMode,
   from: string,
   to: string,
-  { migration, figures, guest, probes, verdicts }: ManagedCrossing,
+  { migration, feedFaults, figures, guest, probes, verdicts }: ManagedCrossing,
 ): MigrationReport {
   const at = instantsOf(migration);
   const ready = latest(at(Kind.READY), at(Kind.HAND_OFF_RECEIVED));
@@ -61,9 +61,12 @@ export function reportOf(
     duplicate_us: figures.duplicateUs,
     early_us: figures.earlyUs,
     registered_before_resume: figures.registeredBeforeResume === "yes",
-    violations: verdicts.flatMap(({ invariant, violations }) =>
-      violations.map((violation) => `${invariant}: ${violation}`),
-    ),
+    violations: [
+      ...verdicts.flatMap(({ invariant, violations }) =>
+        violations.map((violation) => `${invariant}: ${violation}`),
+      ),
+      ...feedFaults,
+    ],
   };
 }
 

@@ -1,0 +1,13 @@
+import type { LogFields } from "../log.ts";
+import type { Guest } from "./guest.ts";
+
+/** What every log line about an instance is found by. */
+export function logFieldsOf(guest: Guest): LogFields {
+  return {
+    ...(guest.migration === null ? {} : { migration_id: guest.migration.migrationId }),
+    guest_id: guest.guestId,
+    host_id: guest.hostId,
+    instance_id: guest.instanceId,
+    epoch: String(guest.fence.epoch),
+  };
+}
