@@ -23,6 +23,8 @@ const PROGRAMS = join(import.meta.dirname, "..", "..", "..", "services");
  */
 export class Cluster {
   readonly natsUrl: string;
+  /** Where the coordinator answers. */
+  readonly coordinatorTarget: string;
   readonly coordinator: TrackedProcess;
   readonly #agents: ReadonlyMap<string, TrackedProcess>;
   readonly #channels: ReadonlyMap<string, Client>;
@@ -40,7 +42,8 @@ export class Cluster {
     this.coordinator = coordinator;
     this.#agents = agents;
     this.#leave = leave;
-    this.#coordinatorChannel = openChannel(`${controlAddress}:${COORDINATOR_PORT}`, {
+    this.coordinatorTarget = `${controlAddress}:${COORDINATOR_PORT}`;
+    this.#coordinatorChannel = openChannel(this.coordinatorTarget, {
       retriedServices: ["switchover.v1.MigrationService"],
     });
     this.#channels = new Map(

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import {
   type Migration,
+  type MigrationSpec,
   Phase,
   MigrationMode as WireMode,
 } from "../../../proto/gen/switchover/v1/migration.ts";
@@ -56,6 +57,8 @@ export interface ManagedCrossingOptions {
   readonly beforeStart?: (destination: GuestQemu) => Promise<void>;
   /** Called with the migration as soon as it was accepted, while it runs. */
   readonly whileRunning?: (migration: Migration, destination: GuestQemu) => Promise<void>;
+  /** Who asks for the migration; default: the lab's control plane. */
+  readonly start?: (requestId: string, spec: MigrationSpec) => Promise<Migration>;
   /** Whether the guest is expected to beat at the destination. */
   readonly guest?: "running" | "paused";
 }
@@ -128,7 +131,8 @@ export class ManagedGuest {
     const destinationWitness = await QmpWitness.start(destination);
     await options.beforeStart?.(destination);
 
-    const started = await controlPlane.startMigration(`request-${this.#instances}`, {
+    const start = options.start ?? ((requestId, spec) => controlPlane.startMigration(requestId, spec));
+    const started = await start(`request-${this.#instances}`, {
       guestId,
       sourceHostId: source.host,
       sourceInstanceId: source.instance,

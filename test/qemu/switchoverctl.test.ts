@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, describe, it } from "node:test";
+import { Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import type { ManagedGuest } from "../lab/managed/managed-guest.ts";
+import { type ManagedLab, openManagedLab } from "../lab/managed/managed-lab.ts";
+import { skipWithout } from "../resource.ts";
+
+const PROGRAM = join(import.meta.dirname, "..", "..", "services", "switchoverctl", "main.js");
+const RUN_TIMEOUT_MS = 60_000;
+
+/** An operator's command in the lab's control namespace, which this process has joined. */
+class Ctl {
+  readonly lines: string[] = [];
+  readonly exited: Promise<number | null>;
+  readonly firstLine: Promise<string>;
+
+  constructor(target: string, ...args: readonly string[]) {
+    const child = spawn(process.execPath, [PROGRAM, ...args], {
+      env: { ...process.env, SWITCHOVER_COORDINATOR: target },
+      stdio: ["ignore", "pipe", "inherit"],
+      timeout: RUN_TIMEOUT_MS,
+    });
+    const output = createInterface({ input: child.stdout });
+    output.on("line", (line) => this.lines.push(line));
+    this.firstLine = once(output, "line").then(([line]) => String(line));
+    this.exited = once(child, "close").then(([code]) => code as number | null);
+  }
+}
+
+/** Each test migrates the guest that the test before left, so their order matters. */
+describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), timeout: 180_000 }, () => {
+  let managed: ManagedLab;
+  let guest: ManagedGuest;
+  let target = "";
+  let migrationId = "";
+
+  before(async () => {
+    managed = await openManagedLab();
+    guest = await managed.bootGuest("ha");
+    target = managed.cluster.coordinatorTarget;
+  });
+  after(() => managed?.close());
+
+  it("migrates a guest and shows progress until it is done, as JSON", async () => {
+    let ctl: Ctl | undefined;
+    const start = async (requestId: string, spec: MigrationSpec) => {
+      ctl = new Ctl(
+        target,
+        ...["migrate", "--guest", spec.guestId, "--from", spec.sourceHostId, "--to", spec.destinationHostId],
+        ...["--mode", "post-copy", "--post-copy-after", "800", "--max-bandwidth", "30M"],
+        ...["--request-id", requestId, "--wait", "--json"],
+      );
+      return Migration.fromJSON(JSON.parse(await ctl.firstLine));
+    };
+    const crossing = await guest.cross({ to: "hb", mode: "post-copy", start });
+    assert.equal(crossing.guest, "alive");
+    assert.equal(await ctl?.exited, 0);
+    const states = (ctl?.lines ?? []).map((line) => Migration.fromJSON(JSON.parse(line)));
+    assert.equal(states.at(-1)?.phase, Phase.COMPLETED);
+    assert.ok(states.some(({ progress }) => (progress?.transferredBytes ?? 0n) > 0n));
+    migrationId = crossing.migration.migrationId;
+  });
+
+  it("shows an ended migration as a timeline", async () => {
+    const ctl = new Ctl(target, "show", migrationId);
+    assert.equal(await ctl.exited, 0);
+    const steps = ctl.lines.filter((line) => line.includes("|")).join("\n");
+    assert.match(steps, /STOP.*deregistered.*handed off.*RESUME/s);
+  });
+
+  it("watches an ended migration to its end at once", async () => {
+    const ctl = new Ctl(target, "watch", migrationId, "--json");
+    assert.equal(await ctl.exited, 0);
+    assert.equal(Migration.fromJSON(JSON.parse(ctl.lines.at(-1) ?? "{}")).phase, Phase.COMPLETED);
+  });
+
+  it("exits 1 for a migration that is refused, and the guest stays where it is", async () => {
+    const ctl = new Ctl(target, ...["migrate", "--guest", "web", "--from", "hb", "--to", "ha", "--wait"]);
+    assert.equal(await ctl.exited, 1);
+    const beat = guest.current.lastHeartbeat()?.seq ?? 0;
+    await guest.current.waitForHeartbeatAfter(beat, 5_000);
+  });
+});
