@@ -1,0 +1,315 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { HostAgent } from "../../agent/host-agent.ts";
+import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { Applied, CpuState, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  EntryMobility,
+  MacTableManager,
+  type NicDefinition,
+  Registration,
+} from "../../proto/gen/switchover/v1/nic.ts";
+import type { HostId } from "../../proto/ids.ts";
+import { skipWithout } from "../resource.ts";
+import { macOf, withHost } from "./guest-nics.ts";
+import { deviceNames, fdbOf, portOf } from "./host-state.ts";
+import { inNetworkNamespace, run } from "./in-network-namespace.ts";
+import { PretendedVmm } from "./pretended-vmm.ts";
+import { addBridge } from "./tap-end.ts";
+
+const MAC = macOf(0);
+const MIGRATION = "web-mk3v0q8ya1z9";
+
+interface Bench {
+  readonly agent: HostAgent;
+  readonly vmms: Map<string, PretendedVmm>;
+  readonly told: FeedEvent[];
+}
+
+/** An agent on a real kernel: a namespace with br0, whose guests' VMMs are pretended. */
+function withAgent(body: (bench: Bench) => Promise<void>): Promise<void> {
+  return inNetworkNamespace(() =>
+    withHost(async (devices) => {
+      addBridge("br0");
+      const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
+      const vmms = new Map<string, PretendedVmm>();
+      const told: FeedEvent[] = [];
+      const agent = new HostAgent({
+        hostId: "ha" as HostId,
+        version: "0.0.0",
+        kernelRelease: "test",
+        migrationAddress: "127.0.0.1",
+        stateDirectory,
+        clock: {
+          unixUs: () => Date.now() * 1000,
+          after: (delayMs, fire) => {
+            const timer = setTimeout(fire, delayMs);
+            return () => clearTimeout(timer);
+          },
+        },
+        log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+        handOffs: { publish: () => {}, subscribe: () => () => {} },
+        feed: { publish: (event) => void told.push(event) },
+        devices,
+        openVmm: async (path, hear) => {
+          const vmm = vmms.get(path);
+          assert.ok(vmm, `no VMM at ${path}`);
+          return vmm.open(hear);
+        },
+      });
+      try {
+        await body({ agent, vmms, told });
+      } finally {
+        agent.close();
+        rmSync(stateDirectory, { recursive: true });
+      }
+    }),
+  );
+}
+
+function nic(
+  change: { readonly macAddress?: string; readonly deviceName?: string; readonly bridge?: string } = {},
+) {
+  const definition: NicDefinition = {
+    nicId: "net0",
+    macAddress: change.macAddress ?? MAC,
+    device: {
+      $case: "tapOnBridge",
+      value: {
+        deviceName: change.deviceName ?? "web0",
+        bridge: change.bridge ?? "br0",
+        macTableManager: MacTableManager.UNSPECIFIED,
+        entryMobility: EntryMobility.UNSPECIFIED,
+      },
+    },
+  };
+  return definition;
+}
+
+function prepare(instanceId: string, nics: NicDefinition[] = [nic()], guestId = "web") {
+  return { guestId, instanceId, nics, validateOnly: false };
+}
+
+async function adopted(
+  { agent, vmms }: Bench,
+  runState: "prelaunch" | "inmigrate" | "running",
+): Promise<PretendedVmm> {
+  const vmm = new PretendedVmm(runState);
+  vmms.set("/run/a1", vmm);
+  await agent.prepareNics(prepare("a1"));
+  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+  return vmm;
+}
+
+const QUARANTINED = "web0 br0 up none learning=off flood=off mcast=off bcast=off";
+const REGISTERED = "web0 br0 up none learning=off flood=off mcast=on bcast=on";
+const ENTRY = "web0 br0 static sticky";
+const options = { skip: skipWithout("root"), timeout: 30_000 };
+
+describe("an agent's PrepareNics", options, () => {
+  it("makes the tap quarantined, once, and says so the second time", () =>
+    withAgent(async ({ agent }) => {
+      const first = await agent.prepareNics(prepare("a1"));
+      assert.equal(first.applied, Applied.CHANGED);
+      assert.equal(portOf("web0"), QUARANTINED);
+      assert.equal(fdbOf(MAC), "");
+      const second = await agent.prepareNics(prepare("a1"));
+      assert.equal(second.applied, Applied.ALREADY_SO);
+      assert.deepEqual(second.nics, first.nics);
+    }));
+
+  it("changes nothing when it only validates", () =>
+    withAgent(async ({ agent }) => {
+      await agent.prepareNics({ ...prepare("a1"), validateOnly: true });
+      assert.equal(deviceNames(), "br0 lo");
+      await assert.rejects(agent.getGuest({ guestId: "web" }), {
+        code: "NOT_FOUND",
+        reason: "GUEST_UNKNOWN",
+      });
+    }));
+
+  for (const [name, request, expected] of [
+    [
+      "no guest",
+      prepare("a1", [nic()], ""),
+      { code: "INVALID_ARGUMENT", reason: "REQUIRED", field: "guest_id" },
+    ],
+    ["an id with a slash", prepare("a/1"), { code: "INVALID_ARGUMENT", field: "instance_id" }],
+    ["no NIC", prepare("a1", []), { code: "INVALID_ARGUMENT", reason: "REQUIRED", field: "nics" }],
+    [
+      "a NIC without a device",
+      prepare("a1", [{ ...nic(), device: undefined }]),
+      { code: "INVALID_ARGUMENT", field: "nics[0].device" },
+    ],
+    [
+      "a malformed MAC",
+      prepare("a1", [nic({ macAddress: "52:54:00" })]),
+      { code: "INVALID_ARGUMENT", field: "nics[0].mac_address" },
+    ],
+    [
+      "a multicast MAC",
+      prepare("a1", [nic({ macAddress: "01:00:5e:00:00:01" })]),
+      { code: "INVALID_ARGUMENT", reason: "MAC_MULTICAST", field: "nics[0].mac_address" },
+    ],
+    [
+      "a device name of 200 characters",
+      prepare("a1", [nic({ deviceName: "x".repeat(200) })]),
+      { code: "INVALID_ARGUMENT", field: "nics[0].tap_on_bridge.device_name" },
+    ],
+    [
+      "a bridge that is not there",
+      prepare("a1", [nic({ bridge: "br9" })]),
+      { code: "FAILED_PRECONDITION", reason: "BRIDGE_MISSING", field: "nics[0].tap_on_bridge.bridge" },
+    ],
+    [
+      "a bridge that is no bridge",
+      prepare("a1", [nic({ bridge: "lo" })]),
+      { code: "FAILED_PRECONDITION", reason: "NOT_A_BRIDGE", field: "nics[0].tap_on_bridge.bridge" },
+    ],
+  ] as const) {
+    it(`refuses ${name}, with nothing changed`, () =>
+      withAgent(async ({ agent }) => {
+        await assert.rejects(agent.prepareNics(request), expected);
+        assert.equal(deviceNames(), "br0 lo");
+      }));
+  }
+
+  it("refuses other NICs for an instance that it knows, and a device that another instance has", () =>
+    withAgent(async ({ agent }) => {
+      await agent.prepareNics(prepare("a1"));
+      await assert.rejects(agent.prepareNics(prepare("a1", [nic({ macAddress: macOf(1) })])), {
+        code: "ALREADY_EXISTS",
+        reason: "INSTANCE_EXISTS",
+      });
+      await assert.rejects(agent.prepareNics(prepare("a2")), {
+        code: "FAILED_PRECONDITION",
+        reason: "DEVICE_IN_USE",
+      });
+      assert.equal(portOf("web0"), QUARANTINED);
+    }));
+});
+
+describe("an agent's gate on a real bridge", options, () => {
+  it("registers before the CPUs start and deregisters when they stop", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "prelaunch");
+      const started = await bench.agent.startCpus({ guestId: "web", instanceId: "" });
+      assert.equal(started.instance?.cpuState, CpuState.RUNNING);
+      assert.equal(fdbOf(MAC), ENTRY);
+      assert.equal(portOf("web0"), REGISTERED);
+      const again = await bench.agent.startCpus({ guestId: "web", instanceId: "" });
+      assert.equal(again.applied, Applied.ALREADY_SO);
+      const stopped = await bench.agent.stopCpus({ guestId: "web", instanceId: "" });
+      assert.equal(stopped.instance?.registration, Registration.QUARANTINED);
+      assert.equal(fdbOf(MAC), "");
+      assert.equal(portOf("web0"), QUARANTINED);
+      assert.deepEqual(vmm.commands, ["cont", "stop"]);
+    }));
+
+  it("deregisters at a stop that nobody ordered", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "prelaunch");
+      await bench.agent.startCpus({ guestId: "web", instanceId: "" });
+      vmm.suffers({ kind: "stop" }, "io-error");
+      assert.equal(fdbOf(MAC), "");
+    }));
+
+  it("registers a guest that it finds running", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "running");
+      assert.equal(fdbOf(MAC), ENTRY);
+    }));
+
+  it("does not start CPUs whose NIC cannot be registered", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "prelaunch");
+      run("ip", "link", "set", "web0", "nomaster");
+      await assert.rejects(bench.agent.startCpus({ guestId: "web", instanceId: "" }), {
+        code: "ABORTED",
+        reason: "START_REFUSED",
+      });
+      assert.deepEqual(vmm.commands, []);
+      const alarms = bench.told.flatMap(({ event }) =>
+        event?.$case === "alarmRaised" ? [event.value.reason] : [],
+      );
+      assert.deepEqual(alarms, ["REGISTRATION_REFUSED"]);
+    }));
+
+  it("gives a waiting VMM no right to run", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "inmigrate");
+      const { instances } = await bench.agent.getGuest({ guestId: "web" });
+      assert.deepEqual(
+        instances.map(({ rightToRun }) => rightToRun),
+        [RightToRun.AWAITED],
+      );
+      await assert.rejects(bench.agent.startCpus({ guestId: "web", instanceId: "a1" }), {
+        code: "FAILED_PRECONDITION",
+        reason: "NOT_OWNER",
+      });
+      assert.deepEqual(vmm.commands, []);
+      assert.equal(fdbOf(MAC), "");
+    }));
+});
+
+describe("an agent's answers to a coordinator", options, () => {
+  const command = { guestId: "web", instanceId: "a1", fence: { epoch: 3n, revision: 1n } };
+
+  it("refuse a command without an epoch, of an unknown guest, and of an instance that is not armed", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "prelaunch");
+      const { agent } = bench;
+      await assert.rejects(agent.switchToPostCopy({ ...command, fence: undefined }), {
+        code: "INVALID_ARGUMENT",
+        field: "fence.epoch",
+      });
+      await assert.rejects(agent.switchToPostCopy({ ...command, guestId: "db" }), { code: "NOT_FOUND" });
+      await assert.rejects(agent.switchToPostCopy(command), {
+        code: "FAILED_PRECONDITION",
+        reason: "NOT_ARMED",
+      });
+      await assert.rejects(agent.beginTransfer({ ...command, incomingUri: "exec:rm -rf /" }), {
+        code: "INVALID_ARGUMENT",
+        field: "incoming_uri",
+      });
+    }));
+
+  it("list what refuses a migration: a source that is none, a destination that does not wait", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "prelaunch");
+      const preflight = (role: MigrationRole) =>
+        bench.agent.preflight({ guestId: "web", instanceId: "a1", role, mode: MigrationMode.LIVE });
+      assert.deepEqual((await preflight(MigrationRole.SOURCE)).refusals, []);
+      const { refusals } = await preflight(MigrationRole.DESTINATION);
+      assert.deepEqual(
+        refusals.map(({ reason }) => reason),
+        ["NOT_INCOMING"],
+      );
+      await assert.rejects(preflight(MigrationRole.UNSPECIFIED), { code: "INVALID_ARGUMENT", field: "role" });
+    }));
+
+  it("find no hand-off that was not given, and take none where none is awaited", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "prelaunch");
+      assert.equal((await bench.agent.getHandOff(command)).handOff, undefined);
+      const handOff = {
+        migrationId: MIGRATION,
+        guestId: "web",
+        sourceHostId: "hb",
+        sourceInstanceId: "b1",
+        destinationHostId: "ha",
+        fence: command.fence,
+        runState: "running",
+        stoppedAtUnixUs: 1n,
+        deregisteredAtUnixUs: 2n,
+        journaledAtUnixUs: 3n,
+      };
+      const { applied } = await bench.agent.deliverHandOff({ ...command, handOff });
+      assert.equal(applied, Applied.ALREADY_SO);
+      assert.equal(fdbOf(MAC), "");
+    }));
+});

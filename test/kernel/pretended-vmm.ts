@@ -1,0 +1,65 @@
+import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
+import type { VmmEventBody } from "../../agent/vmm/vmm-event.ts";
+
+/** A VMM that starts and stops CPUs as QEMU does: the event first, then the answer, and `inmigrate` until it is loaded. */
+export class PretendedVmm {
+  readonly commands: string[] = [];
+  #runState: string;
+  #hear: (event: VmmEvent) => void = () => {};
+
+  constructor(runState: "prelaunch" | "inmigrate" | "running") {
+    this.#runState = runState;
+  }
+
+  /** What an agent is given to open it with. */
+  open(hear: (event: VmmEvent) => void): Vmm {
+    this.#hear = hear;
+    // Commands that no test here needs are missing, and whoever sends one fails.
+    return this.#vmm() as Vmm;
+  }
+
+  /** Something happens to it that nobody ordered. */
+  suffers(body: VmmEventBody, runState: string): void {
+    this.#runState = runState;
+    this.#says(body);
+  }
+
+  #vmm(): Partial<Vmm> {
+    const status = (): VmmStatus => ({
+      runState: "unknown",
+      runStateText: this.#runState,
+      running: this.#runState === "running",
+    });
+    const soon = <Value>(answer: OnVmmAnswer<Value>, value: () => Value) => {
+      setImmediate(() => answer({ kind: "done", value: value(), sentAtUnixUs: 0, receivedAtUnixUs: 0 }));
+    };
+    return {
+      describeFeatures: async () => ({
+        version: { major: 7, minor: 2, micro: 22, packageText: "" },
+        versionText: "7.2.22",
+        outOfBand: "enabled",
+        postcopyDeviceStatus: "unknown",
+        migrationStatuses: [],
+        migrationCapabilities: [],
+      }),
+      queryStatus: async () => status(),
+      sendQueryStatus: (onAnswer) => soon(onAnswer, status),
+      sendCont: (onAnswer) => {
+        this.commands.push("cont");
+        setImmediate(() => this.suffers({ kind: "resume" }, "running"));
+        soon(onAnswer, () => {});
+      },
+      sendStop: (onAnswer) => {
+        this.commands.push("stop");
+        setImmediate(() => this.suffers({ kind: "stop" }, "paused"));
+        soon(onAnswer, () => {});
+      },
+      announceSelf: async () => {},
+      close: () => {},
+    };
+  }
+
+  #says(body: VmmEventBody): void {
+    this.#hear({ ...body, atUnixUs: 1, receivedAtUnixUs: 1 });
+  }
+}
