@@ -28,6 +28,9 @@ export interface InstanceParts {
   readonly released: () => void;
 }
 
+/** A switchover is over by then. A killed agent loses nothing meanwhile; a host that dies loses its QEMU too. */
+const SYNC_AFTER_MS = 50;
+
 /** What an instance is once its VMM is under the gate. */
 export interface Adopted {
   readonly runner: GuestRunner;
@@ -42,6 +45,7 @@ export class Instance {
   readonly #parts: InstanceParts;
   #adopted: Adopted | null = null;
   #endHandOffs: () => void = () => {};
+  #sync: "due" | "done" = "done";
   /** Where the source's VMM connects to; null before the incoming side was opened. */
   incomingUri: string | null = null;
   /** Whether `migrate` was sent under the present epoch. */
@@ -180,19 +184,26 @@ export class Instance {
     this.#adopted?.runner.close();
   }
 
+  /** Written at once, on disk a moment later: no disk flush belongs between STOP and RESUME. */
   #write(word: JournalWord): void {
     const { journal, ports } = this.#parts;
     journal.write({ atUnixUs: ports.clock.unixUs(), instanceId: this.instanceId, word });
-    journal.sync().catch((thrown: unknown) => {
-      ports.log.error(
-        { guest_id: this.guestId, ...errorFields(thrown) },
-        "The journal could not be synced to disk",
-      );
+    if (this.#sync === "due") return;
+    this.#sync = "due";
+    ports.clock.after(SYNC_AFTER_MS, () => {
+      this.#sync = "done";
+      void this.#syncJournal();
     });
   }
-}
 
-function errorFields(thrown: unknown): { reason: string; error: string } {
-  const error = SwitchoverError.from(thrown);
-  return { reason: error.reason, error: error.message };
+  async #syncJournal(): Promise<void> {
+    const { journal, ports } = this.#parts;
+    try {
+      await journal.sync();
+    } catch (thrown) {
+      const { reason, message } = SwitchoverError.from(thrown);
+      const fields = { guest_id: this.guestId, host_id: ports.hostId, instance_id: this.instanceId, reason };
+      ports.log.error(fields, `The journal could not be synced: ${message}`);
+    }
+  }
 }

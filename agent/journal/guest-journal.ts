@@ -1,4 +1,12 @@
-import { closeSync, fdatasync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fdatasync,
+  fdatasyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { compareFences, FENCE_ZERO, type Fence } from "../../proto/epoch.ts";
@@ -21,6 +29,7 @@ export class GuestJournal {
   readonly #path: string;
   readonly #fd: number;
   readonly #entries: JournalEntry[];
+  #state: "open" | "closed" = "open";
 
   private constructor(path: string, fd: number, entries: readonly JournalEntry[]) {
     this.#path = path;
@@ -58,6 +67,7 @@ export class GuestJournal {
   }
 
   async sync(): Promise<void> {
+    if (this.#state === "closed") return;
     try {
       await sync(this.#fd);
     } catch (thrown) {
@@ -73,8 +83,15 @@ export class GuestJournal {
     }, FENCE_ZERO);
   }
 
+  /** With all that was written on disk, as far as the disk takes it. Idempotent. */
   close(): void {
-    closeSync(this.#fd);
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    try {
+      fdatasyncSync(this.#fd);
+    } finally {
+      closeSync(this.#fd);
+    }
   }
 }
 
