@@ -11,7 +11,7 @@ import type {
   CommandReply,
   MigrationEvent,
 } from "../../coordinator/migration/migration-event.ts";
-import { type Transition, transition } from "../../coordinator/migration/transition.ts";
+import { outstandingCommands, type Transition, transition } from "../../coordinator/migration/transition.ts";
 import type { ErrorCode } from "../../proto/error.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import {
@@ -204,4 +204,23 @@ export class Story {
   get path(): string[] {
     return this.state.migration.phases.map((entry) => phaseName(entry.phase));
   }
+}
+
+export const POST_COPY = specOf({ mode: MigrationMode.POST_COPY });
+
+export function outstanding(story: Story): string[] {
+  return outstandingCommands(story.state).map((command) => `${command.name}@${command.side}`);
+}
+
+/** Post-copy, with the CPUs at the destination and pages still to come. */
+export function inPostCopy(): Story {
+  const story = new Story(POST_COPY).toTransferring();
+  story.answers("source", { name: "switchToPostCopy" });
+  story.status("source", "postcopy-active");
+  story.status("destination", "postcopy-active");
+  story.handsOff();
+  story.isReady();
+  story.receivesHandOff();
+  story.startsCpus();
+  return story;
 }

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
+import { handOffOf, Story, specOf } from "./coordinator-story.ts";
+
+describe("a host that is declared dead", () => {
+  it("changes nothing about a word that it gave before", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.isReady();
+    assert.equal(story.hear({ t: "HostDeclaredDead", side: "source" }), "|");
+    assert.equal(story.state.migration.fence.epoch, 1n);
+    assert.equal(story.startsCpus(), "COMPLETING |");
+  });
+
+  it("leaves its guest to a destination that has loaded it, under a new epoch", () => {
+    const story = new Story().toStopped();
+    story.isReady();
+    story.awaitsHandOff();
+    story.hear({ t: "HostUnreachable", side: "source" });
+    assert.equal(story.phase, "AMBIGUOUS");
+    assert.equal(story.hear({ t: "HostDeclaredDead", side: "source" }), "| deliverHandOff@destination");
+    assert.equal(story.state.migration.fence.epoch, 2n);
+    assert.equal(story.startsCpus(), "COMPLETING |");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "words" }), "COMPLETED |");
+  });
+
+  it("takes its guest with it where the destination has not", () => {
+    const story = new Story().toTransferring();
+    assert.equal(
+      story.hear({ t: "HostDeclaredDead", side: "source" }),
+      "ROLLING_BACK | abortDestination@destination",
+    );
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("is powered off by the fencing command after a while, and not if it speaks by then", () => {
+    const ambiguous = () => {
+      const story = new Story().toStopped();
+      story.isReady();
+      story.awaitsHandOff();
+      story.hear({ t: "HostUnreachable", side: "source" });
+      return story;
+    };
+    const silent = ambiguous();
+    assert.equal(silent.hear({ t: "DeadlinePassed", deadline: "fence" }), "| fenceHost@source");
+    assert.equal(silent.answers("source", { name: "fenceHost" }), "| deliverHandOff@destination");
+    const speaking = ambiguous();
+    speaking.says("source", { t: "AlarmRaised", reason: "X", sentence: "x" });
+    assert.equal(speaking.hear({ t: "DeadlinePassed", deadline: "fence" }), "|");
+  });
+});
+
+describe("an operator", () => {
+  const ambiguous = () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    return story;
+  };
+
+  it("resumes the source with the destination's fence only", () => {
+    const story = ambiguous();
+    assert.equal(
+      story.hear({ t: "Resolved", resolution: "resumeSource" }),
+      "HANDING_BACK | handBack@destination",
+    );
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "handedBack" }),
+      "| resumeSource@source",
+    );
+  });
+
+  it("gives up a guest that nobody has", () => {
+    const story = ambiguous();
+    assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("changes nothing where nothing is ambiguous", () => {
+    const story = new Story().toTransferring();
+    assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "|");
+  });
+});
+
+describe("the words of agents", () => {
+  it("count once, whichever way they come", () => {
+    const story = new Story().toTransferring();
+    const word = story.wordOf("source", { t: "CpusStopped", stoppedAtUnixUs: 1n, receivedAtUnixUs: 2n });
+    story.hear(word);
+    const once = story.state;
+    story.hear(word);
+    assert.equal(story.state, once);
+  });
+
+  it("count only after what their host said before", () => {
+    const story = new Story().toTransferring();
+    const first = story.wordOf("source", { t: "CpusStopped", stoppedAtUnixUs: 1n, receivedAtUnixUs: 2n });
+    const second = story.wordOf("source", { t: "HandedOff", handOff: handOffOf() });
+    const before = story.state;
+    story.hear(second);
+    assert.equal(story.state, before);
+    story.hear(first);
+    story.hear(second);
+    assert.equal(story.state.handedOff, true);
+  });
+
+  it("of an old epoch, or not understood, leave no gap and teach nothing", () => {
+    const story = new Story().toTransferring();
+    story.says("source", { t: "HandedOff", handOff: handOffOf() }, { epoch: 0n });
+    story.says("source", { t: "NotUnderstood" });
+    assert.equal(story.state.handedOff, false);
+    assert.equal(story.status("source", "failed"), "ROLLING_BACK | abortDestination@destination");
+  });
+
+  it("of a stranger, or of another migration, count for nothing", () => {
+    const story = new Story().toTransferring();
+    const before = story.state;
+    story.hear({ ...story.wordOf("source", { t: "VmmLost", sentence: "x" }), hostId: "hx", sequence: 1n });
+    story.hear({
+      ...story.wordOf("source", { t: "VmmLost", sentence: "x" }),
+      migrationId: "web-7-000000000000",
+    });
+    assert.equal(story.state, before);
+  });
+
+  it("within one host are told apart by the instance", () => {
+    const spec = specOf({ destinationHostId: "ha", sourceInstanceId: "a1", destinationInstanceId: "b1" });
+    const story = new Story(spec).toStopped();
+    story.handsOff();
+    assert.equal(story.startsCpus(), "COMPLETING | releaseSource@source");
+  });
+
+  it("that a VMM runs without our `cont` before the hand-off is no take-over", () => {
+    const story = new Story().toTransferring();
+    assert.equal(
+      story.says("destination", { t: "CpusStarted", contSentAtUnixUs: 0n, resumedAtUnixUs: 5n }),
+      "|",
+    );
+    assert.equal(story.phase, "TRANSFERRING");
+  });
+});
