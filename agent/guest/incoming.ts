@@ -1,5 +1,5 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import type { Guest, Incoming } from "./guest.ts";
+import type { Guest, Incoming, Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { alarm, type Step, step, told } from "./step.ts";
@@ -40,9 +40,16 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
           ),
         ]);
       }
+      return own(guest, role, "none", [
+        ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
+        { kind: "announce" },
+      ]);
+    case "cpusStopped":
+      // Someone else's doing, for QEMU itself does not stop what it has just loaded: begin again where it was.
+      if (role.contSentAtUnixUs !== null) return own(guest, role, "registering", [{ kind: "registerNics" }]);
       return step(
-        { ...guest, role: { kind: "resident", start: "none", contSentAtUnixUs: role.contSentAtUnixUs } },
-        [{ kind: "announce" }],
+        withRole(guest, { ...role, ready: null, registrationAsked: false }),
+        role.loaded ? [{ kind: "readRunState", purpose: "readiness" }] : [],
       );
     case "timerFired":
       if (event.timer === "handOffOverdue" && role.handOff === null) {
@@ -56,6 +63,19 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
     default:
       return step(guest);
   }
+}
+
+/** The right to run is this side's, with the journal's word for it. */
+function own(
+  guest: Guest,
+  role: Incoming,
+  start: Resident["start"],
+  operations: readonly GuestOperation[],
+): Step {
+  return step(
+    { ...guest, role: { kind: "resident", start, contSentAtUnixUs: role.contSentAtUnixUs } },
+    operations,
+  );
 }
 
 function isLoaded(guest: Guest, status: string): boolean {
@@ -131,7 +151,7 @@ function startIfDue(guest: Guest, role: Incoming): Step {
 
 function takeOverIfDue(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {
   if (role.ready === null) return step(withRole(guest, role), first);
-  return step({ ...guest, role: { kind: "resident", start: "none", contSentAtUnixUs: null } }, [
+  return own(guest, role, "none", [
     { kind: "journal", word: { kind: "takenOverPaused", fence: guest.fence } },
     ...first,
     told({ $case: "takenOverPaused", value: { runState: role.handOff?.runState ?? "paused" } }),

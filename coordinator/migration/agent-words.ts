@@ -132,8 +132,8 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "HandOffAwaited":
       return state.takenOver ? state : { ...state, handOffWanted: true };
     case "CpusStarted":
-      // CPUs that ran without our `cont` before the hand-off are an alarm, which their agent stops.
-      if (event.contSentAtUnixUs === 0n && !state.handedOff) return state;
+      // CPUs that ran without our `cont` are an alarm, and their agent stops them.
+      if (event.contSentAtUnixUs === 0n) return state;
       return withTakenOver(withSide(state, "destination", { runState: "running", cpusStopped: false }));
     case "TakenOverPaused":
       return withTakenOver(withSide(state, "destination", { runState: event.runState, cpusStopped: true }));

@@ -132,12 +132,16 @@ describe("the words of agents", () => {
     assert.equal(story.startsCpus(), "COMPLETING | releaseSource@source");
   });
 
-  it("that a VMM runs without our `cont` before the hand-off is no take-over", () => {
+  it("that a VMM runs without our `cont` are no take-over, before the hand-off or after", () => {
     const story = new Story().toTransferring();
     assert.equal(
       story.says("destination", { t: "CpusStarted", contSentAtUnixUs: 0n, resumedAtUnixUs: 5n }),
       "|",
     );
     assert.equal(story.phase, "TRANSFERRING");
+    story.handsOff();
+    const again = story.says("destination", { t: "CpusStarted", contSentAtUnixUs: 0n, resumedAtUnixUs: 6n });
+    assert.equal(again, "|");
+    assert.equal(story.phase, "SWITCHING_OVER");
   });
 });

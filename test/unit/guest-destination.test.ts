@@ -126,6 +126,47 @@ describe("the destination's gate", () => {
     assert.ok(resumed.told.includes("alarm RAN_WITHOUT_RIGHT"));
   });
 
+  it("starts a loaded guest that someone started and the guard stopped, once the word is here", () => {
+    const stopped = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
+    const running = { kind: "runStateRead", purpose: "readiness", runState: "running" } as const;
+    const early = play(
+      incomingGuest("live"),
+      COMPLETED,
+      RESUME,
+      running,
+      stopped,
+      { kind: "nicsDeregistered" },
+      READY,
+    );
+    assert.deepEqual(early[1]?.done, ["sendStop"]);
+    assert.deepEqual(early[3]?.done, ["deregisterNics", "read readiness"]);
+    assert.deepEqual(
+      play(last(early).guest, word(), REGISTERED).map(({ done }) => done),
+      [["registerNics"], START],
+    );
+  });
+
+  it("registers and starts anew a guest that was stopped between `cont` and RESUME", () => {
+    const started = last(
+      play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED, { kind: "contSent" }),
+    ).guest;
+    const stopped = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
+    const answers = play(started, stopped, { kind: "nicsDeregistered" }, REGISTERED);
+    assert.deepEqual(
+      answers.map(({ done }) => done),
+      [["deregisterNics", "registerNics"], [], ["sendCont"]],
+    );
+    assert.equal(last(answers).guest.role.kind, "resident");
+  });
+
+  it("never leaves a guest that it owns running unregistered", () => {
+    const started = last(
+      play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED, { kind: "contSent" }),
+    ).guest;
+    const [resumed] = play({ ...started, registration: "quarantined" }, RESUME);
+    assert.deepEqual(resumed.done, ["registerNics", "announce"]);
+  });
+
   it("stops the CPUs of a waiting VMM that no migration claimed", () => {
     assert.deepEqual(play(vacantGuest(), RESUME)[0].done, ["sendStop"]);
   });
