@@ -31,6 +31,11 @@ export class Host {
     return journal;
   }
 
+  /** The guest's journal if this host ever had one. */
+  knownJournalOf(guestId: GuestId): GuestJournal | undefined {
+    return GuestJournal.exists(this.ports.stateDirectory, guestId) ? this.journalOf(guestId) : undefined;
+  }
+
   /** The newest fence that any instance of the guest has acted on here, also those that are gone. */
   newestFence(guestId: GuestId): Fence {
     return this.journalOf(guestId).newestFence();

@@ -15,6 +15,7 @@ lack() {
 
 [[ "$(uname -s)" == Linux ]] || lack "the demo and the tests need Linux."
 command -v node >/dev/null || lack "Node.js 20 or newer is missing."
+command -v npm >/dev/null || lack "npm is missing."
 (($(node -p 'process.versions.node.split(".")[0]') >= 20)) || lack "Node.js 20 or newer is needed, this is $(node -v)."
 ((EUID == 0)) || lack "root is needed (network namespaces, taps and bridges): run it with sudo."
 

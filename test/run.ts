@@ -40,6 +40,19 @@ contains one of the given parts.
   npm run test:unit -- guest-source
 `;
 
+const ending = new AbortController();
+
+/**
+ * An interrupted run waits for its test files, which remove what they made. The runner's own handlers would end this
+ * process at once; they are put in place by each `run`.
+ */
+function guardSignals(): void {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.removeAllListeners(signal);
+    process.on(signal, () => ending.abort());
+  }
+}
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     options: { tier: { type: "string", multiple: true }, help: { type: "boolean" } },
@@ -57,12 +70,14 @@ async function main(): Promise<number> {
   }
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
   for (const tier of wanted as Tier[]) {
+    if (ending.signal.aborted) break;
     process.stdout.write(`\n== ${tier} ==\n`);
     if (tier === "check") checkSources(totals, positionals);
     else await runTier(tier, positionals, totals);
   }
+  if (ending.signal.aborted) process.stdout.write("\nInterrupted.\n");
   process.stdout.write(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
-  return totals.failed > 0 || totals.passed === 0 ? 1 : 0;
+  return totals.failed > 0 || totals.passed === 0 || ending.signal.aborted ? 1 : 0;
 }
 
 /** Each linter counts as one test; left out where single files are asked for. */
@@ -92,7 +107,8 @@ async function runTier(
     .map((name) => join("dist", "test", tier, name.replace(/\.ts$/, ".js")));
   if (files.length === 0) return;
   const { concurrency, timeoutMs } = TIERS[tier];
-  const tests = run({ files, concurrency, timeout: timeoutMs });
+  const tests = run({ files, concurrency, timeout: timeoutMs, signal: ending.signal });
+  guardSignals();
   tests.on("test:pass", (test) => {
     if (test.details.type === "suite") return;
     if (test.skip !== undefined || test.todo !== undefined) totals.skipped += 1;

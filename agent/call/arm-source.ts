@@ -42,7 +42,7 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
   instance.devices.rearm();
   instance.transfer = "notBegun";
   runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState: status.runStateText });
-  runner.dispatch({
+  runner.order({
     kind: "sourceArmed",
     atUnixUs,
     fence,

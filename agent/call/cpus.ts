@@ -11,6 +11,7 @@ import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 
+const ENDED_WITHOUT_SWITCH: ReadonlySet<string> = new Set(["failed", "cancelled"]);
 /** The VMM may wait for disks when its CPUs start or stop. */
 const CPUS_CHANGE_TIMEOUT_MS = 10_000;
 
@@ -19,7 +20,7 @@ export async function startCpus(host: Host, request: StartCpusRequest): Promise<
   const { runner } = instance.requireAdopted();
   if (runner.guest.cpus.kind === "running")
     return { applied: Applied.ALREADY_SO, instance: instance.message() };
-  if (runner.guest.role.kind !== "resident") {
+  if (isMigrating(runner.guest)) {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
       "The guest is being migrated: start it when that has ended.",
@@ -29,7 +30,7 @@ export async function startCpus(host: Host, request: StartCpusRequest): Promise<
       },
     );
   }
-  runner.dispatch({ kind: "startOrdered", atUnixUs: host.ports.clock.unixUs() });
+  runner.order({ kind: "startOrdered", atUnixUs: host.ports.clock.unixUs() });
   const guest = await runner.waitUntil(
     (now) => now.cpus.kind === "running" || !isStarting(now),
     CPUS_CHANGE_TIMEOUT_MS,
@@ -48,12 +49,19 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
   const instance = resolveOwner(host, request);
   const { runner } = instance.requireAdopted();
   if (isStopped(runner.guest)) return { applied: Applied.ALREADY_SO, instance: instance.message() };
-  runner.dispatch({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
-  await runner.waitUntil(
-    isStopped,
+  runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
+  const guest = await runner.waitUntil(
+    (now) => isStopped(now) || isSwitchedOver(now),
     CPUS_CHANGE_TIMEOUT_MS,
     "the CPUs to stop and the NICs to be deregistered",
   );
+  if (!isStopped(guest)) {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      "The guest is switching over to another host: its CPUs are no longer this host's to stop.",
+      { reason: "SWITCHING_OVER", field: "guest_id" },
+    );
+  }
   return { applied: Applied.CHANGED, instance: instance.message() };
 }
 
@@ -77,6 +85,17 @@ function isStarting(guest: Guest): boolean {
   return guest.role.kind === "resident" && guest.role.start !== "none";
 }
 
-function isStopped(guest: Guest): boolean {
-  return guest.cpus.kind === "stopped" && guest.registration === "quarantined";
+/** Armed, with a transfer that has neither failed nor been cancelled. */
+function isMigrating({ role, migration }: Guest): boolean {
+  return role.kind === "outgoing" && !ENDED_WITHOUT_SWITCH.has(migration?.transferStatus ?? "none");
+}
+
+/** Stopped by somebody, not by the switchover, which also stops the CPUs but only here. */
+function isStopped({ cpus, registration, role }: Guest): boolean {
+  if (role.kind === "relinquished" || (role.kind === "outgoing" && role.stop !== null)) return false;
+  return cpus.kind === "stopped" && registration === "quarantined";
+}
+
+function isSwitchedOver({ role }: Guest): boolean {
+  return role.kind === "relinquished" || (role.kind === "outgoing" && role.stop?.cause === "switchover");
 }

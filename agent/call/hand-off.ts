@@ -1,6 +1,6 @@
-import { invalidArgument } from "../../proto/error.ts";
+import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
-import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import { Applied, type HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type {
   DeliverHandOffRequest,
   DeliverHandOffResponse,
@@ -8,6 +8,7 @@ import type {
   GetHandOffResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
+import type { Guest } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import { admitMigrationCall, requireFence } from "./migration-call.ts";
 
@@ -15,7 +16,7 @@ import { admitMigrationCall, requireFence } from "./migration-call.ts";
 export function getHandOff(host: Host, request: GetHandOffRequest): GetHandOffResponse {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const { epoch } = requireFence(request.fence);
-  for (const { word } of host.journalOf(guestId).entries) {
+  for (const { word } of host.knownJournalOf(guestId)?.entries ?? []) {
     if (word.kind === "handedOff" && word.handOff.fence?.epoch === epoch) return { handOff: word.handOff };
   }
   return { handOff: undefined };
@@ -27,5 +28,18 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
   const { runner } = admitMigrationCall(host, request).adopted;
   const before = runner.guest;
   runner.hearHandOff(handOff, HandOffRoute.GRPC);
-  return { applied: runner.guest === before ? Applied.ALREADY_SO : Applied.CHANGED };
+  if (runner.guest !== before) return { applied: Applied.CHANGED };
+  if (hasTaken(runner.guest, handOff)) return { applied: Applied.ALREADY_SO };
+  throw new SwitchoverError("FAILED_PRECONDITION", "This instance awaits no such hand-off.", {
+    reason: "HAND_OFF_NOT_AWAITED",
+    field: "hand_off",
+  });
+}
+
+/** Whether this very word came before, and is kept or was acted on. */
+function hasTaken({ migration, role }: Guest, handOff: HandOff): boolean {
+  if (migration?.side !== "destination" || migration.migrationId !== handOff.migrationId) return false;
+  return role.kind === "incoming"
+    ? role.handOff?.fence?.epoch === handOff.fence?.epoch
+    : role.kind === "resident";
 }

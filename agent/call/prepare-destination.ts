@@ -33,7 +33,7 @@ export async function prepareDestination(
     });
   }
   instance.awaitHandOff();
-  runner.dispatch({
+  runner.order({
     kind: "destinationPrepared",
     atUnixUs: host.ports.clock.unixUs(),
     fence,

@@ -5,7 +5,7 @@ import type {
   PrepareNicsResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { DeviceOrigin } from "../../proto/gen/switchover/v1/nic.ts";
-import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
+import { type GuestId, parseGuestId, parseInstanceId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
@@ -21,10 +21,13 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
 
   const known = host.instances.find(guestId, instanceId);
   if (known !== undefined) {
-    if (JSON.stringify(known.nics) !== JSON.stringify(nics)) throw otherDefinition(instanceId);
-    return { applied: Applied.ALREADY_SO, nics: known.prepared.map(toMessage) };
+    if (JSON.stringify(known.nics) === JSON.stringify(nics)) {
+      return { applied: Applied.ALREADY_SO, nics: known.prepared.map(toMessage) };
+    }
+    if (known.adopted !== null) throw otherDefinition(instanceId);
   }
-  const abandoned = devicesInUse(host, nics);
+  refuseForeignMacs(host, guestId, nics);
+  const abandoned = devicesInUse(host, nics, known);
   const [refusal] = preflightNics(devices.route, nics);
   if (refusal !== undefined) {
     throw new SwitchoverError("FAILED_PRECONDITION", refusal.sentence, {
@@ -35,6 +38,10 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
   if (request.validateOnly) return { applied: Applied.UNSPECIFIED, nics: [] };
 
   const journal = host.journalOf(guestId);
+  if (known !== undefined) {
+    known.devices.release();
+    host.forget(known);
+  }
   const prepared = quarantineNics(devices, nics);
   for (const instance of abandoned) host.forget(instance);
   journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
@@ -56,15 +63,39 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
 }
 
 /** Throws where an instance that may still have its VMM uses one of the devices; returns those that have lost theirs. */
-function devicesInUse(host: Host, nics: readonly NicDefinition[]): readonly Instance[] {
+function devicesInUse(
+  host: Host,
+  nics: readonly NicDefinition[],
+  replaced: Instance | undefined,
+): readonly Instance[] {
   const wanted = new Map(nics.map((nic, index) => [nic.deviceName, index]));
   return host.instances.all().filter((instance) => {
+    if (instance === replaced) return false;
     const shared = instance.nics.find((nic) => wanted.has(nic.deviceName));
     if (shared === undefined || instance.isAbandoned()) return shared !== undefined;
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
       `Device ${shared.deviceName} belongs to instance ${instance.instanceId} of guest ${instance.guestId}.`,
       { reason: "DEVICE_IN_USE", field: `nics[${wanted.get(shared.deviceName)}].tap_on_bridge.device_name` },
+    );
+  });
+}
+
+/** One bridge delivers a MAC to one port: another guest with it would take it over silently. */
+function refuseForeignMacs(host: Host, guestId: GuestId, nics: readonly NicDefinition[]): void {
+  const others = host.instances.all().filter((other) => other.guestId !== guestId && !other.isAbandoned());
+  nics.forEach(({ bridge, macAddress }, index) => {
+    const owner = others.find((other) =>
+      other.nics.some((nic) => nic.macAddress === macAddress && nic.bridge === bridge),
+    );
+    if (owner === undefined) return;
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      `${macAddress} on ${bridge} belongs to guest ${owner.guestId}.`,
+      {
+        reason: "MAC_IN_USE",
+        field: `nics[${index}].mac_address`,
+      },
     );
   });
 }

@@ -24,7 +24,7 @@ export async function releaseSource(
     });
   }
   if (role.released === "released") return { applied: Applied.ALREADY_SO };
-  adopted.runner.dispatch({ kind: "releaseOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
+  adopted.runner.order({ kind: "releaseOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   await instance.journal.sync();
   return { applied: Applied.CHANGED };
 }

@@ -51,6 +51,7 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
   }
   const nicIds = new Set<string>();
   const deviceNames = new Set<string>();
+  const places = new Set<string>();
   nics.forEach((nic, index) => {
     const at = `${field}[${index}]`;
     if (!NIC_ID_TEXT.test(nic.nicId)) {
@@ -72,6 +73,11 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
         "DUPLICATE",
       );
     }
+    const place = `${nic.macAddress} on ${nic.bridge}`;
+    if (places.has(place)) {
+      throw invalidArgument(`${at}.mac_address`, `${place} serves two NICs.`, "DUPLICATE");
+    }
+    places.add(place);
     nicIds.add(nic.nicId);
     deviceNames.add(nic.deviceName);
   });

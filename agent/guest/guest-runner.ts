@@ -18,6 +18,9 @@ const ANNOUNCE_AFTER_MS = [0, 50, 150, 350, 750] as const;
 /** More in one turn would be a loop: the rest waits for the next. */
 const EVENTS_A_TURN = 256;
 const QUESTION_ATTEMPTS = 5;
+/** A full disk may have room again at any time; the wait doubles up to the limit. */
+const STEP_RETRY_MS = 50;
+const STEP_RETRY_LIMIT_MS = 1_000;
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
@@ -84,6 +87,19 @@ export class GuestRunner {
     this.#run();
   }
 
+  /** Takes a caller's order at once. Throws what kept it from being taken; nothing of it is believed or done then. */
+  order(event: GuestEvent): void {
+    this.#turn = "running";
+    let fault: SwitchoverError | null;
+    try {
+      fault = this.#take(event);
+    } finally {
+      this.#turn = "idle";
+    }
+    this.#run();
+    if (fault !== null) throw fault;
+  }
+
   hearVmm(heard: VmmEvent): void {
     const event = guestEventOf(heard);
     if (event !== null) this.dispatch(event);
@@ -130,7 +146,7 @@ export class GuestRunner {
       for (let count = 0; count < EVENTS_A_TURN; count++) {
         const event = this.#queue.shift();
         if (event === undefined) break;
-        this.#take(event);
+        this.#takeOrRetry(event, 0);
       }
     } finally {
       this.#turn = "idle";
@@ -140,17 +156,32 @@ export class GuestRunner {
     if (this.#queue.length > 0) setImmediate(() => this.#run());
   }
 
+  /** What could not be journaled is tried again until it is: a guest whose word is stuck runs nowhere. */
+  #takeOrRetry(event: GuestEvent, attempt: number): void {
+    const fault = this.#take(event);
+    if (fault === null) return;
+    if (attempt === 0) {
+      this.#perform(alarm(fault.reason, `A step of the guest's gate could not be taken: ${fault.message}`));
+    }
+    this.#setTimer(Math.min(STEP_RETRY_MS * 2 ** Math.min(attempt, 5), STEP_RETRY_LIMIT_MS), () => {
+      this.#turn = "running";
+      this.#takeOrRetry(event, attempt + 1);
+      this.#turn = "idle";
+      this.#run();
+    });
+  }
+
   /** An operation that cannot be done ends the step: what could not be journaled is not said, nor believed. */
-  #take(event: GuestEvent): void {
+  #take(event: GuestEvent): SwitchoverError | null {
     const before = this.#guest;
     const next = evolve(before, event);
     this.#guest = next.guest;
     try {
       for (const operation of next.operations) this.#perform(operation);
+      return null;
     } catch (thrown) {
       this.#guest = before;
-      const { reason, message } = SwitchoverError.from(thrown);
-      this.#perform(alarm(reason, `A step of the guest's gate could not be taken: ${message}`));
+      return SwitchoverError.from(thrown);
     }
   }
 

@@ -61,6 +61,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
     case "stopOrdered":
       return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
+    case "startOrdered":
     case "sourceArmed":
       return evolveResident(guest, { kind: "resident", start: "none", contSentAtUnixUs: null }, event);
     default:

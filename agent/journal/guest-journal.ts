@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fdatasync,
   fdatasyncSync,
   ftruncateSync,
@@ -37,9 +38,13 @@ export class GuestJournal {
     this.#entries = [...entries];
   }
 
+  static exists(directory: string, guestId: GuestId): boolean {
+    return existsSync(pathOf(directory, guestId));
+  }
+
   /** Opens or makes the guest's journal; a torn last line is cut off. */
   static open(directory: string, guestId: GuestId): GuestJournal {
-    const path = join(directory, `${guestId}.journal`);
+    const path = pathOf(directory, guestId);
     try {
       const fd = openSync(path, "a+", 0o600);
       const { entries, wholeBytes } = decodeJournal(readFileSync(path, "utf8"));
@@ -93,6 +98,10 @@ export class GuestJournal {
       closeSync(this.#fd);
     }
   }
+}
+
+function pathOf(directory: string, guestId: GuestId): string {
+  return join(directory, `${guestId}.journal`);
 }
 
 function fenceOf(word: JournalEntry["word"]): Fence {

@@ -178,13 +178,36 @@ describe("an agent's PrepareNics", options, () => {
       }));
   }
 
-  it("refuses other NICs for an instance that it knows, and a device that another instance has", () =>
-    withAgent(async ({ agent }) => {
-      await agent.prepareNics(prepare("a1"));
-      await assert.rejects(agent.prepareNics(prepare("a1", [nic({ macAddress: macOf(1) })])), {
+  it("takes other NICs for an instance until that has its VMM, and leaves nothing of the first", () =>
+    withAgent(async (bench) => {
+      await bench.agent.prepareNics(prepare("a1", [nic({ deviceName: "wrong0" })]));
+      await adopted(bench, "prelaunch");
+      assert.equal(deviceNames(), "br0 lo web0");
+      await assert.rejects(bench.agent.prepareNics(prepare("a1", [nic({ macAddress: macOf(1) })])), {
         code: "ALREADY_EXISTS",
         reason: "INSTANCE_EXISTS",
       });
+    }));
+
+  it("refuses a MAC that another guest has on that bridge, and one that serves two NICs", () =>
+    withAgent(async ({ agent }) => {
+      await agent.prepareNics(prepare("a1"));
+      await assert.rejects(agent.prepareNics(prepare("b1", [nic({ deviceName: "db0" })], "db")), {
+        code: "FAILED_PRECONDITION",
+        reason: "MAC_IN_USE",
+        field: "nics[0].mac_address",
+      });
+      const twice = [nic({ deviceName: "db0" }), { ...nic({ deviceName: "db1" }), nicId: "net1" }];
+      await assert.rejects(agent.prepareNics(prepare("b1", twice, "db")), {
+        code: "INVALID_ARGUMENT",
+        field: "nics[1].mac_address",
+      });
+      assert.equal(deviceNames(), "br0 lo web0");
+    }));
+
+  it("refuses a device that another instance has", () =>
+    withAgent(async ({ agent }) => {
+      await agent.prepareNics(prepare("a1"));
       await assert.rejects(agent.prepareNics(prepare("a2")), {
         code: "FAILED_PRECONDITION",
         reason: "DEVICE_IN_USE",
@@ -308,8 +331,10 @@ describe("an agent's answers to a coordinator", options, () => {
         deregisteredAtUnixUs: 2n,
         journaledAtUnixUs: 3n,
       };
-      const { applied } = await bench.agent.deliverHandOff({ ...command, handOff });
-      assert.equal(applied, Applied.ALREADY_SO);
+      await assert.rejects(bench.agent.deliverHandOff({ ...command, handOff }), {
+        code: "FAILED_PRECONDITION",
+        reason: "HAND_OFF_NOT_AWAITED",
+      });
       assert.equal(fdbOf(MAC), "");
     }));
 });

@@ -27,12 +27,14 @@ export class CleanupRegistry {
   /** Removes everything, the newest first, and tries each one. Throws an AggregateError naming what stayed. */
   async runAll(): Promise<void> {
     const failures: Error[] = [];
-    for (let cleanup = this.#pending.pop(); cleanup !== undefined; cleanup = this.#pending.pop()) {
+    for (let cleanup = this.#pending.at(-1); cleanup !== undefined; cleanup = this.#pending.at(-1)) {
       try {
         await cleanup.run();
       } catch (cause) {
         failures.push(new Error(`${cleanup.label} was not removed.`, { cause }));
       }
+      // Only now: a process that exits meanwhile must still find it.
+      this.#pending.splice(this.#pending.lastIndexOf(cleanup), 1);
     }
     if (failures.length > 0) throw new AggregateError(failures, "A lab left something behind.");
   }

@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,6 +35,7 @@ const NAMESPACE_NAME = /^solab(\d+)x\d+-/;
 const DIRECTORY_NAME = /^switchover-lab-(\d+)-/;
 const openLabs = new Set<{ readonly registry: CleanupRegistry; close(): Promise<void> }>();
 let labCount = 0;
+let ending: NodeJS.Signals | undefined;
 
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
   await sweepDeadLabs();
@@ -57,8 +58,14 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
     const directory = await mkdtemp(join(tmpdir(), `switchover-lab-${process.pid}-`));
     registry.add({
       label: directory,
-      run: () => rm(directory, { recursive: true, force: true }),
-      runNow: () => rmSync(directory, { recursive: true, force: true }),
+      run: async () => {
+        endProcessesOf(directory);
+        await rm(directory, { recursive: true, force: true });
+      },
+      runNow: () => {
+        endProcessesOf(directory);
+        rmSync(directory, { recursive: true, force: true });
+      },
     });
     const topology = await createTopology({ prefix, hosts: options.hosts ?? ["ha", "hb"] }, registry);
     return { prefix, directory, topology, cleanups: registry, close: entry.close };
@@ -68,19 +75,22 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
   }
 }
 
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 function startGuarding(): void {
-  process.once("SIGINT", closeAndEnd);
-  process.once("SIGTERM", closeAndEnd);
+  for (const signal of SIGNALS) process.on(signal, closeAndEnd);
   process.on("exit", closeNow);
 }
 
 function stopGuarding(): void {
-  process.removeListener("SIGINT", closeAndEnd);
-  process.removeListener("SIGTERM", closeAndEnd);
+  for (const signal of SIGNALS) process.removeListener(signal, closeAndEnd);
   process.removeListener("exit", closeNow);
 }
 
+/** A second signal, of an impatient hand, finds the labs closing already and changes nothing. */
 function closeAndEnd(signal: NodeJS.Signals): void {
+  if (ending !== undefined) return;
+  ending = signal;
   void Promise.allSettled([...openLabs].map((lab) => lab.close())).then(() => {
     stopGuarding();
     process.kill(process.pid, signal);
@@ -98,7 +108,21 @@ async function sweepDeadLabs(): Promise<void> {
     await runCommand("ip", ["netns", "delete", name]).catch(() => "");
   }
   for (const name of (await readdir(tmpdir())).filter((entry) => isOfDeadProcess(DIRECTORY_NAME, entry))) {
+    endProcessesOf(join(tmpdir(), name));
     await rm(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+/** Kills what still runs on a lab's directory: a coordinator's nats-server outlives a coordinator that was killed. */
+function endProcessesOf(directory: string): void {
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (Number(pid) === process.pid || !readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(directory))
+        continue;
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // It has ended meanwhile.
+    }
   }
 }
 

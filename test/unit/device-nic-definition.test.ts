@@ -40,10 +40,11 @@ test("a device name is up to fifteen printable characters without slash, colon, 
   }
 });
 
-test("two NICs share neither id nor device, and no device is its own bridge", () => {
-  checkNicDefinitions([NIC, { ...NIC, nicId: "net1", deviceName: "tap1" }]);
+test("two NICs share neither id nor device nor MAC on one bridge, and no device is its own bridge", () => {
+  checkNicDefinitions([NIC, { ...NIC, nicId: "net1", deviceName: "tap1", bridge: "br1" }]);
   for (const [second, field] of [
     [{ ...NIC, deviceName: "tap1" }, "nics[1].nic_id"],
+    [{ ...NIC, nicId: "net1", deviceName: "tap1" }, "nics[1].mac_address"],
     [{ ...NIC, nicId: "net1" }, "nics[1].tap_on_bridge.device_name"],
     [{ ...NIC, nicId: "net1", deviceName: "br0" }, "nics[1].tap_on_bridge.device_name"],
   ] as const) {
@@ -56,6 +57,7 @@ test("a guest has at most 64 NICs", () => {
     ...NIC,
     nicId: `net${index}`,
     deviceName: `tap${index}`,
+    macAddress: parseMacAddress(`52:54:00:00:01:${index.toString(16).padStart(2, "0")}`, "mac_address"),
   }));
   checkNicDefinitions(nics.slice(1));
   assert.throws(() => checkNicDefinitions(nics), { code: "INVALID_ARGUMENT", field: "nics" });
