@@ -1,9 +1,13 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { endProcessesOf, sweepDeadNamespaces } from "./lab/sweep.ts";
 
 /**
  * Runs the test suite, tier by tier, from the repository's root, and ends with one line of totals.
@@ -69,15 +73,32 @@ async function main(): Promise<number> {
     return 2;
   }
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
-  for (const tier of wanted as Tier[]) {
-    if (ending.signal.aborted) break;
-    process.stdout.write(`\n== ${tier} ==\n`);
-    if (tier === "check") checkSources(totals, positionals);
-    else await runTier(tier, positionals, totals);
+  const directory = await mkdtemp(join(tmpdir(), "switchover-test-"));
+  process.env.TMPDIR = directory;
+  try {
+    for (const tier of wanted as Tier[]) {
+      if (ending.signal.aborted) break;
+      process.stdout.write(`\n== ${tier} ==\n`);
+      if (tier === "check") checkSources(totals, positionals);
+      else await runTier(tier, positionals, totals);
+    }
+  } finally {
+    await removeLeftovers(directory);
   }
   if (ending.signal.aborted) process.stdout.write("\nInterrupted.\n");
   process.stdout.write(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
   return totals.failed > 0 || totals.passed === 0 || ending.signal.aborted ? 1 : 0;
+}
+
+/** What a test file makes is its own to remove; one that was interrupted or killed could not. */
+async function removeLeftovers(directory: string): Promise<void> {
+  // A test process that is still ending may start its nats-server once more: two quiet rounds in a row, at most 5 s.
+  for (let round = 0, quiet = 0; round < 50 && quiet < 2; round++) {
+    quiet = endProcessesOf(directory) === 0 ? quiet + 1 : 0;
+    if (ending.signal.aborted || quiet === 0) await delay(100);
+  }
+  await sweepDeadNamespaces();
+  await rm(directory, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** Each linter counts as one test; left out where single files are asked for. */

@@ -1,9 +1,9 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CleanupRegistry } from "./cleanup.ts";
-import { runCommand } from "./command.ts";
+import { endProcessesOf, sweepDeadDirectories, sweepDeadNamespaces } from "./sweep.ts";
 import { createTopology, type Topology } from "./topology.ts";
 
 /**
@@ -31,14 +31,13 @@ export interface Lab {
   close(): Promise<void>;
 }
 
-const NAMESPACE_NAME = /^solab(\d+)x\d+-/;
-const DIRECTORY_NAME = /^switchover-lab-(\d+)-/;
 const openLabs = new Set<{ readonly registry: CleanupRegistry; close(): Promise<void> }>();
 let labCount = 0;
 let ending: NodeJS.Signals | undefined;
 
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
-  await sweepDeadLabs();
+  await sweepDeadNamespaces();
+  await sweepDeadDirectories(tmpdir());
   const registry = new CleanupRegistry();
   let closing: Promise<void> | undefined;
   const entry = {
@@ -99,40 +98,4 @@ function closeAndEnd(signal: NodeJS.Signals): void {
 
 function closeNow(): void {
   for (const { registry } of openLabs) registry.runAllNow();
-}
-
-/** Removes namespaces and directories named after processes that no longer exist. */
-async function sweepDeadLabs(): Promise<void> {
-  const namespaces = await readdir("/run/netns").catch(() => []);
-  for (const name of namespaces.filter((entry) => isOfDeadProcess(NAMESPACE_NAME, entry))) {
-    await runCommand("ip", ["netns", "delete", name]).catch(() => "");
-  }
-  for (const name of (await readdir(tmpdir())).filter((entry) => isOfDeadProcess(DIRECTORY_NAME, entry))) {
-    endProcessesOf(join(tmpdir(), name));
-    await rm(join(tmpdir(), name), { recursive: true, force: true });
-  }
-}
-
-/** Kills what still runs on a lab's directory: a coordinator's nats-server outlives a coordinator that was killed. */
-function endProcessesOf(directory: string): void {
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (Number(pid) === process.pid || !readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(directory))
-        continue;
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-}
-
-function isOfDeadProcess(pattern: RegExp, name: string): boolean {
-  const pid = pattern.exec(name)?.[1];
-  if (pid === undefined) return false;
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === "ESRCH";
-  }
 }

@@ -5,7 +5,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect as connectSocket, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -37,15 +36,8 @@ const WAIT_MS = 15_000;
 let folder: string;
 let server: OwnNatsServer;
 
-/** For a run that is interrupted: the server is in a session of its own and hears no Ctrl-C. */
-function removeNow(): void {
-  if (server?.pid) process.kill(server.pid, "SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
-}
-
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "switchover-nats-"));
-  process.once("exit", removeNow);
   server = await OwnNatsServer.start({
     address: "127.0.0.1",
     port: 0,
@@ -60,7 +52,6 @@ before(async () => {
 after(async () => {
   await server.close();
   await rm(folder, { recursive: true, force: true });
-  process.removeListener("exit", removeNow);
 });
 
 async function openLink(t: TestContext): Promise<NatsLink> {
