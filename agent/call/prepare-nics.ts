@@ -43,9 +43,14 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     host.forget(known);
   }
   const prepared = quarantineNics(devices, nics);
-  for (const instance of abandoned) host.forget(instance);
-  journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
   const quarantined = new PreparedDevices(devices, nics, prepared, () => clock.unixUs());
+  try {
+    journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
+  } catch (thrown) {
+    quarantined.release();
+    throw thrown;
+  }
+  for (const instance of abandoned) host.forget(instance);
   quarantined.rehearse();
   const instance: Instance = new Instance({
     ports: host.ports,

@@ -17,13 +17,19 @@ export function toInstanceMessage(guest: Guest, nics: readonly NicDefinition[]):
     hostId: guest.hostId,
     fence: guest.fence,
     cpuState: guest.cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED,
-    runState: guest.cpus.kind === "running" ? "running" : guest.cpus.runState,
+    runState: runStateOf(guest),
     registration: registrationOf(guest),
     rightToRun: rightToRunOf(guest),
     migrationId: guest.migration?.migrationId ?? "",
     role: roleOf(guest),
     nics: nics.map(toNicMessage),
   };
+}
+
+/** Empty while the reason of a stop has not been read yet. */
+function runStateOf({ cpus }: Guest): string {
+  if (cpus.kind === "running") return "running";
+  return cpus.runState === "unread" ? "" : cpus.runState;
 }
 
 function registrationOf(guest: Guest): Registration {

@@ -281,6 +281,60 @@ describe("an agent's gate on a real bridge", options, () => {
 
 describe("an agent's answers to a coordinator", options, () => {
   const command = { guestId: "web", instanceId: "a1", fence: { epoch: 3n, revision: 1n } };
+  const arm = {
+    ...command,
+    migrationId: MIGRATION,
+    destinationHostId: "hb",
+    mode: MigrationMode.LIVE,
+    transfer: undefined,
+  };
+  const owner = { guestId: "web", instanceId: "" };
+
+  it("refuse what is older than the fence that was acted on, and repeat what was answered", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "running");
+      assert.equal((await bench.agent.armSource(arm)).applied, Applied.CHANGED);
+      assert.equal((await bench.agent.armSource(arm)).applied, Applied.ALREADY_SO);
+      for (const fence of [
+        { epoch: 2n, revision: 9n },
+        { epoch: 3n, revision: 0n },
+      ]) {
+        await assert.rejects(bench.agent.armSource({ ...arm, fence }), {
+          code: "ABORTED",
+          reason: "STALE_FENCE",
+        });
+      }
+    }));
+
+  it("take a stop by the switchover for no owner's stop", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "running");
+      await bench.agent.armSource(arm);
+      await assert.rejects(bench.agent.startCpus({ ...owner, instanceId: "a2" }), {
+        reason: "INSTANCE_UNKNOWN",
+      });
+      vmm.suffers({ kind: "stop" }, "finish-migrate");
+      await assert.rejects(bench.agent.stopCpus(owner), {
+        code: "FAILED_PRECONDITION",
+        reason: "SWITCHING_OVER",
+      });
+      assert.equal(fdbOf(MAC), "");
+    }));
+
+  it("let the owner start a guest again whose migration has failed, and not while it goes on", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "running");
+      await bench.agent.armSource(arm);
+      await bench.agent.stopCpus(owner);
+      await assert.rejects(bench.agent.startCpus(owner), {
+        code: "FAILED_PRECONDITION",
+        reason: "MIGRATING",
+      });
+      vmm.suffers({ kind: "migrationStatusChanged", status: "failed", statusText: "failed" }, "paused");
+      const { instance } = await bench.agent.startCpus(owner);
+      assert.equal(instance?.cpuState, CpuState.RUNNING);
+      assert.equal(fdbOf(MAC), ENTRY);
+    }));
 
   it("refuse a command without an epoch, of an unknown guest, and of an instance that is not armed", () =>
     withAgent(async (bench) => {

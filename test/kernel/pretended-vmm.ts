@@ -54,6 +54,8 @@ export class PretendedVmm {
         setImmediate(() => this.suffers({ kind: "stop" }, "paused"));
         soon(onAnswer, () => {});
       },
+      setMigrationCapabilities: async () => {},
+      setMigrationParameters: async () => {},
       announceSelf: async () => {},
       close: () => {},
     };

@@ -6,12 +6,21 @@ import { step } from "../../agent/guest/step.ts";
 import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
-import { armedGuest, handOff, incomingGuest, residentGuest } from "./guest-gate.ts";
+import {
+  armedGuest,
+  FENCE,
+  handOff,
+  incomingGuest,
+  MIGRATION,
+  residentGuest,
+  SOURCE,
+  vacantGuest,
+} from "./guest-gate.ts";
 
 /** A gate whose kernel, VMM, journal and bus write down what is asked of them, in the order they are asked. */
 function benchedGate(
   guest: Guest,
-  faults: { readonly journal?: "full"; readonly start?: DevicesChange } = {},
+  faults: { readonly journal?: "full" | "roomy"; readonly start?: DevicesChange } = {},
 ) {
   const done: string[] = [];
   const alarms: string[] = [];
@@ -107,6 +116,36 @@ describe("the runner of a guest's gate", () => {
     assert.ok(!gate.done.includes("publish word"));
     assert.equal(gate.runner.guest.role.kind, "outgoing");
     assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
+  });
+
+  it("says it as soon as the journal has room again", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(armedGuest("live", "completed"), faults);
+    gate.setRunState("finish-migrate");
+    gate.vmmSays({ kind: "stop" });
+    await nextTurn();
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    gate.timers.at(-1)?.fire();
+    assert.ok(!gate.done.includes("publish word"));
+    faults.journal = "roomy";
+    gate.timers.at(-1)?.fire();
+    assert.deepEqual(gate.done.slice(-2), ["journal handedOff", "publish word"]);
+    assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
+  });
+
+  it("refuses an order that it cannot journal, with nothing changed", () => {
+    const gate = benchedGate(vacantGuest(), { journal: "full" });
+    const order = {
+      kind: "destinationPrepared",
+      atUnixUs: 1,
+      fence: FENCE,
+      migrationId: MIGRATION,
+      mode: "live",
+      sourceHostId: SOURCE,
+    } as const;
+    assert.throws(() => gate.runner.order(order), { code: "UNAVAILABLE", reason: "JOURNAL_UNWRITABLE" });
+    assert.equal(gate.runner.guest.role.kind, "vacant");
+    assert.deepEqual(gate.runner.guest.fence, { epoch: 0n, revision: 0n });
   });
 
   it("registers, journals and starts in one turn once the last condition is met", async () => {
