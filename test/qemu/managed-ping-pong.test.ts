@@ -5,6 +5,7 @@ import type { ManagedCrossing, ManagedGuest } from "../lab/managed/managed-guest
 import { type ManagedLab, openManagedLab } from "../lab/managed/managed-lab.ts";
 import { type MigrationReport, reportOf } from "../lab/managed/migration-report.ts";
 import type { Prober } from "../lab/probe.ts";
+import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
 import { skipWithout } from "../resource.ts";
 
 /** Both ways, in both modes; the lab's command runs more, and compares lost probes with what bare QEMU costs. */
@@ -50,7 +51,13 @@ describe("a guest that is migrated to and fro", { skip: skipWithout("root", "qem
           for (let index = 0; index < CROSSINGS; index++) {
             const from = guest.current.host;
             const to = from === "ha" ? "hb" : "ha";
-            const crossing = await guest.cross({ to, mode, probers, watchAfterMs: WATCH_AFTER_MS });
+            const crossing = await guest.cross({
+              to,
+              mode,
+              probers,
+              watchAfterMs: WATCH_AFTER_MS,
+              bounds: UNTIMED_BOUNDS,
+            });
             crossings.push({ report: reportOf(mode, from, to, crossing), crossing });
           }
         },

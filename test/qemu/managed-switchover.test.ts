@@ -13,15 +13,15 @@ import {
 } from "../lab/managed/managed-lab.ts";
 import type { Prober } from "../lab/probe.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
-import type { WitnessedRun } from "../lab/witness/invariants.ts";
+import { UNTIMED_BOUNDS, type WitnessedRun } from "../lab/witness/invariants.ts";
 import { TapCapture } from "../lab/witness/tap-capture.ts";
 import { skipWithout } from "../resource.ts";
 
-/** Pages flow for seconds after the switch. QEMU's own minimum of background pages is this limit. */
-const SLOW_BYTES_PER_SECOND = 8 * 1024 * 1024;
+/** Pages flow for seconds after the switch. */
+const SLOW_BYTES_PER_SECOND = 4 * 1024 * 1024;
 const REACHABLE_TIMEOUT_MS = 10_000;
-/** What one peer may hear the guest later than the other: two probe intervals and the emulator's scheduling. */
-const PEERS_APART_MS = 60;
+/** What one peer may hear the guest later than the other on a busy machine; with a stale entry it is seconds. */
+const PEERS_APART_MS = 500;
 
 /** Each test migrates the guest that the test before left, so their order matters. */
 describe("a switchover", { skip: skipWithout("root", "qemu", "natsServer"), timeout: 180_000 }, () => {
@@ -72,6 +72,7 @@ describe("a switchover", { skip: skipWithout("root", "qemu", "natsServer"), time
       to: "hb",
       mode: "post-copy",
       maxPostCopyBandwidth: SLOW_BYTES_PER_SECOND,
+      bounds: UNTIMED_BOUNDS,
       probers,
       whileRunning: async ({ migrationId }) => {
         await managed.observer.waitForPhase(migrationId, Phase.POST_COPY, REACHABLE_TIMEOUT_MS);

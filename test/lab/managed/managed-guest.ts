@@ -22,6 +22,7 @@ import { readDiskWitness } from "../witness/disk-witness.ts";
 import { FdbWitness } from "../witness/fdb-witness.ts";
 import { judgeFeed } from "../witness/feed-judgement.ts";
 import {
+  type Bounds,
   judgeRun,
   measureSwitchover,
   type SwitchoverFigures,
@@ -49,6 +50,8 @@ export interface ManagedCrossingOptions {
   readonly to: string;
   readonly mode: MigrationMode;
   readonly probers?: readonly Prober[];
+  /** What the invariants allow; default: the design's. */
+  readonly bounds?: Bounds;
   /** How long to watch after the migration has ended. */
   readonly watchAfterMs?: number;
   /** 0: no limit. A low one keeps pages flowing for long after the switch. */
@@ -179,7 +182,7 @@ export class ManagedGuest {
     return {
       migration,
       figures: measureSwitchover(record, source.instance, destination.instance),
-      verdicts: judgeRun(record),
+      verdicts: judgeRun(record, options.bounds),
       feedFaults: judgeFeed(
         this.#options.observer.about(migration.migrationId).map(({ event }) => event),
         record.qmp,
