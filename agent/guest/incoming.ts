@@ -12,8 +12,9 @@ const EAGER_READINESS_READS = 32;
 
 /**
  * Waits for two things that may come in either order: the guest loaded (`query-status`, sent after the VMM's
- * `completed` or `postcopy-active`, says it stands) and the source's word. Registration may overlap the answer once
- * the word is here; `cont` needs all three.
+ * `completed` or `postcopy-active`, says it stands) and the source's word. In live mode registration overlaps the answer
+ * once the word is here; in post-copy the answer may be long in coming, since loading faults pages in, and a stopped
+ * guest must not be registered all that time. `cont` needs all three.
  */
 export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent): Step {
   switch (event.kind) {
@@ -128,6 +129,7 @@ function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind
 function advance(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {
   if (role.handOff === null || !role.loaded) return step(withRole(guest, role), first);
   if (role.handOff.runState !== "running") return takeOverIfDue(guest, role, first);
+  if (role.ready === null && guest.migration?.mode === "postCopy") return step(withRole(guest, role), first);
   if (!role.registrationAsked) {
     return step(withRole(guest, { ...role, registrationAsked: true }), [...first, { kind: "registerNics" }]);
   }

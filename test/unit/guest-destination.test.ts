@@ -40,6 +40,14 @@ describe("the destination's gate", () => {
     assert.deepEqual(last(answers).done, START);
   });
 
+  it("does not register in post-copy while the guest still loads, which may take long", () => {
+    const answers = play(incomingGuest("postCopy"), word(), POSTCOPY_ACTIVE, NOT_YET, READY, REGISTERED);
+    assert.deepEqual(
+      answers.map(({ done }) => done),
+      [[], ["read readiness"], ["read readiness"], ["registerNics"], START],
+    );
+  });
+
   it("registers nothing without the word, however ready it is", () => {
     const answers = play(incomingGuest("live"), COMPLETED, READY, {
       kind: "timerFired",
