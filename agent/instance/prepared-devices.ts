@@ -1,8 +1,7 @@
 import type { NicProblem } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type HostDevices, type PreparedNic, releaseNics } from "../device/nic-preparation.ts";
-import type { NicReport } from "../device/nic-set.ts";
-import { type ArmedNicSet, armNicSet, verifyNics } from "../device/nic-set.ts";
+import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../device/nic-set.ts";
 import type { DevicesChange, GuestDevices } from "../guest/guest-runner.ts";
 
 const REHEARSALS = 10;

@@ -10,6 +10,7 @@ import {
 } from "./bare-migration.ts";
 import { createSharedDisk, type GuestQemu, type GuestRole, startGuestQemu } from "./guest.ts";
 import type { GuestImage } from "./guest-image.ts";
+import { livesIn } from "./guest-life.ts";
 import type { Lab } from "./lab.ts";
 import { createPlainTap, deleteTap } from "./plain-tap.ts";
 import type { ProbeReport, Prober } from "./probe.ts";
@@ -63,8 +64,6 @@ const TAP = "tap0";
 const BOOT_TIMEOUT_MS = 30_000;
 /** Long enough to see that the peer on the destination's bridge is cut off while the source still runs. */
 const EARLY_BLACK_HOLE_MS = 300;
-const ALIVE_BEATS = 5;
-const ALIVE_TIMEOUT_MS = 5_000;
 
 /** A guest that is migrated to and fro by QEMU alone, as often as wanted; one fresh tap and QEMU each time. */
 export class BareGuest {
@@ -210,13 +209,4 @@ async function startOn(
     diskPath,
     directory: options.lab.directory,
   });
-}
-
-async function livesIn(destination: GuestQemu, lastSeqAtSource: number): Promise<"alive" | "dead"> {
-  try {
-    const beat = await destination.waitForHeartbeatAfter(lastSeqAtSource + ALIVE_BEATS, ALIVE_TIMEOUT_MS);
-    return beat.host === destination.host ? "alive" : "dead";
-  } catch {
-    return "dead";
-  }
 }

@@ -15,6 +15,7 @@ import {
 import { pollUntil } from "../deadline.ts";
 import { createSharedDisk, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
 import type { GuestImage } from "../guest-image.ts";
+import { livesIn } from "../guest-life.ts";
 import type { Lab } from "../lab.ts";
 import type { ProbeReport, Prober } from "../probe.ts";
 import { unixMicros } from "../realtime-clock.ts";
@@ -80,8 +81,6 @@ export interface ManagedCrossing {
 
 const BOOT_TIMEOUT_MS = 30_000;
 const MIGRATION_TIMEOUT_MS = 60_000;
-const ALIVE_BEATS = 5;
-const ALIVE_TIMEOUT_MS = 5_000;
 const RELEASE_TIMEOUT_MS = 5_000;
 const FEED_TIMEOUT_MS = 5_000;
 
@@ -159,7 +158,8 @@ export class ManagedGuest {
     ended.catch(() => {});
     await options.whileRunning?.(started, destination);
     const migration = await ended;
-    const guest = await this.#stateIn(destination, source, options.guest ?? "running");
+    const guest =
+      options.guest === "paused" ? "paused" : await livesIn(destination, source.lastHeartbeat()?.seq ?? 0);
 
     await this.#options.observer.waitForPhase(migration.migrationId, migration.phase, FEED_TIMEOUT_MS);
     const toUnixUs = unixMicros() + (options.watchAfterMs ?? 1000) * 1000;
@@ -191,21 +191,6 @@ export class ManagedGuest {
       probes,
       record,
     };
-  }
-
-  async #stateIn(
-    destination: GuestQemu,
-    source: GuestQemu,
-    expected: "running" | "paused",
-  ): Promise<ManagedCrossing["guest"]> {
-    if (expected === "paused") return "paused";
-    const lastAtSource = source.lastHeartbeat()?.seq ?? 0;
-    try {
-      const beat = await destination.waitForHeartbeatAfter(lastAtSource + ALIVE_BEATS, ALIVE_TIMEOUT_MS);
-      return beat.host === destination.host ? "alive" : "dead";
-    } catch {
-      return "dead";
-    }
   }
 
   /** The finished source is the control plane's to end; its agent then lets the devices go. */
