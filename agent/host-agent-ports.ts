@@ -3,6 +3,9 @@ import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
 import type { Clock } from "./clock.ts";
 import type { HostDevices } from "./device/nic-preparation.ts";
+import type { evolve } from "./guest/evolve.ts";
+import type { BeforeOperation } from "./guest/guest-runner.ts";
+import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
 import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
 
@@ -26,8 +29,8 @@ export interface HostAgentPorts {
   readonly kernelRelease: string;
   /** The address that QEMU's incoming side listens on. */
   readonly migrationAddress: string;
-  /** Holds the journals; must exist and be this agent's alone. */
-  readonly stateDirectory: string;
+  /** What this agent said before, and says from now on; its alone. */
+  readonly journals: JournalStore;
   readonly clock: Clock;
   readonly log: Log;
   readonly handOffs: HandOffBus;
@@ -36,4 +39,8 @@ export interface HostAgentPorts {
   readonly devices: HostDevices;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */
   readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
+  /** The rule that gates follow; default: `evolve`. For those who prove it by breaking it. */
+  readonly rule?: typeof evolve;
+  /** Called at each line of every gate, before the operation is carried out. For those who force an instant. */
+  readonly beforeOperation?: BeforeOperation;
 }

@@ -8,7 +8,7 @@ import { logFieldsOf } from "./guest/log-fields.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import type { Instance } from "./instance/instance.ts";
 import { InstanceTable } from "./instance/instance-table.ts";
-import { GuestJournal } from "./journal/guest-journal.ts";
+import { type Journal, newestFenceIn } from "./journal/journal.ts";
 
 /** What the calls of one agent share: its ports, its instances, their journals, and what it has said. */
 export class Host {
@@ -16,29 +16,29 @@ export class Host {
   readonly instances = new InstanceTable();
   readonly feedLog = new FeedLog();
   readonly #feedHold: FeedHold;
-  readonly #journals = new Map<GuestId, GuestJournal>();
+  readonly #journals = new Map<GuestId, Journal>();
 
   constructor(ports: HostAgentPorts) {
     this.ports = ports;
     this.#feedHold = new FeedHold(ports.clock, (...said) => this.#publishNow(...said));
   }
 
-  journalOf(guestId: GuestId): GuestJournal {
+  journalOf(guestId: GuestId): Journal {
     const known = this.#journals.get(guestId);
     if (known !== undefined) return known;
-    const journal = GuestJournal.open(this.ports.stateDirectory, guestId);
+    const journal = this.ports.journals.open(guestId);
     this.#journals.set(guestId, journal);
     return journal;
   }
 
   /** The guest's journal if this host ever had one. */
-  knownJournalOf(guestId: GuestId): GuestJournal | undefined {
-    return GuestJournal.exists(this.ports.stateDirectory, guestId) ? this.journalOf(guestId) : undefined;
+  knownJournalOf(guestId: GuestId): Journal | undefined {
+    return this.ports.journals.exists(guestId) ? this.journalOf(guestId) : undefined;
   }
 
   /** The newest fence that any instance of the guest has acted on here, also those that are gone. */
   newestFence(guestId: GuestId): Fence {
-    return this.journalOf(guestId).newestFence();
+    return newestFenceIn(this.journalOf(guestId).entries);
   }
 
   /** To the feed and to followers, numbered, under the migration's name where the guest has one; not while it switches over. */

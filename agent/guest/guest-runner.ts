@@ -34,6 +34,9 @@ export type DevicesChange = { readonly ok: true } | { readonly ok: false; readon
 /** Tells the feed what happened to a guest and when; never fails, never waits. */
 export type PublishGuestEvent = (guest: Guest, event: GuestFeedEvent, atUnixUs: number) => void;
 
+/** May throw or never return: the operation is then not carried out, nor any after it. */
+export type BeforeOperation = (guest: Guest, operation: GuestOperation) => void;
+
 /** What a gate asks of its VMM. */
 export type GatedVmm = Pick<
   Vmm,
@@ -51,6 +54,9 @@ export interface GuestRunnerPorts {
   readonly publish: PublishGuestEvent;
   /** Called once its devices were released: the instance is done with. */
   readonly released: () => void;
+  /** Default: `evolve`. */
+  readonly rule?: typeof evolve | undefined;
+  readonly beforeOperation?: BeforeOperation | undefined;
 }
 
 /**
@@ -174,7 +180,7 @@ export class GuestRunner {
   /** An operation that cannot be done ends the step: what could not be journaled is not said, nor believed. */
   #take(event: GuestEvent): SwitchoverError | null {
     const before = this.#guest;
-    const next = evolve(before, event);
+    const next = (this.#ports.rule ?? evolve)(before, event);
     this.#guest = next.guest;
     try {
       for (const operation of next.operations) this.#perform(operation);
@@ -187,6 +193,7 @@ export class GuestRunner {
 
   #perform(operation: GuestOperation): void {
     const { devices, handOffs, journal, vmm } = this.#ports;
+    this.#ports.beforeOperation?.(this.#guest, operation);
     switch (operation.kind) {
       case "registerNics":
         this.#answerKernel(devices.start(), "nicsRegistered", "nicsRegistrationRefused");

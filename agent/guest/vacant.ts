@@ -30,6 +30,7 @@ export function evolveVacant(guest: Guest, event: GuestEvent): Step {
               fence: event.fence,
               migrationId: event.migrationId,
               sourceHostId: event.sourceHostId,
+              mode: event.mode,
             },
           },
         ],

@@ -9,7 +9,7 @@ import { adopt } from "../guest/adopt.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
-import type { GuestJournal } from "../journal/guest-journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
@@ -23,7 +23,7 @@ export interface InstanceParts {
   readonly nics: readonly NicDefinition[];
   readonly prepared: readonly PreparedNic[];
   readonly devices: PreparedDevices;
-  readonly journal: GuestJournal;
+  readonly journal: Journal;
   readonly publish: PublishGuestEvent;
   readonly released: () => void;
 }
@@ -75,7 +75,7 @@ export class Instance {
     return this.#parts.devices;
   }
 
-  get journal(): GuestJournal {
+  get journal(): Journal {
     return this.#parts.journal;
   }
 
@@ -123,6 +123,8 @@ export class Instance {
           journal: (word) => this.#write(word),
           publish,
           released,
+          rule: ports.rule,
+          beforeOperation: ports.beforeOperation,
         },
         adopt({
           guestId,

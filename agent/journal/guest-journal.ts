@@ -5,28 +5,41 @@ import {
   fdatasyncSync,
   ftruncateSync,
   openSync,
+  readdirSync,
   readFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { compareFences, FENCE_ZERO, type Fence } from "../../proto/epoch.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
+import type { Journal, JournalStore } from "./journal.ts";
 import { decodeJournal, encodeJournalEntry } from "./journal-codec.ts";
 import type { JournalEntry } from "./journal-entry.ts";
 
 const sync = promisify(fdatasync);
 
+const EXTENSION = ".journal";
+
+/** The journals in one directory, which must exist and be this agent's alone. */
+export function openJournalDirectory(directory: string): JournalStore {
+  return {
+    guestIds: () =>
+      readdirSync(directory)
+        .filter((name) => name.endsWith(EXTENSION))
+        .map((name) => name.slice(0, -EXTENSION.length) as GuestId),
+    exists: (guestId) => existsSync(pathOf(directory, guestId)),
+    open: (guestId) => GuestJournal.open(directory, guestId),
+  };
+}
+
 /**
- * What this host has said about one guest, in order, on disk: one file a guest, one JSON line a word, only ever
- * appended to.
+ * A guest's journal on disk: one file a guest, one JSON line a word.
  *
  * `write` returns once the kernel has the line, so a killed agent loses nothing; `sync` resolves once the disk has
- * all that was written before, so a dead host loses nothing either. Both throw UNAVAILABLE / JOURNAL_UNWRITABLE:
- * what was not journaled must not be said.
+ * all that was written before, so a dead host loses nothing either.
  */
-export class GuestJournal {
+export class GuestJournal implements Journal {
   readonly #path: string;
   readonly #fd: number;
   readonly #entries: JournalEntry[];
@@ -36,10 +49,6 @@ export class GuestJournal {
     this.#path = path;
     this.#fd = fd;
     this.#entries = [...entries];
-  }
-
-  static exists(directory: string, guestId: GuestId): boolean {
-    return existsSync(pathOf(directory, guestId));
   }
 
   /** Opens or makes the guest's journal; a torn last line is cut off. */
@@ -80,15 +89,6 @@ export class GuestJournal {
     }
   }
 
-  /** The newest fence of all words. */
-  newestFence(): Fence {
-    return this.#entries.reduce((newest, { word }) => {
-      const fence = fenceOf(word);
-      return compareFences(fence, newest) > 0 ? fence : newest;
-    }, FENCE_ZERO);
-  }
-
-  /** With all that was written on disk, as far as the disk takes it. Idempotent. */
   close(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
@@ -101,12 +101,7 @@ export class GuestJournal {
 }
 
 function pathOf(directory: string, guestId: GuestId): string {
-  return join(directory, `${guestId}.journal`);
-}
-
-function fenceOf(word: JournalEntry["word"]): Fence {
-  if (word.kind === "handedOff") return word.handOff.fence ?? FENCE_ZERO;
-  return "fence" in word ? word.fence : FENCE_ZERO;
+  return join(directory, `${guestId}${EXTENSION}`);
 }
 
 function unwritable(path: string, cause: unknown): SwitchoverError {

@@ -41,13 +41,21 @@ function decodeWord(word: JournalWord): JournalWord {
   switch (word.kind) {
     case "nicsPrepared":
     case "adopted":
+    case "forgotten":
       return word;
     case "handedOff":
       return { ...word, handOff: HandOff.fromJSON(word.handOff) };
     case "armed":
+    case "runStateNoted":
     case "prepared":
+    case "incomingOpened":
+    case "kept":
     case "contSent":
+    case "started":
     case "takenOverPaused":
+    case "handedBack":
+    case "retaken":
+    case "declined":
     case "released":
       return { ...word, fence: decodeFence(word.fence) };
   }

@@ -3,6 +3,7 @@ import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
+import type { MigrationMode, PointOfNoReturn } from "../guest/guest.ts";
 
 /** One line of a guest's journal on this host. */
 export interface JournalEntry {
@@ -26,19 +27,40 @@ export type JournalWord =
       readonly fence: Fence;
       readonly migrationId: MigrationId;
       readonly destinationHostId: HostId;
+      readonly mode: MigrationMode;
+      readonly pointOfNoReturn: PointOfNoReturn;
+      /** QEMU's run state when armed. */
+      readonly runState: string;
     }
+  /** An armed guest's owner stopped or started it: this run state goes into the word. */
+  | { readonly kind: "runStateNoted"; readonly fence: Fence; readonly runState: string }
   /** The instance awaits the right to run under this epoch. */
   | {
       readonly kind: "prepared";
       readonly fence: Fence;
       readonly migrationId: MigrationId;
       readonly sourceHostId: HostId;
+      readonly mode: MigrationMode;
     }
+  /** The VMM listens there for its guest. */
+  | { readonly kind: "incomingOpened"; readonly fence: Fence; readonly incomingUri: string }
   /** Stopped, deregistered, will not start again under this epoch. */
   | { readonly kind: "handedOff"; readonly handOff: HandOff }
+  /** Never handed off under this epoch, and never will be: the guest stays, in the run state that its owner gave it. */
+  | { readonly kind: "kept"; readonly fence: Fence; readonly runState: string }
   /** The instance has the right to run: the word came, and `cont` follows this line. */
   | { readonly kind: "contSent"; readonly fence: Fence }
+  /** The CPUs ran after that: who stops them from now on has a reason of its own. */
+  | { readonly kind: "started"; readonly fence: Fence }
   /** The instance has the right to run and stays stopped, as its owner had it. */
   | { readonly kind: "takenOverPaused"; readonly fence: Fence }
+  /** Never started under this epoch, and never will be. */
+  | { readonly kind: "handedBack"; readonly fence: Fence; readonly sentence: string }
+  /** The destination handed back: the right to run is here again under this higher epoch. */
+  | { readonly kind: "retaken"; readonly fence: Fence; readonly runState: string }
+  /** The right to run was offered back and not taken: it never is under this epoch. */
+  | { readonly kind: "declined"; readonly fence: Fence }
   /** The finished source is let go. */
-  | { readonly kind: "released"; readonly fence: Fence };
+  | { readonly kind: "released"; readonly fence: Fence }
+  /** The instance is done with; nothing of it is brought back after a restart. */
+  | { readonly kind: "forgotten" };

@@ -46,6 +46,17 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
       return { ...envelope, t: "AlarmRaised", reason: event.value.reason, sentence: event.value.sentence };
     case "vmmLost":
       return { ...envelope, ...event.value, t: "VmmLost" };
+    case "kept":
+      return { ...envelope, ...event.value, t: "Kept" };
+    case "handedBack":
+      return { ...envelope, ...event.value, t: "HandedBack" };
+    case "sourceResumed":
+      return { ...envelope, ...event.value, t: "SourceResumed" };
+    case "transferStalled":
+      return { ...envelope, ...event.value, t: "TransferStalled" };
+    case "registrationDrifted":
+    case "registrationMended":
+      return { ...envelope, t: "RegistrationChanged" };
     case "phaseChanged":
     case undefined:
       return { ...envelope, t: "NotUnderstood" };

@@ -1,4 +1,5 @@
-import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { CpuState, type HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { type CompleteState, hostOf, type Side, sideOf, withMigration, withSide } from "./complete-state.ts";
 import { isPostCopyMode, isUnanswered, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
 import { withInstantsOf } from "./instants.ts";
@@ -47,8 +48,10 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
       return withSide(state, "source", { cpusStopped: false });
     case "HandedOff":
       return withHandOff(state, event.handOff);
+    case "TransferStalled":
+      return learnStall(state);
     case "Kept":
-      return withKept(state, event.runState);
+      return withKept(state, event.runState, event.cpuState);
     case "SourceResumed":
       return {
         ...withSide(state, "source", { cpusStopped: false, runState: event.runState }),
@@ -115,9 +118,18 @@ export function withHandOff(state: CompleteState, handOff: HandOff | undefined):
   return { ...source, handedOff: true, handOff };
 }
 
-export function withKept(state: CompleteState, runState: string): CompleteState {
+/** Before the hand-off a transfer that moves no bytes is given up; in post-copy it is paused, to be recovered. */
+function learnStall(state: CompleteState): CompleteState {
+  if (state.takenOver) return { ...state, pauseWanted: state.migration.phase === Phase.POST_COPY };
+  if (state.handedOff || state.postCopyActive) return state;
+  return withEnding(state, "TRANSFER_STALLED", "The transfer moved no bytes for too long.");
+}
+
+export function withKept(state: CompleteState, runState: string, cpuState: CpuState): CompleteState {
   if (state.handedOff) return state;
-  const kept = { ...withSide(state, "source", { runState }), kept: true };
+  const cpusStopped =
+    cpuState === CpuState.UNSPECIFIED ? state.source.cpusStopped : cpuState === CpuState.STOPPED;
+  const kept = { ...withSide(state, "source", { runState, cpusStopped }), kept: true };
   return withEnding(kept, "SOURCE_KEPT", "The source keeps the guest.");
 }
 

@@ -25,7 +25,7 @@ export function learnReply(
       return learnHandOff(reached, side, reply.handOff);
     case "cancelTransfer": {
       const done = withDone(reached, side, reply.name);
-      if (reply.answer === "kept") return withKept(done, reply.runState);
+      if (reply.answer === "kept") return withKept(done, reply.runState, reply.cpuState);
       return withHandOff(withHandOff(done, undefined), reply.handOff);
     }
     case "handBack":

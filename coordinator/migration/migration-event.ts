@@ -1,5 +1,5 @@
 import type { ErrorCode } from "../../proto/error.ts";
-import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { CpuState, HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { Refusal } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
 import type { Side } from "./complete-state.ts";
@@ -32,8 +32,12 @@ export type AgentWord =
   | { readonly t: "Announced"; readonly round: number; readonly announcedAtUnixUs: bigint }
   | { readonly t: "AlarmRaised"; readonly reason: string; readonly sentence: string }
   | { readonly t: "VmmLost"; readonly sentence: string }
+  /** The source's VMM moved no bytes for so long. */
+  | { readonly t: "TransferStalled"; readonly stalledForMs: number }
+  /** A registration drifted, or was mended: the agent's own affair. */
+  | { readonly t: "RegistrationChanged" }
   /** The source journaled that it never hands off under the epoch. */
-  | { readonly t: "Kept"; readonly runState: string }
+  | { readonly t: "Kept"; readonly runState: string; readonly cpuState: CpuState }
   /** The destination journaled that it never started the guest and never will under the epoch. */
   | { readonly t: "HandedBack"; readonly sentence: string }
   /** The source took the guest back; "running" where its CPUs run again. */
@@ -58,7 +62,12 @@ export type CommandReply =
   | { readonly name: "prepareDestination"; readonly incomingUri: string }
   | { readonly name: "armSource"; readonly runState: string }
   | { readonly name: "getHandOff"; readonly handOff: HandOff | undefined }
-  | { readonly name: "cancelTransfer"; readonly answer: "kept"; readonly runState: string }
+  | {
+      readonly name: "cancelTransfer";
+      readonly answer: "kept";
+      readonly runState: string;
+      readonly cpuState: CpuState;
+    }
   | { readonly name: "cancelTransfer"; readonly answer: "tooLate"; readonly handOff: HandOff | undefined }
   | { readonly name: "handBack"; readonly answer: "handedBack" | "tooLate" }
   | { readonly name: "resumeSource"; readonly runState: string }
@@ -107,8 +116,6 @@ export type MigrationEvent =
   | AgentEvent
   | { readonly t: "PostCopyAsked" }
   | { readonly t: "CancelAsked" }
-  /** No byte moved for the stall limit. */
-  | { readonly t: "TransferStalled" }
   | { readonly t: "HostUnreachable"; readonly side: Side }
   /** An operator's statement, or the fencing command's: nothing runs there. */
   | { readonly t: "HostDeclaredDead"; readonly side: Side }

@@ -92,11 +92,6 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
       return { ...state, postCopyWanted: true };
     case "CancelAsked":
       return state.handedOff || state.postCopyActive ? state : { ...state, cancelAsked: true };
-    case "TransferStalled":
-      if (state.takenOver) return { ...state, pauseWanted: state.migration.phase === Phase.POST_COPY };
-      return state.handedOff || state.migration.phase !== Phase.TRANSFERRING
-        ? state
-        : withEnding(state, "TRANSFER_STALLED", "The transfer moved no bytes for too long.");
     case "HostUnreachable":
       return state[event.side].hostDead ? state : withSide(state, event.side, { hostUnreachable: true });
     case "HostDeclaredDead":

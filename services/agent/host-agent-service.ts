@@ -8,6 +8,8 @@ import { serveServerStream } from "../grpc/server-stream.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
+const notYet = (): Promise<never> => Promise.reject(new Error("not yet"));
+
 export const HOST_AGENT_SERVICE = "switchover.v1.HostAgentService";
 
 /** HostAgentService on the wire. Open FollowGuest streams end when `ending` aborts. */
@@ -27,6 +29,14 @@ export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): 
     getHandOff: serveUnary("GetHandOff", log, (request) => agent.getHandOff(request)),
     deliverHandOff: serveUnary("DeliverHandOff", log, (request) => agent.deliverHandOff(request)),
     releaseSource: serveUnary("ReleaseSource", log, (request) => agent.releaseSource(request)),
+    cancelTransfer: serveUnary("CancelTransfer", log, notYet),
+    abortDestination: serveUnary("AbortDestination", log, notYet),
+    handBack: serveUnary("HandBack", log, notYet),
+    resumeSource: serveUnary("ResumeSource", log, notYet),
+    pauseMigration: serveUnary("PauseMigration", log, notYet),
+    recoverMigration: serveUnary("RecoverMigration", log, notYet),
+    listOrphans: serveUnary("ListOrphans", log, notYet),
+    removeOrphans: serveUnary("RemoveOrphans", log, notYet),
     startCpus: serveUnary("StartCpus", log, (request) => agent.startCpus(request)),
     stopCpus: serveUnary("StopCpus", log, (request) => agent.stopCpus(request)),
     getGuest: serveUnary("GetGuest", log, (request) => agent.getGuest(request)),

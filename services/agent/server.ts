@@ -2,6 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
+import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
+import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
@@ -20,6 +22,9 @@ const QMP_CONNECT_TIMEOUT_MS = 2_000;
 const CALL_GRACE_MS = 1_500;
 const FEED_GRACE_MS = 1_500;
 
+/** For tests that force an instant: what runs at each line of every gate. */
+export type AgentHooks = Pick<HostAgentPorts, "beforeOperation">;
+
 /** An agent that answers. */
 export interface AgentServer {
   /** The target that it listens on, with the port that was picked. */
@@ -32,7 +37,11 @@ export interface AgentServer {
  * Starts one host's agent: netlink, journals, gRPC, then the heartbeat, so that whoever finds the host in the registry
  * gets an answer. Does not wait for NATS. Devices are those of the calling thread's network namespace.
  */
-export async function startAgentServer(values: AgentValues, log: Log): Promise<AgentServer> {
+export async function startAgentServer(
+  values: AgentValues,
+  log: Log,
+  hooks: AgentHooks = {},
+): Promise<AgentServer> {
   applyCpuPriority(values["cpu-priority"], log);
   await mkdir(values["state-dir"], { recursive: true, mode: 0o700 });
   const version = readVersion();
@@ -46,13 +55,14 @@ export async function startAgentServer(values: AgentValues, log: Log): Promise<A
     version,
     kernelRelease: release(),
     migrationAddress: values["migration-address"],
-    stateDirectory: values["state-dir"],
+    journals: openJournalDirectory(values["state-dir"]),
     clock,
     log,
     handOffs,
     feed,
     devices: { route, factory: deviceFactory },
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
+    ...hooks,
   });
   const closeAgent = async (): Promise<void> => {
     agent.close();

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { HostAgent } from "../../agent/host-agent.ts";
+import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { Applied, CpuState, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
@@ -43,7 +44,7 @@ function withAgent(body: (bench: Bench) => Promise<void>): Promise<void> {
         version: "0.0.0",
         kernelRelease: "test",
         migrationAddress: "127.0.0.1",
-        stateDirectory,
+        journals: openJournalDirectory(stateDirectory),
         clock: {
           unixUs: () => Date.now() * 1000,
           after: (delayMs, fire) => {

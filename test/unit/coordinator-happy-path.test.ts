@@ -211,7 +211,8 @@ describe("a post-copy migration", () => {
   });
 
   it("has a stalled transfer paused", () => {
-    assert.equal(inPostCopy().hear({ t: "TransferStalled" }), "| pauseMigration@source");
+    const stalled = { t: "TransferStalled", stalledForMs: 5_000 } as const;
+    assert.equal(inPostCopy().says("source", stalled), "| pauseMigration@source");
   });
 
   it("loses the guest with the destination", () => {

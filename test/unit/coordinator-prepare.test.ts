@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
 import { handOffOf, inPostCopy, Story } from "./coordinator-story.ts";
 
@@ -66,7 +67,12 @@ describe("preparing", () => {
     story.answers("destination", { name: "prepareDestination", incomingUri: "tcp:10.0.0.2:40123" });
     assert.equal(story.fails("source", "armSource", "UNAVAILABLE"), "ROLLING_BACK | cancelTransfer@source");
     assert.equal(
-      story.answers("source", { name: "cancelTransfer", answer: "kept", runState: "running" }),
+      story.answers("source", {
+        name: "cancelTransfer",
+        answer: "kept",
+        runState: "running",
+        cpuState: CpuState.RUNNING,
+      }),
       "| abortDestination@destination",
     );
     assert.equal(
@@ -127,14 +133,22 @@ describe("a transfer that fails", () => {
 
   it("is cancelled where it stalls before the stop", () => {
     const story = new Story().toTransferring();
-    assert.equal(story.hear({ t: "TransferStalled" }), "ROLLING_BACK | cancelTransfer@source");
+    assert.equal(
+      story.says("source", { t: "TransferStalled", stalledForMs: 5_000 }),
+      "ROLLING_BACK | cancelTransfer@source",
+    );
     assert.equal(story.state.migration.reasonCode, "TRANSFER_STALLED");
   });
 
   it("loses the guest with the source's VMM", () => {
     const story = new Story().toTransferring();
     story.says("source", { t: "VmmLost", sentence: "QEMU ended." });
-    story.answers("source", { name: "cancelTransfer", answer: "kept", runState: "" });
+    story.answers("source", {
+      name: "cancelTransfer",
+      answer: "kept",
+      runState: "",
+      cpuState: CpuState.STOPPED,
+    });
     assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
   });
@@ -153,7 +167,12 @@ describe("cancelling", () => {
     const story = new Story().toTransferring();
     assert.equal(story.hear({ t: "CancelAsked" }), "CANCELLING | cancelTransfer@source");
     assert.equal(
-      story.answers("source", { name: "cancelTransfer", answer: "kept", runState: "running" }),
+      story.answers("source", {
+        name: "cancelTransfer",
+        answer: "kept",
+        runState: "running",
+        cpuState: CpuState.RUNNING,
+      }),
       "| abortDestination@destination",
     );
     assert.equal(story.answers("destination", { name: "abortDestination" }), "CANCELLED |");

@@ -20,6 +20,7 @@ import { NO_WAY_BACK } from "../../coordinator/migration/rollback.ts";
 import { outstandingCommands, transition } from "../../coordinator/migration/transition.ts";
 import { decodeMigrationState, encodeMigrationState } from "../../coordinator/record/record-codec.ts";
 import type { ErrorCode } from "../../proto/error.ts";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { handOffOf, MIGRATION_ID, phaseName, progressOf, Story, specOf } from "./coordinator-story.ts";
 
@@ -53,7 +54,8 @@ const WORDS: readonly ((state: CompleteState) => AgentWord)[] = [
   () => ({ t: "TakenOverPaused", runState: "paused" }),
   () => ({ t: "Announced", round: 1, announcedAtUnixUs: 12n }),
   () => ({ t: "VmmLost", sentence: "QEMU ended." }),
-  () => ({ t: "Kept", runState: "running" }),
+  () => ({ t: "Kept", runState: "running", cpuState: CpuState.STOPPED }),
+  () => ({ t: "TransferStalled", stalledForMs: 5_000 }),
   () => ({ t: "HandedBack", sentence: "The load failed." }),
   () => ({ t: "SourceResumed", runState: "running" }),
   () => ({ t: "NotUnderstood" }),
@@ -123,7 +125,7 @@ function replyTo(name: CommandName, side: Side, state: CompleteState, choice: nu
     case "getHandOff":
       return { name, handOff: choice === 0 ? undefined : word };
     case "cancelTransfer":
-      if (choice < 2) return { name, answer: "kept", runState: "running" };
+      if (choice < 2) return { name, answer: "kept", runState: "running", cpuState: CpuState.STOPPED };
       return { name, answer: "tooLate", handOff: choice === 2 ? undefined : word };
     case "handBack":
       return { name, answer: choice < 2 ? "handedBack" : "tooLate" };
@@ -201,7 +203,6 @@ const statements: fc.Arbitrary<Draw> = fc
       { t: "Admitted" },
       { t: "PostCopyAsked" },
       { t: "CancelAsked" },
-      { t: "TransferStalled" },
       { t: "Resolved", resolution: "resumeSource" },
       { t: "Resolved", resolution: "guestLost" },
     ),

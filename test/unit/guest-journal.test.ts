@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { GuestJournal } from "../../agent/journal/guest-journal.ts";
+import { newestFenceIn } from "../../agent/journal/journal.ts";
 import type { JournalEntry, JournalWord } from "../../agent/journal/journal-entry.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { DESTINATION, FENCE, GUEST, handOff, MIGRATION } from "./guest-gate.ts";
@@ -14,6 +15,9 @@ const ARMED: JournalWord = {
   fence: FENCE,
   migrationId: MIGRATION,
   destinationHostId: DESTINATION,
+  mode: "live",
+  pointOfNoReturn: "completed",
+  runState: "running",
 };
 const HANDED_OFF: JournalWord = {
   kind: "handedOff",
@@ -51,7 +55,7 @@ describe("a guest's journal", () => {
     const journal = GuestJournal.open(directory, GUEST);
     journal.write(entry(HANDED_OFF));
     journal.write(entry(ARMED));
-    assert.deepEqual(journal.newestFence(), { epoch: 9n, revision: 1n });
+    assert.deepEqual(newestFenceIn(journal.entries), { epoch: 9n, revision: 1n });
     journal.close();
   });
 

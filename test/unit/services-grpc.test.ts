@@ -42,6 +42,8 @@ interface Wire {
   readonly ending: AbortController;
 }
 
+const notAsked = (): Promise<never> => assert.fail("not asked for in these tests");
+
 /** A MigrationService that behaves as told, on any target, and a client of it. */
 async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.1:0"): Promise<Wire> {
   const errors: string[] = [];
@@ -52,6 +54,11 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
     getMigration: serveUnary("GetMigration", log, async (request, context) => {
       return GetMigrationResponse.create({ migration: await behaviour.get?.(request.migrationId, context) });
     }),
+    cancelMigration: serveUnary("CancelMigration", log, notAsked),
+    switchToPostCopy: serveUnary("SwitchToPostCopy", log, notAsked),
+    pauseMigration: serveUnary("PauseMigration", log, notAsked),
+    recoverMigration: serveUnary("RecoverMigration", log, notAsked),
+    resolveMigration: serveUnary("ResolveMigration", log, notAsked),
     watchMigration: serveServerStream(
       "WatchMigration",
       log,
