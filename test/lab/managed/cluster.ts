@@ -1,23 +1,41 @@
-import { createWriteStream } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { openChannel } from "../../../services/grpc/channel.ts";
-import { withDeadline } from "../deadline.ts";
 import type { Lab } from "../lab.ts";
-import { joinNetworkNamespace, type NetworkNamespace } from "../network-namespace.ts";
+import { joinNetworkNamespace } from "../network-namespace.ts";
 import type { TrackedProcess } from "../tracked-process.ts";
+import { LabProgram } from "./lab-program.ts";
 
 const AGENT_PORT = 7443;
 const COORDINATOR_PORT = 7440;
 const NATS_PORT = 4222;
 const READY_TIMEOUT_MS = 20_000;
 const PROGRAMS = join(import.meta.dirname, "..", "..", "..", "services");
+const AGENT_LISTENS = "The agent listens.";
+const AGENT_KNOWN = "The host is in the host registry.";
+const COORDINATOR_LISTENS = "The coordinator listens.";
+
+export interface ClusterOptions {
+  /** `own`: a process of its own, which can be killed by itself; default: the coordinator's child. */
+  readonly natsServer?: "coordinators" | "own";
+  /** What runs as a host's agent, with the agent's flags; default: the agent. */
+  readonly agentProgram?: (host: string) => AgentProgram;
+  /** Flags beyond those that a lab's coordinator needs. */
+  readonly coordinatorFlags?: readonly string[];
+}
+
+export interface AgentProgram {
+  /** A JavaScript file. */
+  readonly file: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly onLine: (line: string) => void;
+}
 
 /**
- * Switchover's own programs in a lab, as an operator would run them: a coordinator with its nats-server in the
- * control namespace and an agent on each host, all of them real processes that talk over the control network.
+ * Switchover's own programs in a lab, as an operator would run them: a coordinator and a nats-server in the control
+ * namespace and an agent on each host, all of them real processes that talk over the control network.
  *
  * While a cluster is open, this process's own sockets live in the lab's control namespace too.
  */
@@ -25,24 +43,68 @@ export class Cluster {
   readonly natsUrl: string;
   /** Where the coordinator answers. */
   readonly coordinatorTarget: string;
-  readonly coordinator: TrackedProcess;
-  readonly #agents: ReadonlyMap<string, TrackedProcess>;
+  /** Log files of the programs. */
+  readonly logs: string;
+  readonly #natsServer: LabProgram | undefined;
+  readonly #coordinator: LabProgram;
+  readonly #agents: ReadonlyMap<string, LabProgram>;
   readonly #channels: ReadonlyMap<string, Client>;
   readonly #coordinatorChannel: Client;
   readonly #leave: () => void;
 
-  private constructor(
-    lab: Lab,
-    coordinator: TrackedProcess,
-    agents: ReadonlyMap<string, TrackedProcess>,
-    leave: () => void,
-  ) {
-    const { controlAddress, hosts } = lab.topology;
+  private constructor(lab: Lab, logs: string, options: ClusterOptions, leave: () => void) {
+    const { topology, directory } = lab;
+    const { control, controlAddress, hosts } = topology;
+    this.logs = logs;
     this.natsUrl = `nats://${controlAddress}:${NATS_PORT}`;
-    this.coordinator = coordinator;
-    this.#agents = agents;
-    this.#leave = leave;
     this.coordinatorTarget = `${controlAddress}:${COORDINATOR_PORT}`;
+    this.#leave = leave;
+    this.#natsServer =
+      options.natsServer === "own"
+        ? new LabProgram({
+            namespace: control,
+            logPath: join(logs, "nats-server.log"),
+            file: "nats-server",
+            args: [
+              ...["-js", "-sd", join(directory, "nats-server"), "-a", controlAddress],
+              ...["-p", String(NATS_PORT)],
+            ],
+          })
+        : undefined;
+    this.#coordinator = new LabProgram({
+      namespace: control,
+      logPath: join(logs, "coordinator.log"),
+      file: process.execPath,
+      args: [
+        join(PROGRAMS, "coordinator", "main.js"),
+        ...["--coordinator-id", "lab", "--listen", this.coordinatorTarget],
+        ...(this.#natsServer === undefined
+          ? [
+              ...["--nats-listen", `${controlAddress}:${NATS_PORT}`],
+              ...["--data-dir", join(directory, "coordinator")],
+            ]
+          : ["--nats-url", this.natsUrl]),
+        ...(options.coordinatorFlags ?? []),
+      ],
+    });
+    this.#agents = new Map(
+      hosts.map((host) => {
+        const program = options.agentProgram?.(host.name);
+        const agent = new LabProgram({
+          namespace: host.namespace,
+          logPath: join(logs, `agent-${host.name}.log`),
+          file: process.execPath,
+          args: [
+            program?.file ?? join(PROGRAMS, "agent", "main.js"),
+            ...["--host-id", host.name, "--listen", `${host.controlAddress}:${AGENT_PORT}`],
+            ...["--nats-url", this.natsUrl, "--migration-address", host.controlAddress],
+            ...["--state-dir", agentStateDirectory(lab, host.name)],
+          ],
+          ...(program === undefined ? {} : { env: program.env, onLine: program.onLine }),
+        });
+        return [host.name, agent];
+      }),
+    );
     this.#coordinatorChannel = openChannel(this.coordinatorTarget, {
       retriedServices: ["switchover.v1.MigrationService"],
     });
@@ -57,47 +119,55 @@ export class Cluster {
   }
 
   /** Starts everything and returns when the coordinator knows every host. Ends with the lab at the latest. */
-  static async start(lab: Lab): Promise<Cluster> {
-    const { topology, directory } = lab;
-    const leave = joinNetworkNamespace(topology.control);
+  static async start(lab: Lab, options: ClusterOptions = {}): Promise<Cluster> {
+    const leave = joinNetworkNamespace(lab.topology.control);
     lab.cleanups.add({ label: "the control namespace joined", run: async () => leave(), runNow: leave });
-    const logs = join(directory, "logs");
+    const logs = join(lab.directory, "logs");
     await mkdir(logs, { recursive: true });
-    const coordinator = new LoggedProgram(topology.control, logs, "coordinator", [
-      ...["--listen", `${topology.controlAddress}:${COORDINATOR_PORT}`],
-      ...["--nats-listen", `${topology.controlAddress}:${NATS_PORT}`],
-      ...["--data-dir", join(directory, "coordinator")],
-    ]);
-    const agents = topology.hosts.map((host) => ({
-      host: host.name,
-      program: new LoggedProgram(host.namespace, logs, "agent", [
-        ...["--host-id", host.name],
-        ...["--listen", `${host.controlAddress}:${AGENT_PORT}`],
-        ...["--nats-url", `nats://${topology.controlAddress}:${NATS_PORT}`],
-        ...["--migration-address", host.controlAddress],
-        ...["--state-dir", join(directory, `agent-${host.name}`)],
-      ]),
-    }));
-    const cluster = new Cluster(
-      lab,
-      coordinator.process,
-      new Map(agents.map(({ host, program }) => [host, program.process])),
-      leave,
-    );
+    const cluster = new Cluster(lab, logs, options, leave);
     lab.cleanups.add({
       label: "Switchover's programs",
       run: () => cluster.close(),
       runNow: () => {
-        for (const { process } of [coordinator, ...agents.map(({ program }) => program)])
-          process.signal("SIGKILL");
+        for (const { process } of cluster.#programs()) process.signal("SIGKILL");
       },
     });
-    await Promise.all(agents.map(({ program }) => program.saying("The host is in the host registry.")));
+    await Promise.all(
+      [...cluster.#agents.values()].map((agent) => agent.saying(AGENT_KNOWN, READY_TIMEOUT_MS)),
+    );
     return cluster;
   }
 
+  get coordinator(): TrackedProcess {
+    return this.#coordinator.process;
+  }
+
+  /** Throws NOT_FOUND / NO_NATS_SERVER where it is the coordinator's child. */
+  get natsServer(): TrackedProcess {
+    return this.#ownNatsServer().process;
+  }
+
   agentProcess(host: string): TrackedProcess {
-    return required(this.#agents.get(host), host);
+    return required(this.#agents.get(host), host).process;
+  }
+
+  /** Starts a host's agent, whose process has ended; resolves when it answers. */
+  async restartAgent(host: string): Promise<void> {
+    const agent = required(this.#agents.get(host), host);
+    agent.restart();
+    await agent.saying(AGENT_LISTENS, READY_TIMEOUT_MS);
+  }
+
+  /** Starts the coordinator, whose process has ended; resolves when it answers. */
+  async restartCoordinator(): Promise<void> {
+    this.#coordinator.restart();
+    await this.#coordinator.saying(COORDINATOR_LISTENS, READY_TIMEOUT_MS);
+  }
+
+  /** Starts the nats-server, whose process has ended; resolves when it takes clients. */
+  async restartNatsServer(): Promise<void> {
+    this.#ownNatsServer().restart();
+    await this.#ownNatsServer().saying("Server is ready", READY_TIMEOUT_MS);
   }
 
   /** The channel to a host's agent. */
@@ -113,43 +183,28 @@ export class Cluster {
   /** Ends the programs as an operator does (SIGTERM) and returns to the namespace this process came from. */
   async close(): Promise<void> {
     for (const channel of [this.#coordinatorChannel, ...this.#channels.values()]) channel.close();
-    await Promise.all([...this.#agents.values()].map((agent) => agent.kill("SIGTERM")));
-    await this.coordinator.kill("SIGTERM");
+    await Promise.all([...this.#agents.values()].map((agent) => agent.close()));
+    await this.#coordinator.close();
+    await this.#natsServer?.close();
     this.#leave();
+  }
+
+  #programs(): readonly LabProgram[] {
+    const nats = this.#natsServer === undefined ? [] : [this.#natsServer];
+    return [...this.#agents.values(), this.#coordinator, ...nats];
+  }
+
+  #ownNatsServer(): LabProgram {
+    if (this.#natsServer !== undefined) return this.#natsServer;
+    throw new SwitchoverError("NOT_FOUND", "The lab's nats-server is the coordinator's child.", {
+      reason: "NO_NATS_SERVER",
+    });
   }
 }
 
-/** Its log goes to `<directory>/<name>.log`; resolves `saying` with the first line that contains the text. */
-class LoggedProgram {
-  readonly process: TrackedProcess;
-  readonly #waiting = new Map<string, () => void>();
-
-  constructor(namespace: NetworkNamespace, directory: string, name: string, args: readonly string[]) {
-    const program = join(PROGRAMS, name, "main.js");
-    this.process = namespace.spawn(process.execPath, [program, ...args]);
-    this.process.ignoreOutput();
-    const log = createWriteStream(join(directory, `${namespace.name}-${name}.log`));
-    this.process.onErrorLine((line) => {
-      log.write(`${line}\n`);
-      for (const [text, heard] of this.#waiting) if (line.includes(text)) heard();
-    });
-    void this.process.exited.then(() => log.end());
-  }
-
-  async saying(text: string): Promise<void> {
-    const heard = new Promise<void>((resolve) => this.#waiting.set(text, resolve));
-    const ended = this.process.exited.then(({ stderr }) => {
-      throw new SwitchoverError(
-        "UNAVAILABLE",
-        `A program of Switchover ended at its start: ${stderr.slice(-2000)}`,
-        {
-          reason: "PROGRAM_ENDED",
-        },
-      );
-    });
-    await withDeadline(Promise.race([heard, ended]), READY_TIMEOUT_MS, `"${text}" in a program's log`);
-    this.#waiting.delete(text);
-  }
+/** Where a host's agent keeps its journals. */
+export function agentStateDirectory(lab: Lab, host: string): string {
+  return join(lab.directory, `agent-${host}`);
 }
 
 function required<T>(value: T | undefined, host: string): T {

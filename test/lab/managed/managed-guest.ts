@@ -1,22 +1,9 @@
 import { join } from "node:path";
-import {
-  type Migration,
-  type MigrationSpec,
-  Phase,
-  MigrationMode as WireMode,
-} from "../../../proto/gen/switchover/v1/migration.ts";
-import type { MacAddress } from "../../../proto/mac-address.ts";
-import {
-  LAB_DOWNTIME_LIMIT_MS,
-  LAB_MAX_BANDWIDTH,
-  LAB_POST_COPY_AFTER_MS,
-  type MigrationMode,
-} from "../bare-migration.ts";
+import { type Migration, type MigrationSpec, Phase } from "../../../proto/gen/switchover/v1/migration.ts";
+import { LAB_POST_COPY_AFTER_MS, type MigrationMode } from "../bare-migration.ts";
 import { pollUntil } from "../deadline.ts";
-import { createSharedDisk, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
-import type { GuestImage } from "../guest-image.ts";
+import { createSharedDisk, type GuestQemu } from "../guest.ts";
 import { livesIn } from "../guest-life.ts";
-import type { Lab } from "../lab.ts";
 import type { ProbeReport, Prober } from "../probe.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import { readDiskWitness } from "../witness/disk-witness.ts";
@@ -31,20 +18,11 @@ import {
   type WitnessedRun,
 } from "../witness/invariants.ts";
 import { QmpWitness } from "../witness/qmp-witness.ts";
-import { type ControlPlane, labNic } from "./control-plane.ts";
 import type { FeedObserver } from "./feed-observer.ts";
+import { type GuestIdentity, labMigration, startInstance } from "./guest-instance.ts";
 
-export interface ManagedGuestOptions {
-  readonly lab: Lab;
-  readonly controlPlane: ControlPlane;
+export interface ManagedGuestOptions extends GuestIdentity {
   readonly observer: FeedObserver;
-  readonly image: GuestImage;
-  readonly guestId: string;
-  readonly mac: MacAddress;
-  /** With prefix length, in the peers' subnet. */
-  readonly address: string;
-  /** The guest's tap on every host. */
-  readonly tap: string;
 }
 
 export interface ManagedCrossingOptions {
@@ -134,25 +112,16 @@ export class ManagedGuest {
     await options.beforeStart?.(destination);
 
     const start = options.start ?? ((requestId, spec) => controlPlane.startMigration(requestId, spec));
-    const started = await start(`request-${this.#instances}`, {
-      guestId,
-      sourceHostId: source.host,
-      sourceInstanceId: source.instance,
-      destinationHostId: options.to,
-      destinationInstanceId: destination.instance,
-      mode: options.mode === "live" ? WireMode.LIVE : WireMode.POST_COPY,
-      transfer: {
-        maxBandwidthBytesPerSecond: BigInt(LAB_MAX_BANDWIDTH),
-        downtimeLimitMs: LAB_DOWNTIME_LIMIT_MS,
-        multifdChannels: 0,
-        autoConverge: false,
-        maxPostCopyBandwidthBytesPerSecond: BigInt(options.maxPostCopyBandwidth ?? 0),
-      },
-      postCopy:
-        options.mode === "live"
-          ? undefined
-          : { trigger: { $case: "afterMs", value: LAB_POST_COPY_AFTER_MS } },
-    });
+    const started = await start(
+      `request-${this.#instances}`,
+      labMigration(guestId, source, destination, {
+        mode: options.mode,
+        postCopyAfterMs: LAB_POST_COPY_AFTER_MS,
+        ...(options.maxPostCopyBandwidth === undefined
+          ? {}
+          : { maxPostCopyBandwidth: options.maxPostCopyBandwidth }),
+      }),
+    );
     const ended = controlPlane.ended(started.migrationId, MIGRATION_TIMEOUT_MS);
     // Awaited below; a failing `whileRunning` must not leave a second, unhandled failure behind.
     ended.catch(() => {});
@@ -208,30 +177,4 @@ export class ManagedGuest {
       `The release of ${source.instance}`,
     );
   }
-}
-
-async function startInstance(
-  options: ManagedGuestOptions,
-  diskPath: string,
-  hostName: string,
-  role: GuestRole,
-  number: number,
-): Promise<GuestQemu> {
-  const { address, controlPlane, guestId, image, lab, mac, tap } = options;
-  const host = lab.topology.host(hostName);
-  const instance = `${guestId}-${hostName}-${number}`;
-  await controlPlane.prepareNics(hostName, guestId, instance, [labNic(mac, tap, host.bridge)]);
-  const qemu = await startGuestQemu({
-    instance,
-    role,
-    host,
-    hostCount: lab.topology.hosts.length,
-    image,
-    nics: [{ tap, mac }],
-    address,
-    diskPath,
-    directory: lab.directory,
-  });
-  await controlPlane.adoptGuest(hostName, guestId, instance, qemu.qmpAgentPath);
-  return qemu;
 }

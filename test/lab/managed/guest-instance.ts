@@ -1,0 +1,82 @@
+import { type MigrationSpec, MigrationMode as WireMode } from "../../../proto/gen/switchover/v1/migration.ts";
+import type { MacAddress } from "../../../proto/mac-address.ts";
+import { LAB_DOWNTIME_LIMIT_MS, LAB_MAX_BANDWIDTH, type MigrationMode } from "../bare-migration.ts";
+import { type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
+import type { GuestImage } from "../guest-image.ts";
+import type { Lab } from "../lab.ts";
+import { type ControlPlane, labNic } from "./control-plane.ts";
+
+/** A guest as its control plane knows it, wherever its QEMUs are. */
+export interface GuestIdentity {
+  readonly lab: Lab;
+  readonly controlPlane: ControlPlane;
+  readonly image: GuestImage;
+  readonly guestId: string;
+  readonly mac: MacAddress;
+  /** With prefix length, in the peers' subnet. */
+  readonly address: string;
+  /** The guest's tap on every host. */
+  readonly tap: string;
+}
+
+/** PrepareNics, QEMU, AdoptGuest: what a control plane does before a first boot or an incoming migration. */
+export async function startInstance(
+  guest: GuestIdentity,
+  diskPath: string,
+  hostName: string,
+  role: GuestRole,
+  number: number,
+): Promise<GuestQemu> {
+  const { address, controlPlane, guestId, image, lab, mac, tap } = guest;
+  const host = lab.topology.host(hostName);
+  const instance = `${guestId}-${hostName}-${number}`;
+  await controlPlane.prepareNics(hostName, guestId, instance, [labNic(mac, tap, host.bridge)]);
+  const qemu = await startGuestQemu({
+    instance,
+    role,
+    host,
+    hostCount: lab.topology.hosts.length,
+    image,
+    nics: [{ tap, mac }],
+    address,
+    diskPath,
+    directory: lab.directory,
+  });
+  await controlPlane.adoptGuest(hostName, guestId, instance, qemu.qmpAgentPath);
+  return qemu;
+}
+
+export interface LabTransfer {
+  readonly mode: MigrationMode;
+  /** When the CPUs move in post-copy mode. */
+  readonly postCopyAfterMs: number;
+  /** Default: the lab's. */
+  readonly maxBandwidth?: number;
+  /** 0 or absent: no limit. A low one keeps pages flowing for long after the switch. */
+  readonly maxPostCopyBandwidth?: number;
+}
+
+/** What the control plane asks a coordinator for. */
+export function labMigration(
+  guestId: string,
+  source: GuestQemu,
+  destination: GuestQemu,
+  { mode, postCopyAfterMs, maxBandwidth, maxPostCopyBandwidth }: LabTransfer,
+): MigrationSpec {
+  return {
+    guestId,
+    sourceHostId: source.host,
+    sourceInstanceId: source.instance,
+    destinationHostId: destination.host,
+    destinationInstanceId: destination.instance,
+    mode: mode === "live" ? WireMode.LIVE : WireMode.POST_COPY,
+    transfer: {
+      maxBandwidthBytesPerSecond: BigInt(maxBandwidth ?? LAB_MAX_BANDWIDTH),
+      downtimeLimitMs: LAB_DOWNTIME_LIMIT_MS,
+      multifdChannels: 0,
+      autoConverge: false,
+      maxPostCopyBandwidthBytesPerSecond: BigInt(maxPostCopyBandwidth ?? 0),
+    },
+    postCopy: mode === "live" ? undefined : { trigger: { $case: "afterMs", value: postCopyAfterMs } },
+  };
+}
