@@ -31,7 +31,11 @@ export function nextSequence(state: Pick<CompleteState, "heardSequences">, hostI
 /** Who speaks can be asked again what it did not answer. */
 export function withReachable(state: CompleteState, side: Side): CompleteState {
   const reachable = state[side].hostUnreachable
-    ? withSide(state, side, { hostUnreachable: false, fenceWanted: false })
+    ? withSide(state, side, {
+        hostUnreachable: false,
+        unreachableSinceUnixUs: 0n,
+        fenceWanted: false,
+      })
     : state;
   return withoutFailures(reachable, side, (failure) => isUnanswered(failure) && mayBeAskedAgain(failure));
 }

@@ -44,7 +44,7 @@ export function learnReply(
       return side === "destination" ? { ...done, recoveryUri: reply.recoveryUri } : done;
     }
     case "fenceHost":
-      return withHostDead(withDone(state, side, reply.name), side, atUnixUs);
+      return withHostDead(state, side, atUnixUs);
     case "beginTransfer":
     case "switchToPostCopy":
     case "deliverHandOff":

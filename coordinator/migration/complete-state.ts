@@ -51,6 +51,7 @@ function newSide(instanceId: string): SideState {
     hostUnreachable: false,
     hostDead: false,
     fenceWanted: false,
+    unreachableSinceUnixUs: 0n,
   };
 }
 
@@ -100,6 +101,9 @@ export function newMigrationState(
     wordsClosed: false,
     publishedPhases: 0,
     archived: false,
+    pauseHeld: false,
+    pauses: 0,
+    recoveryDue: false,
   };
 }
 

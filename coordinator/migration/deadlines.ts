@@ -1,6 +1,7 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
 import { isPostCopyMode, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
+import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
@@ -14,13 +15,21 @@ export interface Deadline {
 /** Who answered "not yet" is asked again soon, who did not answer at a leisurely pace. */
 const ASK_AGAIN_SOON_US = 250_000n;
 const ASK_AGAIN_US = 2_000_000n;
-/** Longer than an agent's restart, so that a restart never costs a host. */
-const FENCE_AFTER_US = 10_000_000n;
 /** The last words are on their way when the destination runs; a receipt waits no longer for them. */
 const WORDS_WITHIN_US = 500_000n;
 
+/** Bounds that an operator sets. */
+export interface DeadlineLimits {
+  /** How long a host is unreachable before it is fenced, where that alone brings the guest back. */
+  readonly fenceAfterMs: number;
+}
+
 /** What the state waits for by the clock; derived from committed times, so that a restart shortens nothing. */
-export function deadlinesOf(state: CompleteState, nowUnixUs: bigint): readonly Deadline[] {
+export function deadlinesOf(
+  state: CompleteState,
+  nowUnixUs: bigint,
+  { fenceAfterMs }: DeadlineLimits,
+): readonly Deadline[] {
   const { phase, phases, spec } = state.migration;
   if (isTerminal(phase)) return [];
   const enteredAtUnixUs = phases.at(-1)?.atUnixUs ?? nowUnixUs;
@@ -36,14 +45,18 @@ export function deadlinesOf(state: CompleteState, nowUnixUs: bigint): readonly D
     const soon = again.every((failure) => failure.reason === NOT_GIVEN);
     deadlines.push({ name: "askAgain", atUnixUs: nowUnixUs + (soon ? ASK_AGAIN_SOON_US : ASK_AGAIN_US) });
   }
-  if (phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK) {
-    const sides = [state.source, state.destination];
-    if (sides.some((side) => side.hostUnreachable && !side.hostDead && !side.fenceWanted)) {
-      deadlines.push({ name: "fence", atUnixUs: enteredAtUnixUs + FENCE_AFTER_US });
-    }
+  const silent = sidesWorthFencing(state).filter((side) => !state[side].fenceWanted);
+  if (silent.length > 0) {
+    const sinceUnixUs = silent.map((side) => state[side].unreachableSinceUnixUs).sort(ascending)[0] ?? 0n;
+    const fromUnixUs = sinceUnixUs > enteredAtUnixUs ? sinceUnixUs : enteredAtUnixUs;
+    deadlines.push({ name: "fence", atUnixUs: fromUnixUs + BigInt(fenceAfterMs) * 1_000n });
   }
   if (phase === Phase.COMPLETING && !state.wordsClosed && !areInstantsComplete(state)) {
     deadlines.push({ name: "words", atUnixUs: enteredAtUnixUs + WORDS_WITHIN_US });
   }
   return deadlines;
+}
+
+function ascending(left: bigint, right: bigint): number {
+  return left < right ? -1 : Number(left > right);
 }

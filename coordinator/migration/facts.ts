@@ -76,14 +76,27 @@ const ASKED_UNTIL_ANSWERED: readonly string[] = [
   "cancelTransfer",
   "handBack",
   "resumeSource",
+  "pauseMigration",
+  "recoverMigration",
+  "fenceHost",
+] satisfies readonly CommandName[];
+
+/**
+ * What is refused now may be done a moment later: a VMM refuses the switch before its transfer has got under way, and a
+ * recovery before it has seen that the stream broke or while the network is still cut; a fencing command has its own
+ * troubles.
+ */
+const TRIED_UNTIL_DONE: readonly string[] = [
+  "switchToPostCopy",
+  "recoverMigration",
+  "fenceHost",
 ] satisfies readonly CommandName[];
 
 /** Worth another attempt after a while, for as long as the migration wants it. */
 export function mayBeAskedAgain(failure: CommandFailure): boolean {
   if (!ASKED_UNTIL_ANSWERED.includes(failure.command)) return false;
   if (isUnanswered(failure) || failure.reason === NOT_GIVEN) return true;
-  // A VMM refuses the switch before its transfer has got under way, which it may do a moment later.
-  return failure.command === "switchToPostCopy" && failure.code !== "UNIMPLEMENTED";
+  return TRIED_UNTIL_DONE.includes(failure.command) && failure.code !== "UNIMPLEMENTED";
 }
 
 /** `prepareDestination` was driven, so the destination may hold something. */

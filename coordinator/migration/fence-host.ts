@@ -1,24 +1,37 @@
-import type { CompleteState, Side } from "./complete-state.ts";
-import { isSettled } from "./facts.ts";
+import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { type CompleteState, type Side, withSide } from "./complete-state.ts";
+import { isDestinationReady, isDestinationSilent, isSettled, isSourceLost, isSourceSilent } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
-const SIDES: readonly Side[] = ["source", "destination"];
+/**
+ * The unreachable hosts whose death would let the guest run elsewhere, and which alone keep it from that. A host is
+ * never fenced where the guest would be lost with it: not for tidying up, and not in post-copy, where the guest's
+ * memory is on both.
+ */
+export function sidesWorthFencing(state: CompleteState): readonly Side[] {
+  if (state.postCopyActive || state.takenOver) return [];
+  const sides: Side[] = [];
+  const { phase } = state.migration;
+  if (phase === Phase.AMBIGUOUS && !state.handedOff && isSourceSilent(state) && isDestinationReady(state)) {
+    sides.push("source");
+  }
+  const waitsForDestination =
+    phase === Phase.HANDING_BACK
+      ? !state.handedBack
+      : phase === Phase.AMBIGUOUS && isDestinationSilent(state);
+  if (waitsForDestination && !isSourceLost(state)) sides.push("destination");
+  return sides.filter((side) => state[side].hostUnreachable && !state[side].hostDead);
+}
 
-/** Where an unreachable host alone keeps a migration from its end, it is to be powered off. */
+/** They are to be powered off from now on, unless they speak before. */
 export function withFenceWanted(state: CompleteState): CompleteState {
   let wanted = state;
-  for (const side of SIDES) {
-    if (wanted[side].hostUnreachable && !wanted[side].hostDead) {
-      wanted = { ...wanted, [side]: { ...wanted[side], fenceWanted: true } };
-    }
-  }
+  for (const side of sidesWorthFencing(state)) wanted = withSide(wanted, side, { fenceWanted: true });
   return wanted;
 }
 
-/** Powers off the hosts that were silent for too long; one that speaks again by then is left alone. */
 export function commandsToFence(state: CompleteState): readonly MigrationCommand[] {
-  return SIDES.filter((side) => {
-    const { fenceWanted, hostDead } = state[side];
-    return fenceWanted && !hostDead && !isSettled(state, side, "fenceHost");
-  }).map((side) => command(state, side, { name: "fenceHost" }));
+  return sidesWorthFencing(state)
+    .filter((side) => state[side].fenceWanted && !isSettled(state, side, "fenceHost"))
+    .map((side) => command(state, side, { name: "fenceHost" }));
 }

@@ -8,6 +8,13 @@ import {
 } from "./complete-state.ts";
 import { isDestinationReady, withEnding, withRaisedEpoch } from "./facts.ts";
 
+/** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
+export function withHostUnreachable(state: CompleteState, side: Side, atUnixUs: bigint): CompleteState {
+  const { hostDead, hostUnreachable } = state[side];
+  if (hostDead || hostUnreachable) return state;
+  return withSide(state, side, { hostUnreachable: true, unreachableSinceUnixUs: atUnixUs });
+}
+
 /**
  * What follows when an operator, or the fencing command, states that a host is dead: nothing runs there, so the
  * right to run may move without that side's word.
@@ -17,7 +24,12 @@ import { isDestinationReady, withEnding, withRaisedEpoch } from "./facts.ts";
  */
 export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint): CompleteState {
   if (state[side].hostDead) return state;
-  const dead = withSide(state, side, { hostDead: true, hostUnreachable: false });
+  const dead = withSide(state, side, {
+    hostDead: true,
+    hostUnreachable: false,
+    unreachableSinceUnixUs: 0n,
+    fenceWanted: false,
+  });
   const sentence = `Host ${hostOf(state, side)} was declared dead.`;
   if (side === "destination") return withEnding(dead, "DESTINATION_DEAD", sentence);
   if (dead.handedOff) return dead;

@@ -19,7 +19,7 @@ import {
   leaveRollback,
   withRightAtSource,
 } from "./rollback.ts";
-import { withHostDead } from "./statements.ts";
+import { withHostDead, withHostUnreachable } from "./statements.ts";
 import {
   commandsOfAmbiguous,
   commandsOfCompleting,
@@ -83,6 +83,8 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "Admitted":
       return state.migration.phase === Phase.PENDING ? enterPhase(state, Phase.PREPARING, atUnixUs) : state;
     case "CommandSucceeded":
+      // Whether or not it is still of use by then: who was powered off is dead.
+      if (event.reply.name === "fenceHost") return withHostDead(state, event.side, atUnixUs);
       return isAwaited(state, { ...event, name: event.reply.name })
         ? learnReply(state, event.side, event.reply, atUnixUs)
         : state;
@@ -93,7 +95,7 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "CancelAsked":
       return state.handedOff || state.postCopyActive ? state : { ...state, cancelAsked: true };
     case "HostUnreachable":
-      return state[event.side].hostDead ? state : withSide(state, event.side, { hostUnreachable: true });
+      return withHostUnreachable(state, event.side, atUnixUs);
     case "HostDeclaredDead":
       return withHostDead(state, event.side, atUnixUs);
     case "Resolved":
@@ -141,7 +143,7 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
         mayBeAskedAgain,
       );
     case "fence":
-      return phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK ? withFenceWanted(state) : state;
+      return withFenceWanted(state);
     case "words":
       return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
   }

@@ -1,19 +1,31 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type {
+  AbortDestinationRequest,
+  AbortDestinationResponse,
   ArmSourceRequest,
   ArmSourceResponse,
   BeginTransferRequest,
   BeginTransferResponse,
+  CancelTransferRequest,
+  CancelTransferResponse,
   DeliverHandOffRequest,
   DeliverHandOffResponse,
   GetHandOffRequest,
   GetHandOffResponse,
+  HandBackRequest,
+  HandBackResponse,
+  PauseMigrationRequest,
+  PauseMigrationResponse,
   PreflightRequest,
   PreflightResponse,
   PrepareDestinationRequest,
   PrepareDestinationResponse,
+  RecoverMigrationRequest,
+  RecoverMigrationResponse,
   ReleaseSourceRequest,
   ReleaseSourceResponse,
+  ResumeSourceRequest,
+  ResumeSourceResponse,
   SwitchToPostCopyRequest,
   SwitchToPostCopyResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
@@ -60,6 +72,28 @@ export interface AgentPort {
     request: ReleaseSourceRequest,
     call: AgentCall,
   ): Promise<ReleaseSourceResponse>;
+  cancelTransfer(
+    hostId: HostId,
+    request: CancelTransferRequest,
+    call: AgentCall,
+  ): Promise<CancelTransferResponse>;
+  abortDestination(
+    hostId: HostId,
+    request: AbortDestinationRequest,
+    call: AgentCall,
+  ): Promise<AbortDestinationResponse>;
+  handBack(hostId: HostId, request: HandBackRequest, call: AgentCall): Promise<HandBackResponse>;
+  resumeSource(hostId: HostId, request: ResumeSourceRequest, call: AgentCall): Promise<ResumeSourceResponse>;
+  pauseMigration(
+    hostId: HostId,
+    request: PauseMigrationRequest,
+    call: AgentCall,
+  ): Promise<PauseMigrationResponse>;
+  recoverMigration(
+    hostId: HostId,
+    request: RecoverMigrationRequest,
+    call: AgentCall,
+  ): Promise<RecoverMigrationResponse>;
   /**
    * FollowGuest: what the agent publishes about the migration from `afterSequence` + 1 on, in order, without gaps.
    * Ends with the signal; throws UNAVAILABLE where the stream breaks. No deadline: it is open as long as the

@@ -24,16 +24,17 @@ export interface CommandScope {
 export async function driveCommand(
   command: MigrationCommand,
   scope: CommandScope,
-  { agents, clock, log }: Pick<RunnerPorts, "agents" | "clock" | "log">,
+  ports: Pick<RunnerPorts, "agents" | "fencing" | "clock" | "log">,
   limits: RunnerLimits,
 ): Promise<MigrationEvent | null> {
   const { side, epoch, name } = command;
+  const { clock, log } = ports;
   const giveUpAtUnixUs = clock.unixUs() + limits.unansweredForMs * 1_000;
   for (let attempt = 0; ; attempt += 1) {
     if (scope.signal.aborted || !scope.isWanted()) return null;
     try {
       const call = { deadlineMs: limits.commandDeadlineMs, signal: scope.signal };
-      const reply = await performCommand(agents, command, scope.fence(), call);
+      const reply = await performCommand(ports, command, scope.fence(), call);
       return { t: "CommandSucceeded", side, epoch, reply };
     } catch (thrown) {
       if (scope.signal.aborted) return null;

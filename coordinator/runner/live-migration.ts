@@ -290,7 +290,7 @@ export class LiveMigration {
     }
     void this.#outbox.flush(this.#state);
     for (const command of commands) void this.#drive(command);
-    this.#deadlines.set(deadlinesOf(this.#state, this.#nowUnixUs()));
+    this.#deadlines.set(deadlinesOf(this.#state, this.#nowUnixUs(), this.#limits));
     this.#setFollowers();
   }
 

@@ -1,16 +1,20 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
+import {
+  type CancelTransferResponse,
+  HandBackAnswer,
+  type HandBackResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { HostId } from "../../proto/ids.ts";
 import type { MigrationCommand } from "../migration/migration-command.ts";
 import type { CommandReply } from "../migration/migration-event.ts";
-import type { AgentCall, AgentPort } from "./agent-port.ts";
+import type { AgentCall } from "./agent-port.ts";
+import type { RunnerPorts } from "./runner-ports.ts";
 
-/**
- * Carries one command to its agent, once, and returns what it answered. UNIMPLEMENTED / COMMAND_NOT_DRIVEN where
- * HostAgentService has no such call.
- */
+/** Carries one command to its agent, or to the fencing command, once, and returns what came of it. */
 export async function performCommand(
-  agents: AgentPort,
+  { agents, fencing }: Pick<RunnerPorts, "agents" | "fencing">,
   command: MigrationCommand,
   fence: Fence,
   call: AgentCall,
@@ -72,19 +76,57 @@ export async function performCommand(
     case "releaseSource":
       await agents.releaseSource(hostId, target, call);
       return { name: command.name };
-    case "cancelTransfer":
+    case "cancelTransfer": {
+      const answer = await agents.cancelTransfer(hostId, { ...target, migrationId }, call);
+      return keptOrTooLate(answer, hostId);
+    }
     case "abortDestination":
+      await agents.abortDestination(hostId, { ...target, migrationId }, call);
+      return { name: command.name };
     case "handBack":
-    case "resumeSource":
+      return handedBackOrTooLate(await agents.handBack(hostId, { ...target, migrationId }, call), hostId);
+    case "resumeSource": {
+      const { runState } = await agents.resumeSource(hostId, { ...target, migrationId }, call);
+      return { name: command.name, runState };
+    }
     case "pauseMigration":
-    case "recoverMigration":
+      await agents.pauseMigration(hostId, target, call);
+      return { name: command.name };
+    case "recoverMigration": {
+      const asked = { ...target, recoveryUri: command.recoveryUri };
+      const { recoveryUri } = await agents.recoverMigration(hostId, asked, call);
+      return { name: command.name, recoveryUri };
+    }
     case "fenceHost":
-      throw new SwitchoverError(
-        "UNIMPLEMENTED",
-        `The agent on ${hostId} cannot be asked for ${command.name} yet.`,
-        {
-          reason: "COMMAND_NOT_DRIVEN",
-        },
-      );
+      await fencing.fence(hostId, migrationId);
+      return { name: command.name };
   }
+}
+
+function keptOrTooLate({ answer }: CancelTransferResponse, hostId: HostId): CommandReply {
+  switch (answer?.$case) {
+    case "kept":
+      return { name: "cancelTransfer", answer: "kept", ...answer.value };
+    case "tooLate":
+      return { name: "cancelTransfer", answer: "tooLate", handOff: answer.value.handOff };
+    case undefined:
+      throw notUnderstood("CancelTransfer", hostId);
+  }
+}
+
+function handedBackOrTooLate({ answer }: HandBackResponse, hostId: HostId): CommandReply {
+  switch (answer) {
+    case HandBackAnswer.HANDED_BACK:
+      return { name: "handBack", answer: "handedBack" };
+    case HandBackAnswer.TOO_LATE:
+      return { name: "handBack", answer: "tooLate" };
+    default:
+      throw notUnderstood("HandBack", hostId);
+  }
+}
+
+function notUnderstood(method: string, hostId: HostId): SwitchoverError {
+  return new SwitchoverError("INTERNAL", `The agent on ${hostId} answered ${method} with nothing known.`, {
+    reason: "ANSWER_NOT_UNDERSTOOD",
+  });
 }

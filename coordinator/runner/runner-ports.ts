@@ -3,12 +3,14 @@ import type { Log } from "../log.ts";
 import type { RecordStore } from "../record/record-store.ts";
 import type { AgentPort } from "./agent-port.ts";
 import type { FeedPort } from "./feed-port.ts";
+import type { FencingPort } from "./fencing-port.ts";
 
 /** All that a MigrationRunner needs from outside. It opens and closes nothing that it was given. */
 export interface RunnerPorts {
   readonly store: RecordStore;
   readonly agents: AgentPort;
   readonly feed: FeedPort;
+  readonly fencing: FencingPort;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -24,6 +26,8 @@ export interface RunnerLimits {
   readonly longestBackoffMs: number;
   /** How long a broken FollowGuest is opened again before the host counts as unreachable. */
   readonly unreachableAfterMs: number;
+  /** How long a host is unreachable before it is fenced, where that alone brings the guest back. */
+  readonly fenceAfterMs: number;
   /** Between two commits that only say how far the transfer is. */
   readonly progressCommitMs: number;
   /** Attempts of one compare-and-set, or of one write to the feed, in a row. */
@@ -38,6 +42,7 @@ export const DEFAULT_RUNNER_LIMITS: RunnerLimits = {
   backoffMs: 50,
   longestBackoffMs: 2_000,
   unreachableAfterMs: 10_000,
+  fenceAfterMs: 10_000,
   progressCommitMs: 1_000,
   storeAttempts: 12,
   queuedEvents: 1_024,

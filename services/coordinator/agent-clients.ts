@@ -3,14 +3,20 @@ import type { AgentCall, AgentPort } from "../../coordinator/runner/agent-port.t
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import {
+  type AbortDestinationRequest,
   type ArmSourceRequest,
   type BeginTransferRequest,
+  type CancelTransferRequest,
   type DeliverHandOffRequest,
   type GetHandOffRequest,
+  type HandBackRequest,
   HostAgentServiceService as methods,
+  type PauseMigrationRequest,
   type PreflightRequest,
   type PrepareDestinationRequest,
+  type RecoverMigrationRequest,
   type ReleaseSourceRequest,
+  type ResumeSourceRequest,
   type SwitchToPostCopyRequest,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
@@ -67,6 +73,30 @@ export class AgentClients implements AgentPort {
 
   releaseSource(hostId: HostId, request: ReleaseSourceRequest, call: AgentCall) {
     return this.#call(hostId, methods.releaseSource, request, call);
+  }
+
+  cancelTransfer(hostId: HostId, request: CancelTransferRequest, call: AgentCall) {
+    return this.#call(hostId, methods.cancelTransfer, request, call);
+  }
+
+  abortDestination(hostId: HostId, request: AbortDestinationRequest, call: AgentCall) {
+    return this.#call(hostId, methods.abortDestination, request, call);
+  }
+
+  handBack(hostId: HostId, request: HandBackRequest, call: AgentCall) {
+    return this.#call(hostId, methods.handBack, request, call);
+  }
+
+  resumeSource(hostId: HostId, request: ResumeSourceRequest, call: AgentCall) {
+    return this.#call(hostId, methods.resumeSource, request, call);
+  }
+
+  pauseMigration(hostId: HostId, request: PauseMigrationRequest, call: AgentCall) {
+    return this.#call(hostId, methods.pauseMigration, request, call);
+  }
+
+  recoverMigration(hostId: HostId, request: RecoverMigrationRequest, call: AgentCall) {
+    return this.#call(hostId, methods.recoverMigration, request, call);
   }
 
   async *follow(

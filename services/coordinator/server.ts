@@ -1,6 +1,9 @@
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
+import { invalidArgument } from "../../proto/error.ts";
 import { openHostClock } from "../clock/host-clock.ts";
 import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
@@ -13,6 +16,7 @@ import { NatsPhaseFeed } from "../nats/phase-feed.ts";
 import { ensureStores } from "../nats/streams.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
 import { AgentClients } from "./agent-clients.ts";
+import { FencingCommand } from "./fencing-command.ts";
 import { bindMigrationApi } from "./migration-service.ts";
 import type { CoordinatorValues } from "./settings.ts";
 
@@ -53,6 +57,7 @@ export async function startCoordinatorServer(
 type OnClose = (end: () => Promise<void> | void) => void;
 
 async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
+  await checkFenceCommand(values["fence-command"]);
   const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose));
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
   onClose(() => link.close());
@@ -64,7 +69,17 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
   onClose(() => hosts.close());
   const agents = new AgentClients(hosts);
   onClose(() => agents.close());
-  const runner = new MigrationRunner({ store, agents, feed: new NatsPhaseFeed(link), clock, log });
+  const fencing = new FencingCommand({
+    path: values["fence-command"],
+    timeoutMs: values["fence-timeout-ms"],
+    environment: process.env,
+    log,
+  });
+  onClose(() => fencing.close());
+  const runner = new MigrationRunner(
+    { store, agents, feed: new NatsPhaseFeed(link), fencing, clock, log },
+    { fenceAfterMs: values["fence-after-ms"] },
+  );
   onClose(() => runner.close());
   const resumed = await runner.resume();
   if (resumed > 0) log.info({ migrations: resumed }, "Took up migrations that had not ended.");
@@ -87,6 +102,16 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
   onClose(() => ending.abort());
   log.info({ targets: server.targets, nats_url: withoutCredentials(natsUrl) }, "The coordinator listens.");
   return { targets: server.targets, natsUrl };
+}
+
+/** A fencing command that cannot be run is found out now, and not when a host is to be fenced. */
+async function checkFenceCommand(path: string | undefined): Promise<void> {
+  if (path === undefined) return;
+  try {
+    await access(path, constants.X_OK);
+  } catch {
+    throw invalidArgument("--fence-command", `--fence-command: "${path}" cannot be run.`);
+  }
 }
 
 async function startOwnNats(values: CoordinatorValues, log: Log, onClose: OnClose): Promise<string> {

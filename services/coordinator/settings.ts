@@ -37,6 +37,18 @@ export const COORDINATOR_SETTINGS = {
     placeholder: "PATH",
     help: "Store of its own nats-server, made where absent",
   }),
+  "fence-command": optional(parsePath, "absent: no host is fenced", {
+    placeholder: "PATH",
+    help: "Program that powers off the host it is given as argument; exit 0: that host is dead",
+  }),
+  "fence-timeout-ms": withDefault(parseWhole(1_000, 600_000), "60000", {
+    placeholder: "MS",
+    help: "How long one run of it may take",
+  }),
+  "fence-after-ms": withDefault(parseWhole(10_000, 86_400_000), "10000", {
+    placeholder: "MS",
+    help: "How long a host must have been silent; longer than an agent's restart",
+  }),
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
     help: "debug, info, warn or error",

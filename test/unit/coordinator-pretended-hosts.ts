@@ -10,16 +10,24 @@ import {
   type HandOff,
   MigrationRole,
 } from "../../proto/gen/switchover/v1/guest.ts";
-import type {
-  ArmSourceRequest,
-  BeginTransferRequest,
-  DeliverHandOffRequest,
-  GetHandOffRequest,
-  PreflightRequest,
-  PreflightResponse,
-  PrepareDestinationRequest,
-  ReleaseSourceRequest,
-  SwitchToPostCopyRequest,
+import {
+  type AbortDestinationRequest,
+  type ArmSourceRequest,
+  type BeginTransferRequest,
+  type CancelTransferRequest,
+  type CancelTransferResponse,
+  type DeliverHandOffRequest,
+  type GetHandOffRequest,
+  HandBackAnswer,
+  type HandBackRequest,
+  type PauseMigrationRequest,
+  type PreflightRequest,
+  type PreflightResponse,
+  type PrepareDestinationRequest,
+  type RecoverMigrationRequest,
+  type ReleaseSourceRequest,
+  type ResumeSourceRequest,
+  type SwitchToPostCopyRequest,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
@@ -148,6 +156,46 @@ export class PretendedHosts implements AgentPort {
     return { applied: Applied.CHANGED };
   }
 
+  async cancelTransfer(hostId: HostId, request: CancelTransferRequest): Promise<CancelTransferResponse> {
+    this.#called("cancelTransfer", hostId, request.fence);
+    if (this.#handOff !== undefined)
+      return { answer: { $case: "tooLate", value: { handOff: this.#handOff } } };
+    return { answer: { $case: "kept", value: { runState: "running", cpuState: CpuState.RUNNING } } };
+  }
+
+  async abortDestination(hostId: HostId, request: AbortDestinationRequest) {
+    this.#called("abortDestination", hostId, request.fence);
+    return { applied: Applied.CHANGED };
+  }
+
+  async handBack(hostId: HostId, request: HandBackRequest) {
+    this.#called("handBack", hostId, request.fence);
+    const started = this.#wordsOf(hostId).some(({ event }) => event?.$case === "cpusStarted");
+    return { answer: started ? HandBackAnswer.TOO_LATE : HandBackAnswer.HANDED_BACK };
+  }
+
+  async resumeSource(hostId: HostId, request: ResumeSourceRequest) {
+    this.#called("resumeSource", hostId, request.fence);
+    return { applied: Applied.CHANGED, runState: "running" };
+  }
+
+  async pauseMigration(hostId: HostId, request: PauseMigrationRequest) {
+    this.#called("pauseMigration", hostId, request.fence);
+    for (const each of [this.#sourceHostId, this.#destinationHostId]) this.#status(each, "postcopy-paused");
+    return { applied: Applied.CHANGED };
+  }
+
+  async recoverMigration(hostId: HostId, request: RecoverMigrationRequest) {
+    this.#called("recoverMigration", hostId, request.fence);
+    if (hostId === this.#destinationHostId) {
+      return { applied: Applied.CHANGED, recoveryUri: "tcp:10.0.0.2:40999" };
+    }
+    for (const status of ["postcopy-recover", "postcopy-active"]) {
+      for (const each of [this.#sourceHostId, this.#destinationHostId]) this.#status(each, status);
+    }
+    return { applied: Applied.CHANGED, recoveryUri: request.recoveryUri };
+  }
+
   async *follow(
     hostId: HostId,
     _guestId: GuestId,
@@ -202,6 +250,7 @@ export class PretendedHosts implements AgentPort {
       this.#say(source, { $case: "handedOff", value: { handOff: this.#handOff } });
       this.#start();
     } else {
+      this.#sayReady();
       this.#say(this.#destinationHostId, { $case: "handOffAwaited", value: { waitedMs: 20 } });
     }
   }
@@ -220,13 +269,20 @@ export class PretendedHosts implements AgentPort {
   #start(): void {
     const host = this.#destinationHostId;
     const at = STOPPED_AT_US;
-    if (this.#mode === MigrationMode.LIVE) this.#status(host, "completed");
-    this.#say(host, { $case: "destinationReady", value: { runState: "paused", readyAtUnixUs: at + 3_000n } });
+    this.#sayReady();
     this.#say(host, { $case: "handOffReceived", value: { handOff: this.#handOff, route: 1 } });
     this.#say(host, { $case: "nicsRegistered", value: { registeredAtUnixUs: at + 3_100n } });
     const value = { contSentAtUnixUs: at + 3_200n, resumedAtUnixUs: at + 3_300n };
     this.#say(host, { $case: "cpusStarted", value });
     this.#say(host, { $case: "announced", value: { round: 1, announcedAtUnixUs: at + 3_400n } });
+  }
+
+  #sayReady(): void {
+    const host = this.#destinationHostId;
+    if (this.#wordsOf(host).some(({ event }) => event?.$case === "destinationReady")) return;
+    if (this.#mode === MigrationMode.LIVE) this.#status(host, "completed");
+    const readyAtUnixUs = STOPPED_AT_US + 3_000n;
+    this.#say(host, { $case: "destinationReady", value: { runState: "paused", readyAtUnixUs } });
   }
 
   #status(hostId: string, status: string): void {

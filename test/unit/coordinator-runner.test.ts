@@ -4,11 +4,12 @@ import { completeState, withMigration } from "../../coordinator/migration/comple
 import { claimGuest } from "../../coordinator/record/guest-record.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
+import type { SwitchoverError } from "../../proto/error.ts";
 import type { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
-import { MigrationMode, Outcome } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import { specOf } from "./coordinator-story.ts";
-import { World } from "./coordinator-world.ts";
+import { broken, World } from "./coordinator-world.ts";
 
 const GUEST = "web-7" as GuestId;
 const LIVE_PATH = ["PENDING", "PREPARING", "TRANSFERRING", "SWITCHING_OVER", "COMPLETING", "COMPLETED"];
@@ -192,22 +193,47 @@ describe("a coordinator's runner", () => {
     assert.equal(state.migration?.reasonCode, "UNREACHABLE");
   });
 
-  it("says in the reason what it cannot drive yet, and does not spin", async () => {
+  it("leaves the guest where it is when that is asked in time, and clears the destination", async () => {
     world.hosts.moves = "when told";
     const { runner } = start();
     await world.untilPhase("web-7", "TRANSFERRING");
     await runner.tell(GUEST, { t: "CancelAsked" });
-    await world.until(async () => {
-      const held = await world.store.get(GUEST);
-      return held?.record.migration?.migration?.reasonCode === "COMMAND_NOT_DRIVEN";
-    }, "the reason is told");
-    const commits = world.store.commits.length;
-    const laterUnixUs = world.clock.unixUs() + 20_000_000;
-    await world.until(() => world.clock.unixUs() >= laterUnixUs, "time passes");
-    assert.equal(world.store.commits.length, commits);
+    const state = await world.untilArchived("web-7");
+    assert.equal(state.migration?.phase, Phase.CANCELLED);
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_SOURCE);
+    assert.deepEqual(world.hosts.calls.slice(-2), ["cancelTransfer@ha", "abortDestination@hb"]);
+  });
+
+  async function toAmbiguous(failures: readonly SwitchoverError[]): Promise<void> {
+    world.hosts.moves = "when told";
+    world.hosts.handOffs = "get lost";
+    world.fencing.failures.push(...failures);
+    start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await world.until(() => world.hosts.calls.includes("follow@ha>0"), "the source is followed");
+    world.hosts.setReachable("ha", false);
     world.hosts.moveCpus();
+    await world.untilPhase("web-7", "AMBIGUOUS");
+  }
+
+  it("asks the fencing command again where it failed, and takes its success for the host's death", async () => {
+    await toAmbiguous([broken("FAILED_PRECONDITION", "FENCE_COMMAND_FAILED")]);
+    const state = await world.untilArchived("web-7");
+    assert.deepEqual(world.fencing.fenced, ["ha", "ha"]);
+    assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(state.migration?.fence?.epoch, 2n);
+  });
+
+  it("asks once where there is no fencing command, and waits on for the host", async () => {
+    await toAmbiguous([broken("UNIMPLEMENTED", "NO_FENCE_COMMAND")]);
+    await world.until(() => world.fencing.fenced.length > 0, "the fencing command is asked for");
+    const laterUnixUs = world.clock.unixUs() + 30_000_000;
+    await world.until(() => world.clock.unixUs() >= laterUnixUs, "time passes");
+    assert.deepEqual(world.fencing.fenced, ["ha"]);
+    world.hosts.setReachable("ha", true);
     const state = await world.untilArchived("web-7");
     assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
+    assert.equal(state.migration?.fence?.epoch, 1n);
   });
 
   it("tells progress at once and commits it once a second", async () => {

@@ -6,12 +6,13 @@ import { commitState } from "../../coordinator/record/guest-record.ts";
 import { decodeGuestRecord, encodeGuestRecord } from "../../coordinator/record/record-codec.ts";
 import type { RecordStore, StoredRecord } from "../../coordinator/record/record-store.ts";
 import type { FeedPort } from "../../coordinator/runner/feed-port.ts";
+import type { FencingPort } from "../../coordinator/runner/fencing-port.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import type { RunnerLimits } from "../../coordinator/runner/runner-ports.ts";
 import { type ErrorCode, SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
-import type { GuestId, MigrationId } from "../../proto/ids.ts";
+import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
 import { PretendedHosts } from "./coordinator-pretended-hosts.ts";
 import { phaseName } from "./coordinator-story.ts";
 
@@ -181,6 +182,19 @@ export class MemoryFeed implements FeedPort {
   }
 }
 
+/** Powers off whoever it is told to, where it can. */
+export class PretendedFencing implements FencingPort {
+  readonly fenced: string[] = [];
+  /** Taken by the next calls, in order; with none left, what is asked is done. */
+  readonly failures: SwitchoverError[] = [];
+
+  async fence(hostId: HostId): Promise<void> {
+    this.fenced.push(hostId);
+    const failure = this.failures.shift();
+    if (failure !== undefined) throw failure;
+  }
+}
+
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** A store, a feed and two hosts, with any number of coordinators. */
@@ -189,11 +203,12 @@ export class World {
   readonly store = new MemoryStore();
   readonly feed = new MemoryFeed();
   readonly hosts = new PretendedHosts();
+  readonly fencing = new PretendedFencing();
   readonly #runners: MigrationRunner[] = [];
 
   startRunner(limits: Partial<RunnerLimits> = {}): MigrationRunner {
-    const { clock, store, feed, hosts: agents } = this;
-    const runner = new MigrationRunner({ clock, store, feed, agents, log: SILENT }, limits);
+    const { clock, store, feed, hosts: agents, fencing } = this;
+    const runner = new MigrationRunner({ clock, store, feed, agents, fencing, log: SILENT }, limits);
     this.#runners.push(runner);
     return runner;
   }
