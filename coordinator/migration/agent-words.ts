@@ -18,7 +18,8 @@ export function learnAgentWord(state: CompleteState, event: AgentEvent): Complet
     { ...state, heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } },
     side,
   );
-  if (event.epoch !== state.migration.fence.epoch) return heard;
+  // A VMM that is gone is gone under every epoch.
+  if (event.epoch !== state.migration.fence.epoch && event.t !== "VmmLost") return heard;
   const timed = withInstantsOf(heard, side, event);
   return side === "source" ? learnFromSource(timed, event) : learnFromDestination(timed, event);
 }
@@ -124,9 +125,16 @@ export function withHandOff(state: CompleteState, handOff: HandOff | undefined):
 
 /** Before the hand-off a transfer that moves no bytes is given up; in post-copy it is paused, to be recovered. */
 function learnStall(state: CompleteState): CompleteState {
-  if (state.takenOver) return { ...state, pauseWanted: state.migration.phase === Phase.POST_COPY };
+  if (state.takenOver) return learnStallInPostCopy(state);
   if (state.handedOff || state.postCopyActive) return state;
   return withEnding(state, "TRANSFER_STALLED", "The transfer moved no bytes for too long.");
+}
+
+function learnStallInPostCopy(state: CompleteState): CompleteState {
+  const { phase } = state.migration;
+  if (phase !== Phase.POST_COPY && phase !== Phase.POST_COPY_RECOVERING) return state;
+  const wanted = { ...state, pauseWanted: true };
+  return withoutFailures(wanted, "source", (failure) => failure.command === "pauseMigration");
 }
 
 export function withKept(state: CompleteState, runState: string, cpuState: CpuState): CompleteState {
@@ -134,7 +142,9 @@ export function withKept(state: CompleteState, runState: string, cpuState: CpuSt
   const cpusStopped =
     cpuState === CpuState.UNSPECIFIED ? state.source.cpusStopped : cpuState === CpuState.STOPPED;
   const kept = { ...withSide(state, "source", { runState, cpusStopped }), kept: true };
-  return withEnding(kept, "SOURCE_KEPT", "The source keeps the guest.");
+  return state.cancelAsked
+    ? withEnding(kept, "CANCELLED", "The migration was cancelled.")
+    : withEnding(kept, "SOURCE_KEPT", "The source keeps the guest.");
 }
 
 function learnFromDestination(state: CompleteState, event: AgentEvent): CompleteState {
@@ -156,8 +166,9 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "CpusStopped":
       return withSide(state, "destination", { cpusStopped: true });
     case "HandedBack":
+      // It may come before the source handed off, or where it never will: what it means then, the source says.
       if (state.takenOver || state.kept) return state;
-      return withEnding({ ...state, handedOff: true, handedBack: true }, "HANDED_BACK", event.sentence);
+      return withEnding({ ...state, handedBack: true }, "HANDED_BACK", event.sentence);
     case "VmmLost": {
       const lost = withSide(state, "destination", { vmmLost: true });
       return withEnding(lost, "DESTINATION_VMM_LOST", event.sentence);
@@ -167,10 +178,13 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
   }
 }
 
-/** Only who was given the right to run takes a guest over. */
+/**
+ * Only who was given the right to run takes a guest over: whatever was heard of the source, it handed off. (A host that
+ * crashes loses what its agent wrote last, and with it the QEMU that it wrote about.)
+ */
 export function withTakenOver(state: CompleteState): CompleteState {
-  if (state.handedBack || state.kept) return state;
-  return { ...state, handedOff: true, takenOver: true, handOffWanted: false };
+  if (state.handedBack) return state;
+  return { ...state, kept: false, handedOff: true, takenOver: true, handOffWanted: false };
 }
 
 function learnDestinationStatus(

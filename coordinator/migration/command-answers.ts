@@ -1,7 +1,7 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import { withHandOff, withKept, withReachable, withTakenOver } from "./agent-words.ts";
 import { type CompleteState, type Side, withSide } from "./complete-state.ts";
-import { NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
+import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
 import { withHostDead } from "./statements.ts";
@@ -95,6 +95,15 @@ function learnPreflight(
   return instance.epoch >= done.migration.fence.epoch ? withRaisedEpoch(done, instance.epoch) : done;
 }
 
+/** The reason with which a destination refuses to be aborted: it told its VMM to start the guest. */
+const CONT_SENT = "CONT_SENT";
+
+/** Where the source did not get through, the destination is to listen anew before it tries again. */
+function withListenerForgotten(state: CompleteState): CompleteState {
+  const done = state.destination.done.filter((name) => name !== "recoverMigration");
+  return withSide(state, "destination", { done });
+}
+
 /** The steps without which there is no migration. */
 const NEEDED_TO_BEGIN: readonly CommandName[] = [
   "preflight",
@@ -110,6 +119,11 @@ export function learnFailure(
   name: CommandName,
   error: CommandError,
 ): CompleteState {
-  const failed = withFailure(state, side, name, error);
+  if (name === "abortDestination" && error.reason === CONT_SENT)
+    return withTakenOver(withReachable(state, side));
+  const isAgents = name !== "fenceHost" && !isSilence(error);
+  const answered = isAgents ? withReachable(state, side) : state;
+  const failed = withFailure(answered, side, name, error);
+  if (name === "recoverMigration" && side === "source") return withListenerForgotten(failed);
   return NEEDED_TO_BEGIN.includes(name) ? withEnding(failed, error.reason, error.sentence) : failed;
 }

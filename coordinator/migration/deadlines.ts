@@ -5,6 +5,7 @@ import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
+import { restBeforeRecoveryUs } from "./post-copy.ts";
 
 /** A moment after which the migration is to hear `DeadlinePassed`. */
 export interface Deadline {
@@ -50,6 +51,10 @@ export function deadlinesOf(
     const sinceUnixUs = silent.map((side) => state[side].unreachableSinceUnixUs).sort(ascending)[0] ?? 0n;
     const fromUnixUs = sinceUnixUs > enteredAtUnixUs ? sinceUnixUs : enteredAtUnixUs;
     deadlines.push({ name: "fence", atUnixUs: fromUnixUs + BigInt(fenceAfterMs) * 1_000n });
+  }
+  if (phase === Phase.POST_COPY_PAUSED && !state.recoveryDue) {
+    const restUs = restBeforeRecoveryUs(state);
+    if (restUs !== null) deadlines.push({ name: "recover", atUnixUs: enteredAtUnixUs + restUs });
   }
   if (phase === Phase.COMPLETING && !state.wordsClosed && !areInstantsComplete(state)) {
     deadlines.push({ name: "words", atUnixUs: enteredAtUnixUs + WORDS_WITHIN_US });

@@ -1,9 +1,9 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { type CompleteState, withMigration } from "./complete-state.ts";
 import { NOT_GIVEN, withoutFailures } from "./facts.ts";
+import { withRightAtDestination } from "./hand-back.ts";
 import { outcomeIn, reasonIn } from "./outcome.ts";
 import { assertPhaseEdge } from "./phase-edges.ts";
-import { withRightAtDestination } from "./rollback.ts";
 
 /**
  * The state in its next phase, with the entry that the feed is fed from; what the phase starts afresh is forgotten.
@@ -39,7 +39,13 @@ function startAfresh(state: CompleteState, from: Phase): CompleteState {
         ? state
         : withoutSteps({ ...state, endingReasonCode: "", endingReason: "" });
     case Phase.POST_COPY_PAUSED:
-      return withoutRecovery({ ...state, pauseWanted: false });
+      return withoutRecovery({
+        ...state,
+        pauseWanted: false,
+        pauses: state.pauses + 1,
+        // A single blip is recovered at once.
+        recoveryDue: state.pauses === 0,
+      });
     default:
       return state;
   }

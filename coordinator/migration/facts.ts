@@ -68,6 +68,14 @@ export function isUnanswered(failure: Pick<CommandFailure, "code">): boolean {
   );
 }
 
+/** Reasons of an agent that is there and asks to be asked again; nobody is silent. */
+const NOT_NOW: readonly string[] = ["STILL_WAITING", "RESTORING", "STALE_FENCE"];
+
+/** Nobody answered at all. */
+export function isSilence(failure: Pick<CommandFailure, "code" | "reason">): boolean {
+  return isUnanswered(failure) && !NOT_NOW.includes(failure.reason);
+}
+
 /** The questions that a migration cannot end without; every other command is given up once. */
 const ASKED_UNTIL_ANSWERED: readonly string[] = [
   "switchToPostCopy",
@@ -82,13 +90,15 @@ const ASKED_UNTIL_ANSWERED: readonly string[] = [
 ] satisfies readonly CommandName[];
 
 /**
- * What is refused now may be done a moment later: a VMM refuses the switch before its transfer has got under way, and a
- * recovery before it has seen that the stream broke or while the network is still cut; a fencing command has its own
- * troubles.
+ * What is refused now may be done later: a VMM refuses the switch before its transfer has got under way, and a recovery
+ * before it has seen that the stream broke or while the network is still cut; an agent that does not know its guest may
+ * know it again; a fencing command has its own troubles.
  */
 const TRIED_UNTIL_DONE: readonly string[] = [
   "switchToPostCopy",
+  "pauseMigration",
   "recoverMigration",
+  "handBack",
   "fenceHost",
 ] satisfies readonly CommandName[];
 
@@ -139,6 +149,11 @@ export function isRefused(state: CompleteState, side: Side, name: CommandName): 
   return failure !== undefined && !mayBeAskedAgain(failure);
 }
 
+/** The agent has no such instance: what it once said of it is lost, and it will say nothing more. */
+export function isUnknownThere(state: CompleteState, side: Side, name: CommandName): boolean {
+  return failureOf(state, side, name)?.code === "NOT_FOUND";
+}
+
 /** The destination waits for the source's word, and there is nobody to get it from. */
 export function isSourceSilent(state: CompleteState): boolean {
   if (!state.handOffWanted || state.handOff !== undefined || state.kept || state.source.hostDead)
@@ -146,7 +161,7 @@ export function isSourceSilent(state: CompleteState): boolean {
   return (
     state.source.hostUnreachable ||
     ["getHandOff", "cancelTransfer"].some((name) =>
-      state.source.failed.some((failure) => failure.command === name && isUnanswered(failure)),
+      state.source.failed.some((failure) => failure.command === name && isSilence(failure)),
     )
   );
 }
@@ -157,7 +172,7 @@ export function isDestinationSilent(state: CompleteState): boolean {
   return (
     state.handedOff &&
     !state.takenOver &&
-    (state.destination.hostUnreachable || (failure !== undefined && isUnanswered(failure)))
+    (state.destination.hostUnreachable || (failure !== undefined && isSilence(failure)))
   );
 }
 
@@ -175,6 +190,9 @@ export function isTornApart(state: CompleteState): boolean {
 export function isSourceLost(state: CompleteState): boolean {
   return state.source.hostDead || state.source.vmmLost;
 }
+
+/** The reason with which a source says that its VMM cannot run the guest again. */
+export const NO_WAY_BACK = "NO_WAY_BACK";
 
 /** The first reason to end the migration stays the one that is told. */
 export function withEnding(state: CompleteState, reasonCode: string, reason: string): CompleteState {

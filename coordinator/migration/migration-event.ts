@@ -93,8 +93,9 @@ export interface CommandError {
 /**
  * postCopy: the policy's time is up. askAgain: those who did not answer may be asked again. fence: who cannot be
  * asked has been so for long enough to be powered off. words: the last words of both agents are not waited for.
+ * recover: a transfer that broke has been left alone for long enough.
  */
-export type DeadlineName = "postCopy" | "askAgain" | "fence" | "words";
+export type DeadlineName = "postCopy" | "askAgain" | "fence" | "words" | "recover";
 
 /** Everything that a migration can hear. */
 export type MigrationEvent =
@@ -116,9 +117,12 @@ export type MigrationEvent =
   | AgentEvent
   | { readonly t: "PostCopyAsked" }
   | { readonly t: "CancelAsked" }
+  /** The post-copy transfer is to pause, until `RecoverAsked`. */
+  | { readonly t: "PauseAsked" }
+  | { readonly t: "RecoverAsked" }
   | { readonly t: "HostUnreachable"; readonly side: Side }
   /** An operator's statement, or the fencing command's: nothing runs there. */
   | { readonly t: "HostDeclaredDead"; readonly side: Side }
-  /** An operator's choice where a migration is ambiguous. */
+  /** An operator's choice where a migration waits for what may never come. */
   | { readonly t: "Resolved"; readonly resolution: "resumeSource" | "guestLost" }
   | { readonly t: "DeadlinePassed"; readonly deadline: DeadlineName };

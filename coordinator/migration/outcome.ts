@@ -8,8 +8,10 @@ import {
   isSourceLost,
   isSourceSilent,
   isTornApart,
+  NO_WAY_BACK,
   NOT_GIVEN,
 } from "./facts.ts";
+import { restBeforeRecoveryUs } from "./post-copy.ts";
 import { isReleaseMissing } from "./switch-over.ts";
 
 /** Where the guest is when the migration ends in `phase` now. */
@@ -30,7 +32,11 @@ export function outcomeIn(state: CompleteState, phase: Phase): Outcome {
 function outcomeOfFailure(state: CompleteState): Outcome {
   // Only a guest that crashed, or was torn apart, ends a migration in failure after the destination took it over.
   if (state.takenOver || isTornApart(state) || isSourceLost(state)) return Outcome.GUEST_LOST;
-  if (isResumeRefused(state)) return Outcome.PAUSED_ON_SOURCE;
+  // Memory that post-copy has torn apart, and neither VMM goes on with.
+  if (isResumeRefused(state)) {
+    const isLost = failureOf(state, "source", "resumeSource")?.reason === NO_WAY_BACK;
+    return isLost ? Outcome.GUEST_LOST : Outcome.PAUSED_ON_SOURCE;
+  }
   // Nobody having said how it was, it is as it was: nothing was changed.
   const { runState } = state.source;
   return runState === "running" || runState === "" ? Outcome.RUNS_ON_SOURCE : Outcome.PAUSED_ON_SOURCE;
@@ -58,13 +64,20 @@ export function reasonIn(state: CompleteState, phase: Phase): Reason {
       return withLeftovers(state, { code: "CANCELLED", sentence: "The migration was cancelled." });
     case Phase.AMBIGUOUS:
       return reasonOfAmbiguity(state);
+    case Phase.HANDING_BACK:
+      return reasonOfHandingBack(state);
+    case Phase.POST_COPY_PAUSED:
+      return reasonOfPause(state);
     default:
       return reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
   }
 }
 
 function reasonOfFailure(state: CompleteState): Reason {
-  if (state.endingReasonCode !== "") return { code: state.endingReasonCode, sentence: state.endingReason };
+  if (state.endingReasonCode !== "") {
+    const lost = outcomeOfFailure(state) === Outcome.GUEST_LOST ? "The guest is lost. " : "";
+    return { code: state.endingReasonCode, sentence: lost + state.endingReason };
+  }
   const side = state.destination.vmmLost || state.destination.hostDead ? "destination" : "source";
   return {
     code: "GUEST_LOST",
@@ -100,6 +113,31 @@ function reasonOfAmbiguity(state: CompleteState): Reason {
   return (
     reasonOfWaiting(state) ?? { code: "AMBIGUOUS", sentence: "It is being asked which host has the guest." }
   );
+}
+
+/** The guest runs nowhere while it is on its way back: what that waits for is to be plain. */
+function reasonOfHandingBack(state: CompleteState): Reason {
+  const waiting = reasonOfWaiting(state);
+  if (waiting === null) return { code: state.endingReasonCode, sentence: state.endingReason };
+  const word =
+    state.handedBack || state.destination.hostDead
+      ? ""
+      : ` The source runs the guest once ${hostOf(state, "destination")} says that it never started it, or is dead.`;
+  return { code: waiting.code, sentence: waiting.sentence + word };
+}
+
+function reasonOfPause(state: CompleteState): Reason {
+  if (state.pauseHeld) {
+    return {
+      code: "PAUSED_BY_CALLER",
+      sentence: "A caller paused the transfer, and is to have it recovered.",
+    };
+  }
+  if (restBeforeRecoveryUs(state) === null) {
+    const sentence = `The transfer broke ${state.pauses} times; it is recovered when a caller asks for that.`;
+    return { code: "BREAKS_AGAIN", sentence };
+  }
+  return reasonOfWaiting(state) ?? { code: "PAUSED", sentence: "The transfer broke and is being recovered." };
 }
 
 /** What keeps the present phase from going on, if anything does. */

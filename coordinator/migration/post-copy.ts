@@ -1,13 +1,14 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
-import { isDone, isSettled, isTornApart } from "./facts.ts";
+import { isDone, isSettled, isTornApart, withoutFailures } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
 /**
  * POST_COPY, POST_COPY_PAUSED, POST_COPY_RECOVERING: the CPUs run at the destination and the remaining pages follow.
  *
  * The destination owns the guest and its address throughout: a pause and a recovery are no new switchover. With
- * the guest on two hosts, losing either loses it.
+ * the guest on two hosts, losing either loses it. A stream that broke, or that stalled and was broken for that, is
+ * recovered by itself; one that a caller broke stays so until a caller has it recovered.
  */
 export function leavePostCopy(state: CompleteState): Phase | null {
   if (state.destination.vmmLost || state.destination.hostDead || isTornApart(state)) return Phase.FAILED;
@@ -25,20 +26,55 @@ function postCopyPhase(state: CompleteState): Phase {
   return Phase.POST_COPY;
 }
 
+/** POST_COPY and POST_COPY_RECOVERING. */
 export function commandsOfPostCopy(state: CompleteState): readonly MigrationCommand[] {
-  return state.pauseWanted && !isSettled(state, "source", "pauseMigration")
-    ? [command(state, "source", { name: "pauseMigration" })]
-    : [];
+  if (!state.pauseWanted && !state.pauseHeld) return [];
+  return isSettled(state, "source", "pauseMigration")
+    ? []
+    : [command(state, "source", { name: "pauseMigration" })];
 }
 
 /** A transfer that keeps breaking is left to a person after so many recoveries. */
-const RECOVERIES_AT_MOST = 8;
+const PAUSES_AT_MOST = 64;
+/** How long a transfer that broke again is left alone: doubled with each pause. */
+const FIRST_REST_US = 1_000_000n;
+const LONGEST_REST_US = 30_000_000n;
+
+/** Microseconds that the present pause lasts before it is recovered; null where only a caller recovers it. */
+export function restBeforeRecoveryUs({ pauseHeld, pauses }: CompleteState): bigint | null {
+  if (pauseHeld || pauses > PAUSES_AT_MOST) return null;
+  const restUs = FIRST_REST_US << BigInt(Math.max(0, pauses - 2));
+  return restUs < LONGEST_REST_US ? restUs : LONGEST_REST_US;
+}
 
 export function commandsOfPostCopyPaused(state: CompleteState): readonly MigrationCommand[] {
-  const pauses = state.migration.phases.filter((entry) => entry.phase === Phase.POST_COPY_PAUSED).length;
-  if (pauses > RECOVERIES_AT_MOST) return [];
+  if (!state.recoveryDue || restBeforeRecoveryUs(state) === null) return [];
   const side = isDone(state, "destination", "recoverMigration") ? "source" : "destination";
   return isSettled(state, side, "recoverMigration")
     ? []
     : [command(state, side, { name: "recoverMigration", recoveryUri: state.recoveryUri })];
+}
+
+const IN_POST_COPY: readonly Phase[] = [Phase.POST_COPY, Phase.POST_COPY_PAUSED, Phase.POST_COPY_RECOVERING];
+
+export function isInPostCopy(state: CompleteState): boolean {
+  return IN_POST_COPY.includes(state.migration.phase);
+}
+
+/** A caller's pause: it also keeps a transfer paused that broke by itself. */
+export function withPauseAsked(state: CompleteState): CompleteState {
+  return isInPostCopy(state) ? { ...state, pauseHeld: true } : state;
+}
+
+/** A caller's recovery: at once, and whatever was tried before. */
+export function withRecoveryAsked(state: CompleteState): CompleteState {
+  if (!isInPostCopy(state)) return state;
+  const released = { ...state, pauseHeld: false, pauseWanted: false, pauses: 0, recoveryDue: true };
+  const forget = (of: CompleteState, side: "source" | "destination") =>
+    withoutFailures(
+      of,
+      side,
+      ({ command: name }) => name === "recoverMigration" || name === "pauseMigration",
+    );
+  return forget(forget(released, "source"), "destination");
 }

@@ -1,3 +1,4 @@
+import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import {
   type CompleteState,
   guestIdOf,
@@ -6,6 +7,7 @@ import {
   type Side,
   withSide,
 } from "./complete-state.ts";
+import { enterPhase } from "./enter-phase.ts";
 import { isDestinationReady, withEnding, withRaisedEpoch } from "./facts.ts";
 
 /** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
@@ -58,4 +60,40 @@ function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteStat
       journaledAtUnixUs: atUnixUs,
     },
   };
+}
+
+/** Phases that may wait for what never comes, and end with a guest that an operator gives up. */
+const MAY_BE_GIVEN_UP: readonly Phase[] = [
+  Phase.AMBIGUOUS,
+  Phase.HANDING_BACK,
+  Phase.CANCELLING,
+  Phase.ROLLING_BACK,
+  Phase.POST_COPY_PAUSED,
+  Phase.POST_COPY_RECOVERING,
+];
+
+export function mayBeGivenUp({ migration }: CompleteState): boolean {
+  return MAY_BE_GIVEN_UP.includes(migration.phase);
+}
+
+/**
+ * What follows when an operator says where a waiting migration ends. The right to run moves by no such choice: a source
+ * that is to have the guest back waits for the destination's word, or for the statement that its host is dead.
+ */
+export function withResolution(
+  state: CompleteState,
+  resolution: "resumeSource" | "guestLost",
+  atUnixUs: bigint,
+): CompleteState {
+  const { phase } = state.migration;
+  if (resolution === "resumeSource") {
+    if (phase !== Phase.AMBIGUOUS || state.source.hostDead) return state;
+    const ending = withEnding(state, "RESOLVED", "An operator has the source run the guest again.");
+    return enterPhase(ending, Phase.HANDING_BACK, atUnixUs);
+  }
+  if (!mayBeGivenUp(state)) return state;
+  // Whatever the source's VMM still is, the operator has given its guest up.
+  const given = { ...state, endingReasonCode: "GIVEN_UP", endingReason: "An operator gave the guest up." };
+  const lost = withSide(given, "source", { vmmLost: true });
+  return enterPhase(lost, phase === Phase.CANCELLING ? Phase.CANCELLED : Phase.FAILED, atUnixUs);
 }

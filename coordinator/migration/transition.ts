@@ -2,24 +2,25 @@ import { Phase, type PhaseEntry } from "../../proto/gen/switchover/v1/migration.
 import type { MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
-import { type CompleteState, completeState, withMigration, withSide } from "./complete-state.ts";
+import { type CompleteState, completeState, withMigration } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
+import { mayBeAskedAgain, withoutFailures } from "./facts.ts";
 import { withFenceWanted } from "./fence-host.ts";
+import { commandsOfHandingBack, leaveHandingBack, withRightAtSource } from "./hand-back.ts";
 import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
 import type { DeadlineName, MigrationEvent } from "./migration-event.ts";
 import { reasonIn } from "./outcome.ts";
 import { isTerminal } from "./phase-edges.ts";
-import { commandsOfPostCopy, commandsOfPostCopyPaused, leavePostCopy } from "./post-copy.ts";
-import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
 import {
-  commandsOfHandingBack,
-  commandsOfRollback,
-  leaveHandingBack,
-  leaveRollback,
-  withRightAtSource,
-} from "./rollback.ts";
-import { withHostDead, withHostUnreachable } from "./statements.ts";
+  commandsOfPostCopy,
+  commandsOfPostCopyPaused,
+  leavePostCopy,
+  withPauseAsked,
+  withRecoveryAsked,
+} from "./post-copy.ts";
+import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
+import { commandsOfRollback, leaveRollback } from "./rollback.ts";
+import { withHostDead, withHostUnreachable, withResolution } from "./statements.ts";
 import {
   commandsOfAmbiguous,
   commandsOfCompleting,
@@ -52,7 +53,8 @@ import {
  * An event first teaches the state facts, which only grow within an epoch; then the state takes every step that
  * its facts allow (`phase-edges.ts` has them all). So the words of two hosts may arrive in any order, late or
  * twice. The commands follow from the state alone (`outstandingCommands`): what was committed is enough to go on
- * after a crash. Phases are decided in prepare.ts, switch-over.ts, post-copy.ts and rollback.ts.
+ * after a crash. Phases are decided in prepare.ts, switch-over.ts, post-copy.ts, rollback.ts and
+ * hand-back.ts.
  */
 export interface Transition {
   readonly state: CompleteState;
@@ -94,12 +96,16 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
       return { ...state, postCopyWanted: true };
     case "CancelAsked":
       return state.handedOff || state.postCopyActive ? state : { ...state, cancelAsked: true };
+    case "PauseAsked":
+      return withPauseAsked(state);
+    case "RecoverAsked":
+      return withRecoveryAsked(state);
     case "HostUnreachable":
       return withHostUnreachable(state, event.side, atUnixUs);
     case "HostDeclaredDead":
       return withHostDead(state, event.side, atUnixUs);
     case "Resolved":
-      return learnResolution(state, event.resolution, atUnixUs);
+      return withResolution(state, event.resolution, atUnixUs);
     case "DeadlinePassed":
       return learnDeadline(state, event.deadline);
     default:
@@ -114,21 +120,6 @@ function isAwaited(
 ): boolean {
   const key = commandKey(answer);
   return outstandingCommands(state).some((command) => commandKey(command) === key);
-}
-
-function learnResolution(
-  state: CompleteState,
-  resolution: "resumeSource" | "guestLost",
-  atUnixUs: bigint,
-): CompleteState {
-  if (state.migration.phase !== Phase.AMBIGUOUS) return state;
-  const sentence = "An operator resolved what was ambiguous.";
-  if (resolution === "resumeSource") {
-    return enterPhase(withEnding(state, "RESOLVED", sentence), Phase.HANDING_BACK, atUnixUs);
-  }
-  // Whatever the source's VMM still is, the operator has given its guest up.
-  const lost = withSide(withEnding(state, "RESOLVED", sentence), "source", { vmmLost: true });
-  return enterPhase(lost, Phase.FAILED, atUnixUs);
 }
 
 function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteState {
@@ -146,6 +137,8 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
       return withFenceWanted(state);
     case "words":
       return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
+    case "recover":
+      return phase === Phase.POST_COPY_PAUSED ? { ...state, recoveryDue: true } : state;
   }
 }
 
@@ -209,6 +202,7 @@ export function outstandingCommands(of: MigrationState): readonly MigrationComma
     case Phase.AMBIGUOUS:
       return commandsOfAmbiguous(state);
     case Phase.POST_COPY:
+    case Phase.POST_COPY_RECOVERING:
       return commandsOfPostCopy(state);
     case Phase.POST_COPY_PAUSED:
       return commandsOfPostCopyPaused(state);
@@ -221,7 +215,6 @@ export function outstandingCommands(of: MigrationState): readonly MigrationComma
       return commandsOfHandingBack(state);
     case Phase.UNSPECIFIED:
     case Phase.PENDING:
-    case Phase.POST_COPY_RECOVERING:
     case Phase.COMPLETED:
     case Phase.CANCELLED:
     case Phase.FAILED:

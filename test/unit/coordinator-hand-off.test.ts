@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { NO_WAY_BACK } from "../../coordinator/migration/rollback.ts";
+import { NO_WAY_BACK } from "../../coordinator/migration/facts.ts";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
 import { handOffOf, POST_COPY, Story } from "./coordinator-story.ts";
+
+const KEPT = { answer: "kept", runState: "running", cpuState: CpuState.STOPPED } as const;
 
 describe("a hand-off that does not arrive", () => {
   it("is fetched from the source and brought to the destination", () => {
@@ -164,7 +167,52 @@ describe("handing back", () => {
     }
     assert.equal(story.phase, "HANDING_BACK");
     assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
-    assert.equal(story.state.migration.outcome, Outcome.PAUSED_ON_SOURCE);
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+    assert.match(story.state.migration.reason, /^The guest is lost\. .*resumeSource failed/);
+  });
+
+  it("before the source handed off is no word about the source, which is asked to keep the guest", () => {
+    const story = new Story().toStopped();
+    assert.equal(
+      story.says("destination", { t: "HandedBack", sentence: "The load failed." }),
+      "ROLLING_BACK | cancelTransfer@source",
+    );
+    assert.equal(story.state.handedOff, false);
+    assert.equal(
+      story.answers("source", { name: "cancelTransfer", ...KEPT }),
+      "| abortDestination@destination",
+    );
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "| resumeSource@source");
+    assert.equal(story.state.migration.fence.epoch, 1n);
+    assert.equal(story.answers("source", { name: "resumeSource", runState: "running" }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.RUNS_ON_SOURCE);
+  });
+
+  it("before the source handed off gives the right back where it then did", () => {
+    const story = new Story().toStopped();
+    story.says("destination", { t: "HandedBack", sentence: "The load failed." });
+    assert.equal(
+      story.answers("source", { name: "cancelTransfer", answer: "tooLate", handOff: handOffOf() }),
+      "SWITCHING_OVER HANDING_BACK | resumeSource@source",
+    );
+    assert.equal(story.state.migration.fence.epoch, 2n);
+  });
+
+  it("ends with a lost guest where the source's VMM is gone too, under whichever epoch that is said", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.says("destination", { t: "HandedBack", sentence: "The load failed." });
+    assert.equal(story.says("source", { t: "VmmLost", sentence: "QEMU ended." }, { epoch: 1n }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("is asked for again where the destination does not know its guest", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.status("destination", "failed");
+    assert.equal(story.fails("destination", "handBack", "NOT_FOUND", "INSTANCE_UNKNOWN"), "|");
+    assert.match(story.state.migration.reason, /runs the guest once hb says that it never started it/);
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| handBack@destination");
   });
 
   it("loses the guest in post-copy with the destination's VMM", () => {

@@ -196,7 +196,8 @@ describe("a post-copy migration", () => {
       [story.status("destination", "postcopy-recover"), "POST_COPY_RECOVERING |"],
       [story.status("source", "postcopy-active"), "|"],
       [story.status("destination", "postcopy-active"), "POST_COPY |"],
-      [story.status("source", "postcopy-paused"), "POST_COPY_PAUSED | recoverMigration@destination"],
+      [story.status("source", "postcopy-paused"), "POST_COPY_PAUSED |"],
+      [story.hear({ t: "DeadlinePassed", deadline: "recover" }), "| recoverMigration@destination"],
     ];
     for (const [was, expected] of steps) assert.equal(was, expected);
   });
@@ -219,7 +220,7 @@ describe("a post-copy migration", () => {
     const story = inPostCopy();
     assert.equal(story.says("destination", { t: "VmmLost", sentence: "QEMU ended." }), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
-    assert.equal(story.state.migration.reason, "QEMU ended.");
+    assert.equal(story.state.migration.reason, "The guest is lost. QEMU ended.");
   });
 
   it("needs no source any more once every page has come, also before the CPUs run", () => {

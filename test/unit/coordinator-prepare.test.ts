@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
-import { handOffOf, inPostCopy, Story } from "./coordinator-story.ts";
+import { handOffOf, inPostCopy, outstanding, Story } from "./coordinator-story.ts";
 
 describe("preparing", () => {
   it("fails with all refusals told and nothing changed", () => {
@@ -217,6 +217,44 @@ describe("cancelling", () => {
     story.hear({ t: "CancelAsked" });
     story.awaitsHandOff();
     assert.equal(story.fails("source", "cancelTransfer", "UNAVAILABLE"), "AMBIGUOUS | getHandOff@source");
+  });
+
+  it("goes forward where the destination has started the guest, whatever the source says", () => {
+    const story = new Story().toTransferring();
+    story.hear({ t: "CancelAsked" });
+    const kept = { answer: "kept", runState: "running", cpuState: CpuState.STOPPED } as const;
+    story.answers("source", { name: "cancelTransfer", ...kept });
+    assert.equal(
+      story.fails("destination", "abortDestination", "FAILED_PRECONDITION", "CONT_SENT"),
+      "SWITCHING_OVER COMPLETING | releaseSource@source",
+    );
+    assert.equal(story.state.kept, false);
+  });
+
+  it("is no ambiguity where the source is there and its VMM has not said its last", () => {
+    const story = new Story().toStopped();
+    story.hear({ t: "CancelAsked" });
+    story.awaitsHandOff();
+    assert.equal(story.fails("source", "cancelTransfer", "DEADLINE_EXCEEDED", "STILL_WAITING"), "|");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
+  });
+
+  it("ends where the source's agent knows nothing of its guest any more", () => {
+    const story = new Story().toTransferring();
+    story.hear({ t: "CancelAsked" });
+    assert.equal(
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN"),
+      "| abortDestination@destination",
+    );
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "CANCELLED |");
+  });
+
+  it("does not keep a stopped guest waiting for a destination that cannot be reached", () => {
+    const story = new Story().toStopped();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    story.status("source", "failed", "Connection reset by peer");
+    assert.equal(story.phase, "ROLLING_BACK");
+    assert.deepEqual(outstanding(story), ["abortDestination@destination", "resumeSource@source"]);
   });
 
   it("asks a source again that did not answer", () => {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { deadlinesOf } from "../../coordinator/migration/deadlines.ts";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
-import { handOffOf, Story, specOf } from "./coordinator-story.ts";
+import { handOffOf, POST_COPY, Story, specOf } from "./coordinator-story.ts";
 
 describe("a host that is declared dead", () => {
   it("changes nothing about a word that it gave before", () => {
@@ -52,6 +54,42 @@ describe("a host that is declared dead", () => {
   });
 });
 
+describe("a host that is silent", () => {
+  it("is never fenced where the guest would be lost with it", () => {
+    const handedBack = new Story().toStopped();
+    handedBack.handsOff();
+    handedBack.says("destination", { t: "HandedBack", sentence: "The load failed." });
+    handedBack.hear({ t: "HostUnreachable", side: "source" });
+    const postCopy = new Story(POST_COPY).toTransferring();
+    postCopy.status("source", "postcopy-active");
+    postCopy.awaitsHandOff();
+    postCopy.hear({ t: "HostUnreachable", side: "source" });
+    assert.deepEqual([handedBack.phase, postCopy.phase], ["HANDING_BACK", "AMBIGUOUS"]);
+    for (const story of [handedBack, postCopy]) {
+      assert.equal(story.hear({ t: "DeadlinePassed", deadline: "fence" }), "|");
+    }
+  });
+
+  it("is fenced no sooner than after the bound since it fell silent", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    const { unreachableSinceUnixUs } = story.state.destination;
+    assert.notEqual(unreachableSinceUnixUs, 0n);
+    const deadlines = deadlinesOf(story.state, unreachableSinceUnixUs, { fenceAfterMs: 12_000 });
+    assert.deepEqual(deadlines, [{ name: "fence", atUnixUs: unreachableSinceUnixUs + 12_000_000n }]);
+  });
+
+  it("is dead once the fencing command succeeded, also where it spoke meanwhile", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "fence" }), "| fenceHost@destination");
+    story.says("destination", { t: "AlarmRaised", reason: "X", sentence: "x" });
+    assert.equal(story.answers("destination", { name: "fenceHost" }), "HANDING_BACK | resumeSource@source");
+  });
+});
+
 describe("an operator", () => {
   const ambiguous = () => {
     const story = new Story().toStopped();
@@ -78,9 +116,55 @@ describe("an operator", () => {
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
   });
 
-  it("changes nothing where nothing is ambiguous", () => {
+  it("gives up a guest whose rollback waits for a source that nobody can ask", () => {
     const story = new Story().toTransferring();
-    assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "|");
+    story.status("destination", "failed");
+    story.hear({ t: "HostUnreachable", side: "source" });
+    assert.equal(story.phase, "ROLLING_BACK");
+    assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+    assert.equal(story.state.migration.reasonCode, "GIVEN_UP");
+  });
+
+  it("changes nothing where nothing waits", () => {
+    for (const resolution of ["guestLost", "resumeSource"] as const) {
+      const story = new Story().toTransferring();
+      assert.equal(story.hear({ t: "Resolved", resolution }), "|");
+    }
+  });
+
+  it("that wants the source has a silent one asked whether it handed off, once the destination is fenced", () => {
+    const silent = () => {
+      const story = new Story().toStopped();
+      story.isReady();
+      story.awaitsHandOff();
+      story.hear({ t: "HostUnreachable", side: "source" });
+      assert.equal(
+        story.hear({ t: "Resolved", resolution: "resumeSource" }),
+        "HANDING_BACK | handBack@destination",
+      );
+      assert.equal(
+        story.answers("destination", { name: "handBack", answer: "handedBack" }),
+        "| cancelTransfer@source",
+      );
+      assert.equal(story.state.migration.fence.epoch, 1n);
+      return story;
+    };
+    const kept = silent();
+    const answer = { answer: "kept", runState: "running", cpuState: CpuState.STOPPED } as const;
+    assert.equal(
+      kept.answers("source", { name: "cancelTransfer", ...answer }),
+      "| abortDestination@destination",
+    );
+    assert.equal(kept.answers("destination", { name: "abortDestination" }), "| resumeSource@source");
+    assert.equal(kept.answers("source", { name: "resumeSource", runState: "running" }), "FAILED |");
+    assert.equal(kept.state.migration.outcome, Outcome.RUNS_ON_SOURCE);
+    const handedOff = silent();
+    assert.equal(
+      handedOff.answers("source", { name: "cancelTransfer", answer: "tooLate", handOff: handOffOf() }),
+      "| resumeSource@source",
+    );
+    assert.equal(handedOff.state.migration.fence.epoch, 2n);
   });
 });
 

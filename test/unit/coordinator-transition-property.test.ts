@@ -7,6 +7,7 @@ import {
   hostOf,
   type Side,
 } from "../../coordinator/migration/complete-state.ts";
+import { NO_WAY_BACK } from "../../coordinator/migration/facts.ts";
 import { type CommandName, commandKey } from "../../coordinator/migration/migration-command.ts";
 import type {
   AgentEvent,
@@ -16,7 +17,6 @@ import type {
   MigrationEvent,
 } from "../../coordinator/migration/migration-event.ts";
 import { isTerminal, PHASE_EDGES } from "../../coordinator/migration/phase-edges.ts";
-import { NO_WAY_BACK } from "../../coordinator/migration/rollback.ts";
 import { outstandingCommands, transition } from "../../coordinator/migration/transition.ts";
 import { decodeMigrationState, encodeMigrationState } from "../../coordinator/record/record-codec.ts";
 import type { ErrorCode } from "../../proto/error.ts";
@@ -203,13 +203,15 @@ const statements: fc.Arbitrary<Draw> = fc
       { t: "Admitted" },
       { t: "PostCopyAsked" },
       { t: "CancelAsked" },
+      { t: "PauseAsked" },
+      { t: "RecoverAsked" },
       { t: "Resolved", resolution: "resumeSource" },
       { t: "Resolved", resolution: "guestLost" },
     ),
     SIDE.map((side): MigrationEvent => ({ t: "HostUnreachable", side })),
     SIDE.map((side): MigrationEvent => ({ t: "HostDeclaredDead", side })),
     fc
-      .constantFrom<DeadlineName>("postCopy", "askAgain", "fence", "words")
+      .constantFrom<DeadlineName>("postCopy", "askAgain", "fence", "words", "recover")
       .map((deadline): MigrationEvent => ({ t: "DeadlinePassed", deadline })),
   )
   .map((event) => () => event);
@@ -309,6 +311,7 @@ describe("a migration that hears anything in any order", () => {
     }
     const word = nextWord(story.state);
     if (word !== null) story.hear(word);
+    story.hear({ t: "RecoverAsked" });
     for (const deadline of ["askAgain", "words"] as const) story.hear({ t: "DeadlinePassed", deadline });
   }
 
