@@ -1,8 +1,9 @@
-import type { FeedEvent } from "../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
 import type { Clock } from "./clock.ts";
 import type { HostDevices } from "./device/nic-preparation.ts";
+import type { FeedStream } from "./feed/feed-stream.ts";
+import type { SpoolStore } from "./feed/spool-store.ts";
 import type { evolve } from "./guest/evolve.ts";
 import type { BeforeOperation } from "./guest/guest-runner.ts";
 import type { JournalStore } from "./journal/journal.ts";
@@ -17,11 +18,6 @@ export interface HandOffBus {
   subscribe(guestId: GuestId, listener: (handOff: HandOff) => void): () => void;
 }
 
-/** The way out to the feed: kept in order, never blocking; what cannot be sent yet waits in a bounded queue. */
-export interface FeedOutlet {
-  publish(event: FeedEvent): void;
-}
-
 /** All that a HostAgent needs from outside. It opens and closes nothing that it was given. */
 export interface HostAgentPorts {
   readonly hostId: HostId;
@@ -34,7 +30,9 @@ export interface HostAgentPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly handOffs: HandOffBus;
-  readonly feed: FeedOutlet;
+  /** What this agent has said and is not done with; its alone. */
+  readonly spool: SpoolStore;
+  readonly feed: FeedStream;
   /** The kernel of this host: its netlink socket and its maker of tap devices. */
   readonly devices: HostDevices;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */

@@ -33,6 +33,11 @@ export class HostAgent {
     rehearseSwitchovers();
   }
 
+  /** Resolves with how many events the feed still lacks, once that is none or after `timeoutMs`. */
+  feedDrained(timeoutMs: number): Promise<number> {
+    return this.#host.feed.drain(timeoutMs);
+  }
+
   /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */
   close(): void {
     this.#host.close();
@@ -82,8 +87,8 @@ export class HostAgent {
   ): AsyncIterable<wire.FollowGuestResponse> {
     const guestId = parseGuestId(request.guestId, "guest_id");
     if (request.migrationId !== "") parseMigrationId(request.migrationId, "migration_id");
-    const { feedLog } = this.#host;
-    for await (const event of feedLog.follow(guestId, request.migrationId, request.afterSequence, signal)) {
+    const { feed } = this.#host;
+    for await (const event of feed.follow(guestId, request.migrationId, request.afterSequence, signal)) {
       yield { event };
     }
   }

@@ -1,10 +1,8 @@
 import type { Fence } from "../proto/epoch.ts";
 import type { GuestId } from "../proto/ids.ts";
-import { FeedHold } from "./feed/feed-hold.ts";
-import { FeedLog } from "./feed/feed-log.ts";
+import { AgentFeed } from "./feed/agent-feed.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
-import { logFieldsOf } from "./guest/log-fields.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import type { Instance } from "./instance/instance.ts";
 import { InstanceTable } from "./instance/instance-table.ts";
@@ -14,13 +12,12 @@ import { type Journal, newestFenceIn } from "./journal/journal.ts";
 export class Host {
   readonly ports: HostAgentPorts;
   readonly instances = new InstanceTable();
-  readonly feedLog = new FeedLog();
-  readonly #feedHold: FeedHold;
+  readonly feed: AgentFeed;
   readonly #journals = new Map<GuestId, Journal>();
 
   constructor(ports: HostAgentPorts) {
     this.ports = ports;
-    this.#feedHold = new FeedHold(ports.clock, (...said) => this.#publishNow(...said));
+    this.feed = new AgentFeed(ports);
   }
 
   journalOf(guestId: GuestId): Journal {
@@ -43,25 +40,7 @@ export class Host {
 
   /** To the feed and to followers, numbered, under the migration's name where the guest has one; not while it switches over. */
   publish(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
-    this.#feedHold.publish(guest, event, atUnixUs);
-  }
-
-  #publishNow(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
-    const numbered = this.feedLog.append({
-      migrationId: guest.migration?.migrationId ?? "",
-      guestId: guest.guestId,
-      hostId: guest.hostId,
-      instanceId: guest.instanceId,
-      fence: guest.fence,
-      atUnixUs: BigInt(atUnixUs),
-      event,
-    });
-    this.ports.feed.publish(numbered);
-    const fields = { ...logFieldsOf(guest), event: event.$case };
-    if (event.$case === "alarmRaised") {
-      this.ports.log.error({ ...fields, reason: event.value.reason }, event.value.sentence);
-    } else if (event.$case === "transferProgressed") this.ports.log.debug(fields, "Published");
-    else this.ports.log.info(fields, "Published");
+    this.feed.publish(guest, event, atUnixUs);
   }
 
   /** Nothing more is heard of the instance; its journal stays. */
@@ -71,8 +50,8 @@ export class Host {
   }
 
   close(): void {
-    this.#feedHold.close();
     for (const instance of this.instances.all()) instance.close();
+    this.feed.close();
     for (const journal of this.#journals.values()) journal.close();
   }
 }

@@ -24,13 +24,14 @@ const FAILED: ReadonlySet<string> = new Set(["failed", "cancelled"]);
  */
 export class FeedHold {
   readonly #clock: Clock;
-  readonly #publish: PublishGuestEvent;
+  readonly #publish: (said: readonly Parameters<PublishGuestEvent>[]) => void;
   readonly #held = new Map<
     string,
     { readonly said: Parameters<PublishGuestEvent>[]; readonly cancel: () => void }
   >();
 
-  constructor(clock: Clock, publish: PublishGuestEvent) {
+  /** `publish` gets at once all that is let go at once. */
+  constructor(clock: Clock, publish: (said: readonly Parameters<PublishGuestEvent>[]) => void) {
     this.#clock = clock;
     this.#publish = publish;
   }
@@ -43,7 +44,7 @@ export class FeedHold {
     else if (isSwitchingOver(guest)) {
       this.#held.set(key, { said: [said], cancel: this.#clock.after(HOLD_MS, () => this.#release(key)) });
     } else {
-      this.#publish(...said);
+      this.#publish([said]);
       return;
     }
     if (isUrgent(event)) this.#release(key);
@@ -59,7 +60,7 @@ export class FeedHold {
     if (held === undefined) return;
     this.#held.delete(key);
     held.cancel();
-    for (const said of held.said) this.#publish(...said);
+    this.#publish(held.said);
   }
 }
 

@@ -3,8 +3,8 @@
  * after the one that its writer knows of. However many writers a subject has, and whatever they heard of their
  * attempts, nothing is stored twice or between two messages that belong together.
  *
- * Both methods throw UNAVAILABLE / NATS_UNREACHABLE where nothing was done, UNAVAILABLE / OUTCOME_UNKNOWN where that is
- * not known, and anything else where no repetition helps.
+ * Both methods throw within a second or so: UNAVAILABLE / NATS_UNREACHABLE where nothing was done, UNAVAILABLE /
+ * OUTCOME_UNKNOWN where that is not known, INVALID_ARGUMENT where the message is at fault and no repetition helps.
  */
 export interface FeedStream {
   /** The newest message of the subject; null where there is none, or none any more. */

@@ -1,6 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
+import { join } from "node:path";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
+import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
@@ -10,7 +12,7 @@ import { type HostClock, openHostClock } from "../clock/host-clock.ts";
 import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
 import { NatsLink } from "../nats/connection.ts";
-import { NatsFeedOutlet } from "../nats/feed-outlet.ts";
+import { NatsFeedStream } from "../nats/feed-stream.ts";
 import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
 import { startHeartbeat } from "../nats/host-registry.ts";
 import { readVersion } from "../program/version.ts";
@@ -48,7 +50,6 @@ export async function startAgentServer(
   const clock = openHostClock();
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
   const handOffs = new NatsHandOffBus(link, log);
-  const feed = new NatsFeedOutlet(link, values["host-id"], log);
   const route = openRouteSocket();
   const agent = new HostAgent({
     hostId: values["host-id"],
@@ -59,16 +60,17 @@ export async function startAgentServer(
     clock,
     log,
     handOffs,
-    feed,
+    spool: openSpoolDirectory(join(values["state-dir"], "feed")),
+    feed: new NatsFeedStream(link),
     devices: { route, factory: deviceFactory },
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });
   const closeAgent = async (): Promise<void> => {
+    const unsent = await agent.feedDrained(FEED_GRACE_MS);
+    if (unsent > 0) log.warn({ unsent }, "Events wait in the spool for the next start.");
     agent.close();
     route.close();
-    const unsent = await feed.close(FEED_GRACE_MS);
-    if (unsent > 0) log.warn({ unsent }, "Events did not reach the feed before the end.");
     handOffs.close();
     await link.close();
   };

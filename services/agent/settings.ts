@@ -30,7 +30,7 @@ export const AGENT_SETTINGS = {
   }),
   "state-dir": withDefault(parsePath, "/var/lib/switchover/agent", {
     placeholder: "PATH",
-    help: "Journals; this agent's alone, made where absent",
+    help: "Journals and the feed's spool; this agent's alone, made where absent",
   }),
   "cpu-priority": withDefault(parseCpuPriority, "high", {
     placeholder: "PRIORITY",

@@ -1,51 +1,67 @@
-import type { NatsConnection } from "nats";
 import type { FeedPort } from "../../coordinator/runner/feed-port.ts";
+import { SwitchoverError } from "../../proto/error.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { MigrationId } from "../../proto/ids.ts";
-import { FEED_STREAM, feedSubject } from "../../proto/subjects.ts";
+import { feedSubject } from "../../proto/subjects.ts";
 import type { NatsLink } from "./connection.ts";
-import { isNotFound, JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
+import { NatsFeedStream } from "./feed-stream.ts";
 
-/** FeedPort on JetStream: a coordinator's own words in the feed, acknowledged by the stream before they count. */
+/** Migrations whose newest message is remembered; of others it is read again. */
+const SUBJECTS_KEPT = 4_096;
+/** Coordinators of one migration overtake each other once a phase at most. */
+const ATTEMPTS = 8;
+
+interface Newest {
+  readonly position: number;
+  readonly sequence: bigint;
+}
+
+/**
+ * FeedPort on the feed's stream: a coordinator's own words, stored only as the next after those that it knows of. So
+ * coordinators that publish one migration's phases at the same time, or long after each other, store each once and in
+ * order.
+ */
 export class NatsPhaseFeed implements FeedPort {
-  readonly #link: NatsLink;
+  readonly #stream: NatsFeedStream;
+  readonly #newest = new Map<string, Newest>();
 
   constructor(link: NatsLink) {
-    this.#link = link;
+    this.#stream = new NatsFeedStream(link);
   }
 
-  publish(event: FeedEvent, messageId: string): Promise<void> {
+  async publish(event: FeedEvent, messageId: string): Promise<void> {
     const subject = subjectOf(event.migrationId as MigrationId);
-    return this.#run(`The event ${messageId} is not known to be in the feed`, async (connection) => {
-      const stream = connection.jetstream({ timeout: JETSTREAM_TIMEOUT_MS });
-      await stream.publish(subject, JSON.stringify(FeedEvent.toJSON(event)), { msgID: messageId });
-    });
-  }
-
-  lastSequence(migrationId: MigrationId): Promise<bigint> {
-    return this.#run(`The feed of migration ${migrationId} was not read`, async (connection) => {
-      const { streams } = await connection.jetstreamManager({
-        timeout: JETSTREAM_TIMEOUT_MS,
-        checkAPI: false,
-      });
-      try {
-        const message = await streams.getMessage(FEED_STREAM, { last_by_subj: subjectOf(migrationId) });
-        return FeedEvent.fromJSON(message.json()).sequence;
-      } catch (thrown) {
-        if (isNotFound(thrown)) return 0n;
-        throw thrown;
-      }
-    });
-  }
-
-  async #run<T>(what: string, operation: (connection: NatsConnection) => Promise<T>): Promise<T> {
-    const connection = this.#link.connection;
-    if (connection === undefined) throw natsUnreachable(what);
-    try {
-      return await operation(connection);
-    } catch (thrown) {
-      throw natsFault(thrown, what);
+    const body = JSON.stringify(FeedEvent.toJSON(event));
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const newest = this.#newest.get(subject) ?? (await this.#read(subject));
+      if (newest.sequence >= event.sequence) return;
+      // Whatever comes of it, what was known is no longer so.
+      this.#newest.delete(subject);
+      const appended = await this.#stream.append({ subject, messageId, body }, newest.position);
+      if (appended.t === "overtaken") continue;
+      this.#remember(subject, { position: appended.position, sequence: event.sequence });
+      return;
     }
+    const sentence = `The event ${messageId} is not known to be in the feed: others write there all the time.`;
+    throw new SwitchoverError("UNAVAILABLE", sentence, { reason: "FEED_CONTENDED" });
+  }
+
+  async lastSequence(migrationId: MigrationId): Promise<bigint> {
+    return (await this.#read(subjectOf(migrationId))).sequence;
+  }
+
+  async #read(subject: string): Promise<Newest> {
+    const last = (await this.#stream.last(subject)) ?? { position: 0, sequence: 0n };
+    this.#remember(subject, last);
+    return last;
+  }
+
+  #remember(subject: string, newest: Newest): void {
+    this.#newest.delete(subject);
+    this.#newest.set(subject, newest);
+    if (this.#newest.size <= SUBJECTS_KEPT) return;
+    const [oldest] = this.#newest.keys();
+    if (oldest !== undefined) this.#newest.delete(oldest);
   }
 }
 

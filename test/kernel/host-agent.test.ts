@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
-import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { Applied, CpuState, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import {
@@ -54,7 +55,14 @@ function withAgent(body: (bench: Bench) => Promise<void>): Promise<void> {
         },
         log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
         handOffs: { publish: () => {}, subscribe: () => () => {} },
-        feed: { publish: (event) => void told.push(event) },
+        spool: openSpoolDirectory(join(stateDirectory, "feed")),
+        feed: {
+          last: async () => null,
+          append: async ({ body }) => {
+            told.push(FeedEvent.fromJSON(JSON.parse(body)));
+            return { t: "stored", position: told.length };
+          },
+        },
         devices,
         openVmm: async (path, hear) => {
           const vmm = vmms.get(path);
@@ -257,6 +265,7 @@ describe("an agent's gate on a real bridge", options, () => {
         reason: "START_REFUSED",
       });
       assert.deepEqual(vmm.commands, []);
+      await bench.agent.feedDrained(1_000);
       const alarms = bench.told.flatMap(({ event }) =>
         event?.$case === "alarmRaised" ? [event.value.reason] : [],
       );

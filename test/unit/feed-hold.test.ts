@@ -27,7 +27,9 @@ function benchedHold() {
       return () => void timers.splice(timers.indexOf(timer), 1);
     },
   };
-  const hold = new FeedHold(clock, (_guest, event, atUnixUs) => published.push(`${event.$case} ${atUnixUs}`));
+  const hold = new FeedHold(clock, (said) => {
+    published.push(...said.map(([, event, atUnixUs]) => `${event.$case} ${atUnixUs}`));
+  });
   return { hold, published, timers };
 }
 

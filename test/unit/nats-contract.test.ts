@@ -11,6 +11,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { connect, nanos } from "nats";
+import { AgentFeed } from "../../agent/feed/agent-feed.ts";
+import { subjectOf } from "../../agent/feed/feed-subject.ts";
+import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
@@ -18,16 +21,18 @@ import { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import { GuestRecord, HostRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import { type GuestId, type HostId, type MigrationId, migrationIdOf } from "../../proto/ids.ts";
 import { FEED_ALL, FEED_STREAM, HOST_BUCKET } from "../../proto/subjects.ts";
+import { openHostClock } from "../../services/clock/host-clock.ts";
 import type { Log } from "../../services/log/log.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
 import { FeedConsumer } from "../../services/nats/feed-consumer.ts";
-import { NatsFeedOutlet, subjectOf } from "../../services/nats/feed-outlet.ts";
+import { NatsFeedStream } from "../../services/nats/feed-stream.ts";
 import { NatsGuestRecordStore } from "../../services/nats/guest-record-store.ts";
 import { NatsHandOffBus } from "../../services/nats/hand-off-bus.ts";
 import { HostRegistry, startHeartbeat } from "../../services/nats/host-registry.ts";
 import { NatsPhaseFeed } from "../../services/nats/phase-feed.ts";
 import { ensureStores } from "../../services/nats/streams.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { armedGuest, residentGuest } from "./guest-gate.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const HA = "ha" as HostId;
@@ -220,21 +225,42 @@ test("a host is known from its first heartbeat on and gone after its lifetime", 
   assert.deepEqual(registry.lastKnown(HA), record);
 });
 
+interface SpeakingHost {
+  readonly feed: AgentFeed;
+  /** Says something about the migration, or about the guest outside one. */
+  say(migrationId: string, guestId: GuestId, round: number): void;
+}
+
+/** What the agent on HA says, with its spool in a directory: one of its own, or where another agent's was. */
+function openHost(t: TestContext, link: NatsLink, spool = join(folder, `feed-${newGuest()}`)): SpeakingHost {
+  const store = openSpoolDirectory(spool);
+  const stream = new NatsFeedStream(link);
+  const feed = new AgentFeed({ hostId: HA, clock: openHostClock(), log: silent, spool: store, feed: stream });
+  t.after(() => feed.close());
+  const say = (migrationId: string, guestId: GuestId, round: number): void => {
+    const { migration } = armedGuest("live", "completed");
+    assert.ok(migration !== null);
+    const about = migrationId === "" ? null : { ...migration, migrationId: migrationId as MigrationId };
+    const guest = { ...residentGuest("running"), guestId, hostId: HA, migration: about };
+    feed.publish(guest, { $case: "announced", value: { round, announcedAtUnixUs: 1n } }, 1);
+  };
+  return { feed, say };
+}
+
 test("the feed holds every event once and in order after the server was killed amid them", async (t) => {
   const link = await openLink(t);
-  const outlet = new NatsFeedOutlet(link, HA, silent);
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.25);
+  const host = openHost(t, link);
   const total = 3_000;
-  for (let sequence = 1; sequence <= total; sequence += 1) {
-    outlet.publish(eventOf(migrationId, guestId, BigInt(sequence)));
-    if (sequence === total / 3) {
+  for (let round = 1; round <= total; round += 1) {
+    host.say(migrationId, guestId, round);
+    if (round === total / 3) {
       await until(async () => (await storedSequences(link, migrationId)).length > 100, "the first events");
       await killServer(link);
     }
   }
-  const unsent = await outlet.close(WAIT_MS);
-  assert.equal(unsent, 0);
+  assert.equal(await host.feed.drain(WAIT_MS), 0);
   const stored = await storedSequences(link, migrationId);
   assert.deepEqual(
     stored,
@@ -244,7 +270,7 @@ test("the feed holds every event once and in order after the server was killed a
 
 async function storedSequences(link: NatsLink, migrationId: MigrationId): Promise<readonly number[]> {
   const connection = await link.whenReachable(WAIT_MS);
-  const subject = subjectOf(FeedEvent.create({ migrationId }), HA);
+  const subject = subjectOf({ guestId: "", migrationId }, HA);
   const consumer = await connection.jetstream().consumers.get(FEED_STREAM, { filterSubjects: subject });
   const { num_pending: count } = await consumer.info();
   const sequences: number[] = [];
@@ -260,14 +286,14 @@ test("an event whose acknowledgement was lost is not stored again", async (t) =>
   const link = await openLink(t);
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.75);
-  const outlet = new NatsFeedOutlet(link, HA, silent);
+  const host = openHost(t, link);
   process.kill(server.pid, "SIGSTOP");
-  outlet.publish(eventOf(migrationId, guestId, 1n));
+  host.say(migrationId, guestId, 1);
   // Longer than an attempt, shorter than the connection's patience.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   process.kill(server.pid, "SIGCONT");
-  outlet.publish(eventOf(migrationId, guestId, 2n));
-  assert.equal(await outlet.close(WAIT_MS), 0);
+  host.say(migrationId, guestId, 2);
+  assert.equal(await host.feed.drain(WAIT_MS), 0);
   assert.deepEqual(await storedSequences(link, migrationId), [1, 2]);
 });
 
@@ -285,17 +311,17 @@ test("an event whose acknowledgement was lost is not stored again when JetStream
   await link.whenReachable(WAIT_MS);
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.375);
-  const outlet = new NatsFeedOutlet(link, HA, silent);
+  const host = openHost(t, link);
   const stored = async () => (await streams.info(FEED_STREAM)).state.messages;
 
   wire.answers = "lost";
-  outlet.publish(eventOf(migrationId, guestId, 1n));
+  host.say(migrationId, guestId, 1);
   await until(async () => (await stored()) === 1, "the event");
   await new Promise((resolve) => setTimeout(resolve, 300));
   wire.cut();
   wire.answers = "passed on";
-  outlet.publish(eventOf(migrationId, guestId, 2n));
-  assert.equal(await outlet.close(WAIT_MS), 0);
+  host.say(migrationId, guestId, 2);
+  assert.equal(await host.feed.drain(WAIT_MS), 0);
   assert.equal(await stored(), 2);
 });
 
@@ -369,17 +395,14 @@ test("a consumer hears every event in order, a refused one again, also after the
   );
   t.after(() => consumer.close(1_000));
   await until(() => isConsumed(link, guestId), "the consumer");
-  const outlet = new NatsFeedOutlet(link, HA, silent);
-  for (let sequence = 1n; sequence <= 20n; sequence += 1n)
-    outlet.publish(eventOf(migrationId, guestId, sequence));
+  const host = openHost(t, link);
+  for (let round = 1; round <= 20; round += 1) host.say(migrationId, guestId, round);
   await until(() => heard.includes(20), "the refused event to come again");
   await killServer(link);
   const restartedMs = performance.now();
-  for (let sequence = 21n; sequence <= 40n; sequence += 1n)
-    outlet.publish(eventOf(migrationId, guestId, sequence));
+  for (let round = 21; round <= 40; round += 1) host.say(migrationId, guestId, round);
   await until(() => heard.includes(40), "the events after the restart");
   t.diagnostic(`heard again ${(performance.now() - restartedMs).toFixed(0)} ms after the server was back`);
-  await outlet.close(WAIT_MS);
   const firstTimes = heard.filter((sequence, index) => heard.indexOf(sequence) === index);
   assert.deepEqual(
     firstTimes,
