@@ -1,19 +1,26 @@
 import { SwitchoverError } from "../proto/error.ts";
 import type * as wire from "../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId, parseMigrationId } from "../proto/ids.ts";
+import { abortDestination } from "./call/abort-destination.ts";
 import { adoptGuest } from "./call/adopt-guest.ts";
 import { armSource } from "./call/arm-source.ts";
 import { beginTransfer } from "./call/begin-transfer.ts";
+import { cancelTransfer } from "./call/cancel-transfer.ts";
 import { startCpus, stopCpus } from "./call/cpus.ts";
+import { handBack } from "./call/hand-back.ts";
 import { deliverHandOff, getHandOff } from "./call/hand-off.ts";
+import { pauseMigration } from "./call/pause-migration.ts";
 import { preflight } from "./call/preflight.ts";
 import { prepareDestination } from "./call/prepare-destination.ts";
 import { prepareNics } from "./call/prepare-nics.ts";
+import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
+import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
 import { rehearseSwitchovers } from "./guest/rehearsal.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
+import { restoreInstances } from "./restore-instances.ts";
 
 /** NicDefinition's device fields that this agent can wire. */
 const DEVICE_TYPES = ["tap_on_bridge"] as const;
@@ -28,9 +35,14 @@ export class HostAgent {
   readonly #host: Host;
   readonly #tails = new Map<string, Promise<unknown>>();
 
+  /** Resolves when every guest that this agent left behind is under its gate again, or seen gone. */
+  readonly restored: Promise<void>;
+
+  /** Begins at once to bring back the guests that its journals know. */
   constructor(ports: HostAgentPorts) {
     this.#host = new Host(ports);
     rehearseSwitchovers();
+    this.restored = restoreInstances(this.#host);
   }
 
   /** Resolves with how many events the feed still lacks, once that is none or after `timeoutMs`. */
@@ -119,6 +131,30 @@ export class HostAgent {
 
   releaseSource(request: wire.ReleaseSourceRequest): Promise<wire.ReleaseSourceResponse> {
     return this.#inTurn(request, () => releaseSource(this.#host, request));
+  }
+
+  cancelTransfer(request: wire.CancelTransferRequest): Promise<wire.CancelTransferResponse> {
+    return this.#inTurn(request, () => cancelTransfer(this.#host, request));
+  }
+
+  abortDestination(request: wire.AbortDestinationRequest): Promise<wire.AbortDestinationResponse> {
+    return this.#inTurn(request, () => abortDestination(this.#host, request));
+  }
+
+  handBack(request: wire.HandBackRequest): Promise<wire.HandBackResponse> {
+    return this.#inTurn(request, () => handBack(this.#host, request));
+  }
+
+  resumeSource(request: wire.ResumeSourceRequest): Promise<wire.ResumeSourceResponse> {
+    return this.#inTurn(request, () => resumeSource(this.#host, request));
+  }
+
+  pauseMigration(request: wire.PauseMigrationRequest): Promise<wire.PauseMigrationResponse> {
+    return this.#inTurn(request, () => pauseMigration(this.#host, request));
+  }
+
+  recoverMigration(request: wire.RecoverMigrationRequest): Promise<wire.RecoverMigrationResponse> {
+    return this.#inTurn(request, () => recoverMigration(this.#host, request));
   }
 
   startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {

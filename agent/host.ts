@@ -1,10 +1,11 @@
 import type { Fence } from "../proto/epoch.ts";
+import { SwitchoverError } from "../proto/error.ts";
 import type { GuestId } from "../proto/ids.ts";
 import { AgentFeed } from "./feed/agent-feed.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
-import type { Instance } from "./instance/instance.ts";
+import { Instance, type InstanceParts } from "./instance/instance.ts";
 import { InstanceTable } from "./instance/instance-table.ts";
 import { type Journal, newestFenceIn } from "./journal/journal.ts";
 
@@ -43,10 +44,30 @@ export class Host {
     this.feed.publish(guest, event, atUnixUs);
   }
 
-  /** Nothing more is heard of the instance; its journal stays. */
+  /** Keeps an instance whose devices are quarantined, or were before this agent was away. */
+  hold(parts: Pick<InstanceParts, "guestId" | "instanceId" | "nics" | "prepared" | "devices">): Instance {
+    const instance: Instance = new Instance({
+      ...parts,
+      ports: this.ports,
+      journal: this.journalOf(parts.guestId),
+      publish: (...said) => this.publish(...said),
+      released: () => this.forget(instance),
+    });
+    this.instances.add(instance);
+    return instance;
+  }
+
+  /** Nothing more is heard of the instance, also after a restart; its journal stays. */
   forget(instance: Instance): void {
     instance.close();
     this.instances.remove(instance);
+    try {
+      instance.note({ kind: "forgotten" });
+    } catch (thrown) {
+      const { message, reason } = SwitchoverError.from(thrown);
+      const fields = { guest_id: instance.guestId, instance_id: instance.instanceId, reason };
+      this.ports.log.warn(fields, `After a restart the instance will be looked for again: ${message}`);
+    }
   }
 
   close(): void {

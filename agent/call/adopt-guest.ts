@@ -28,6 +28,7 @@ export async function adoptGuest(host: Host, request: AdoptGuestRequest): Promis
       { reason: "ALREADY_ADOPTED", field: "qmp_path" },
     );
   }
+  if (instance.state === "restoring") instance.requireAdopted();
   await instance.adopt(qmpPath, host.newestFence(guestId));
   return { applied: Applied.CHANGED, instance: instance.message() };
 }

@@ -8,6 +8,7 @@ import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
 import { holdsRightToRun, type MigrationMode, type PointOfNoReturn } from "../guest/guest.ts";
 import { configureTransfer } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
+import { saidUnder } from "../journal/said-under.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 
@@ -25,6 +26,12 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
     runner.guest.fence.epoch === fence.epoch
   ) {
     return { applied: Applied.ALREADY_SO, runState: role.runStateBefore };
+  }
+  if (saidUnder(instance.journal.entries, fence.epoch, "kept") !== undefined) {
+    throw new SwitchoverError("FAILED_PRECONDITION", "The guest was kept under this epoch: it stays.", {
+      reason: "KEPT",
+      field: "fence.epoch",
+    });
   }
   if (!holdsRightToRun(runner.guest)) {
     throw new SwitchoverError(
@@ -55,7 +62,7 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
   return { applied: Applied.CHANGED, runState: status.runStateText };
 }
 
-function pointOfNoReturn(mode: MigrationMode, features: VmmFeatures): PointOfNoReturn {
+function pointOfNoReturn(mode: MigrationMode, features: VmmFeatures | null): PointOfNoReturn {
   if (mode === "live") return "completed";
-  return features.postcopyDeviceStatus === "known" ? "postcopyActiveAfterStop" : "postcopyActiveTwice";
+  return features?.postcopyDeviceStatus === "known" ? "postcopyActiveAfterStop" : "postcopyActiveTwice";
 }

@@ -5,16 +5,17 @@ import type {
   BeginTransferResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { Host } from "../host.ts";
+import { isIncomingUri } from "../vmm/migration-address.ts";
+import { isUnderWay } from "../vmm/migration-status.ts";
 import { admitMigrationCall } from "./migration-call.ts";
 import { requireArmed } from "./require-armed.ts";
 
-const INCOMING_URI = /^tcp:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[1-9][0-9]{0,4}$/;
-
+/** Journaled before `migrate` is sent: after a restart of this agent the transfer may be under way. */
 export async function beginTransfer(
   host: Host,
   request: BeginTransferRequest,
 ): Promise<BeginTransferResponse> {
-  if (!INCOMING_URI.test(request.incomingUri)) {
+  if (!isIncomingUri(request.incomingUri)) {
     throw invalidArgument(
       "incoming_uri",
       "The URI must be one that PrepareDestination returned (tcp:ADDRESS:PORT).",
@@ -22,7 +23,13 @@ export async function beginTransfer(
   }
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   requireArmed(adopted.runner.guest, fence);
-  if (instance.transfer === "begun") return { applied: Applied.ALREADY_SO };
+  const { role } = adopted.runner.guest;
+  if (role.kind !== "outgoing" || instance.transfer === "begun") return { applied: Applied.ALREADY_SO };
+  if (role.transfer === "begun") {
+    const { statusText } = await adopted.vmm.queryMigrate();
+    if (isUnderWay(statusText)) return { applied: Applied.ALREADY_SO };
+  }
+  adopted.runner.order({ kind: "transferOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   await adopted.vmm.migrate(request.incomingUri);
   instance.transfer = "begun";
   return { applied: Applied.CHANGED };

@@ -7,6 +7,7 @@ import type {
 import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
 import { configureTransfer, openIncoming } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
+import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 
 /** Journaled and on disk before the VMM is touched and before the answer. */
@@ -25,7 +26,15 @@ export async function prepareDestination(
   if (again && instance.incomingUri !== null && runner.guest.fence.epoch === fence.epoch) {
     return { applied: Applied.ALREADY_SO, incomingUri: instance.incomingUri };
   }
-  if (role.kind !== "vacant" && !again) {
+  const isLeftBehind =
+    role.kind === "incoming" && role.contSentAtUnixUs === null && fence.epoch > runner.guest.fence.epoch;
+  if (saidUnder(instance.journal.entries, fence.epoch, "handedBack") !== undefined) {
+    throw new SwitchoverError("FAILED_PRECONDITION", "The guest was handed back under this epoch.", {
+      reason: "HANDED_BACK",
+      field: "fence.epoch",
+    });
+  }
+  if (role.kind !== "vacant" && !again && !isLeftBehind) {
     throw new SwitchoverError("FAILED_PRECONDITION", "This instance does not wait for an incoming guest.", {
       reason: "NOT_INCOMING",
       field: "instance_id",
@@ -45,5 +54,7 @@ export async function prepareDestination(
   instance.devices.rearm();
   await configureTransfer(vmm, mode, request.transfer);
   instance.incomingUri = await openIncoming(vmm, host.ports.migrationAddress);
+  instance.recoveryUri = null;
+  instance.note({ kind: "incomingOpened", fence, incomingUri: instance.incomingUri });
   return { applied: Applied.CHANGED, incomingUri: instance.incomingUri };
 }

@@ -9,7 +9,7 @@ import { type GuestId, parseGuestId, parseInstanceId } from "../../proto/ids.ts"
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
-import { Instance } from "../instance/instance.ts";
+import type { Instance } from "../instance/instance.ts";
 import { parseNics } from "../instance/nic-message.ts";
 import { PreparedDevices } from "../instance/prepared-devices.ts";
 
@@ -24,7 +24,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     if (JSON.stringify(known.nics) === JSON.stringify(nics)) {
       return { applied: Applied.ALREADY_SO, nics: known.prepared.map(toMessage) };
     }
-    if (known.adopted !== null) throw otherDefinition(instanceId);
+    if (known.state !== "prepared") throw otherDefinition(instanceId);
   }
   refuseForeignMacs(host, guestId, nics);
   const abandoned = devicesInUse(host, nics, known);
@@ -43,7 +43,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     host.forget(known);
   }
   const prepared = quarantineNics(devices, nics);
-  const quarantined = new PreparedDevices(devices, nics, prepared, () => clock.unixUs());
+  const quarantined = PreparedDevices.armed(devices, nics, prepared, () => clock.unixUs());
   try {
     journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });
   } catch (thrown) {
@@ -52,18 +52,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
   }
   for (const instance of abandoned) host.forget(instance);
   quarantined.rehearse();
-  const instance: Instance = new Instance({
-    ports: host.ports,
-    guestId,
-    instanceId,
-    nics,
-    prepared,
-    devices: quarantined,
-    journal,
-    publish: (...said) => host.publish(...said),
-    released: () => host.forget(instance),
-  });
-  host.instances.add(instance);
+  host.hold({ guestId, instanceId, nics, prepared, devices: quarantined });
   return { applied: Applied.CHANGED, nics: prepared.map(toMessage) };
 }
 

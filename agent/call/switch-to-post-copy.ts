@@ -32,6 +32,7 @@ export async function switchToPostCopy(
       { reason: "TRANSFER_NOT_ACTIVE", metadata: { status } },
     );
   }
+  adopted.runner.order({ kind: "postCopyOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   await adopted.vmm.migrateStartPostcopy();
   await new Promise<void>((resolve) => host.ports.clock.after(ANSWER_AFTER_MS, resolve));
   return { applied: Applied.CHANGED };

@@ -1,6 +1,6 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { GuestId, HostId, InstanceId } from "../../proto/ids.ts";
-import type { Cpus, Guest } from "./guest.ts";
+import { type Cpus, type Guest, RESIDENT } from "./guest.ts";
 import { type Step, step } from "./step.ts";
 
 /**
@@ -25,10 +25,7 @@ export function adopt(found: {
     registration: "quarantined",
     registrationFailures: 0,
     migration: null,
-    role:
-      found.runState === "inmigrate"
-        ? { kind: "vacant" }
-        : { kind: "resident", start: "none", contSentAtUnixUs: null },
+    role: found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT,
     vmm: "connected",
   };
   return step(guest, found.running ? [{ kind: "registerNics" }] : []);

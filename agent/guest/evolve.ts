@@ -1,3 +1,4 @@
+import { evolveFenced } from "./fenced.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { evolveIncoming } from "./incoming.ts";
@@ -14,7 +15,9 @@ import { evolveVacant } from "./vacant.ts";
  *   CPUs stop, for any reason       -> deregister all NICs, at once, here, asking nobody      (evolve, R2)
  *   source can no longer fail back  -> journal, then publish: this side gave the right away   (outgoing)
  *   guest loaded AND the word here  -> register all NICs and read back, journal, `cont`       (incoming, R1)
- *   CPUs run without the right      -> stop them, raise an alarm                              (relinquished, incoming)
+ *   guest cannot be started         -> journal "never", then publish: the right goes back     (incoming, fenced)
+ *   transfer ended without a switch -> journal "kept": the word is never given                (outgoing)
+ *   CPUs run without the right      -> stop them, raise an alarm                  (relinquished, incoming, fenced)
  *   CPUs resume with the right      -> register at once                                       (resident, outgoing, R8)
  *   order to start                  -> register and read back, then `cont`                    (resident)
  *
@@ -38,12 +41,17 @@ function evolveRole(guest: Guest, event: GuestEvent): Step {
       return evolveVacant(guest, event);
     case "incoming":
       return evolveIncoming(guest, guest.role, event);
+    case "fenced":
+      return evolveFenced(guest, guest.role, event);
   }
 }
 
 /** What happens to a guest after its migration is no longer told under that migration's name. */
 function untie(guest: Guest, event: GuestEvent): Guest {
-  const over = guest.role.kind === "resident" && guest.migration?.transferStatus === "completed";
+  const { cpus, migration, role } = guest;
+  const stayed =
+    cpus.kind === "running" && ["failed", "cancelled"].includes(migration?.transferStatus ?? "none");
+  const over = role.kind === "resident" && (migration?.transferStatus === "completed" || stayed);
   return over && (event.kind === "cpusStopped" || event.kind === "startOrdered")
     ? { ...guest, migration: null }
     : guest;

@@ -19,14 +19,16 @@ export type VmmHeard =
   | { readonly kind: "cpusResumed"; readonly resumedAtUnixUs: number }
   | { readonly kind: "transferStatusChanged"; readonly status: string }
   | { readonly kind: "runStateRead"; readonly purpose: RunStatePurpose; readonly runState: string }
-  | { readonly kind: "transferStatusRead"; readonly status: string }
+  | { readonly kind: "transferStatusRead"; readonly purpose: TransferStatusPurpose; readonly status: string }
   | { readonly kind: "contSent" }
-  | { readonly kind: "contRefused"; readonly sentence: string }
+  /** `unknown`: the VMM did not say, and may start the CPUs yet. */
+  | { readonly kind: "contRefused"; readonly outcome: "refused" | "unknown"; readonly sentence: string }
   /** The VMM's process is gone, and the CPUs with it. */
   | { readonly kind: "vmmLost"; readonly sentence: string };
 
 /** Why the run state was asked for: the answer is used for nothing else. */
-export type RunStatePurpose = "stopCause" | "readiness";
+export type RunStatePurpose = "stopCause" | "readiness" | "rollback";
+export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
 
 export type KernelAnswered =
   | { readonly kind: "nicsRegistered" }
@@ -45,7 +47,16 @@ export type GuestTimer =
   | "handOffOverdue"
   | "retryDeregistration"
   | "retryRegistration"
-  | "readReadinessAgain";
+  | "readReadinessAgain"
+  /** The guest was handed off 10 s ago and its VMM is not ready. */
+  | "readyOverdue"
+  | "readKeepAgain"
+  | "readRollbackAgain"
+  /** A guest that is to run again could not be started. */
+  | "startAgain"
+  /** CPUs without the right to run still run. */
+  | "stopAgain"
+  | "quitAgain";
 
 /** Orders that the agent has already admitted: their fence is not older than the guest's. */
 export type Ordered =
@@ -66,4 +77,19 @@ export type Ordered =
     }
   | { readonly kind: "startOrdered" }
   | { readonly kind: "stopOrdered" }
+  /** `migrate` is sent next. */
+  | { readonly kind: "transferOrdered"; readonly fence: Fence }
+  /** `migrate-start-postcopy` is sent next. */
+  | { readonly kind: "postCopyOrdered"; readonly fence: Fence }
+  /** The guest is to stay, if it is not too late. */
+  | { readonly kind: "keepOrdered"; readonly fence: Fence }
+  /** The guest that was kept is to run again; the destination is fenced. */
+  | { readonly kind: "resumeOrdered"; readonly fence: Fence }
+  /** The destination gave its word: the right to run is here again. */
+  | { readonly kind: "retakeOrdered"; readonly fence: Fence }
+  | { readonly kind: "declineOrdered"; readonly fence: Fence }
+  /** Never to be started under the epoch; the VMM ends at once, in post-copy once the source does not need it. */
+  | { readonly kind: "handBackOrdered"; readonly fence: Fence }
+  /** As that, and its devices go with the VMM, which ends now. */
+  | { readonly kind: "abortOrdered"; readonly fence: Fence }
   | { readonly kind: "releaseOrdered"; readonly fence: Fence };

@@ -1,7 +1,7 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
-import type { GuestTimer, RunStatePurpose } from "./guest-event.ts";
+import type { GuestTimer, RunStatePurpose, TransferStatusPurpose } from "./guest-event.ts";
 
 /**
  * What a guest's gate wants done, in this order. The runner does each at once and tells the result as an event:
@@ -18,7 +18,13 @@ export type GuestOperation =
   | { readonly kind: "sendCont" }
   | { readonly kind: "sendStop" }
   | { readonly kind: "readRunState"; readonly purpose: RunStatePurpose }
-  | { readonly kind: "readTransferStatus" }
+  | { readonly kind: "readTransferStatus"; readonly purpose: TransferStatusPurpose }
+  /** `migrate_cancel`; what comes of it is told by events and by the next answer to a question. */
+  | { readonly kind: "cancelTransfer" }
+  /** Shuts the transfer's connection down, as a broken network does (`yank`). */
+  | { readonly kind: "breakTransfer" }
+  /** `quit`. */
+  | { readonly kind: "quitVmm" }
   | { readonly kind: "announce" }
   | { readonly kind: "setTimer"; readonly timer: GuestTimer; readonly delayMs: number }
   /** Devices the agent made are deleted, others left quarantined; nothing is heard of the instance after. */

@@ -40,7 +40,15 @@ export type BeforeOperation = (guest: Guest, operation: GuestOperation) => void;
 /** What a gate asks of its VMM. */
 export type GatedVmm = Pick<
   Vmm,
-  "sendQueryStatus" | "sendQueryMigrate" | "sendCont" | "sendStop" | "announceSelf" | "close"
+  | "sendQueryStatus"
+  | "sendQueryMigrate"
+  | "sendCont"
+  | "sendStop"
+  | "sendMigrateCancel"
+  | "yankMigration"
+  | "quit"
+  | "announceSelf"
+  | "close"
 >;
 
 export interface GuestRunnerPorts {
@@ -210,7 +218,10 @@ export class GuestRunner {
         break;
       case "sendCont":
         vmm.sendCont((answer) => {
-          if (answer.kind === "failed") this.#hear({ kind: "contRefused", sentence: answer.error.message });
+          if (answer.kind === "done") return;
+          const { message: sentence, reason } = answer.error;
+          const outcome = reason === "QMP_REFUSED" ? "refused" : "unknown";
+          this.#hear({ kind: "contRefused", outcome, sentence });
         });
         this.#hear({ kind: "contSent" });
         break;
@@ -225,8 +236,22 @@ export class GuestRunner {
       case "readTransferStatus":
         vmm.sendQueryMigrate((answer) => {
           if (answer.kind === "failed") this.#warn("The VMM did not tell its migration status", answer.error);
-          else this.#hear({ kind: "transferStatusRead", status: answer.value.statusText });
+          else {
+            const status = answer.value.statusText;
+            this.#hear({ kind: "transferStatusRead", purpose: operation.purpose, status });
+          }
         });
+        break;
+      case "cancelTransfer":
+        vmm.sendMigrateCancel((answer) => {
+          if (answer.kind === "failed") this.#warn("The VMM did not cancel the transfer", answer.error);
+        });
+        break;
+      case "breakTransfer":
+        this.#ask(vmm.yankMigration(), "The VMM did not break the transfer's connection");
+        break;
+      case "quitVmm":
+        this.#ask(vmm.quit(), "The VMM did not quit");
         break;
       case "announce":
         this.#announce();
@@ -280,17 +305,19 @@ export class GuestRunner {
 
   #announceRound(round: number): void {
     const atUnixUs = this.#ports.clock.unixUs();
-    this.#ports.vmm
-      .announceSelf({ rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 })
-      .catch((thrown: unknown) =>
-        this.#warn("The VMM did not announce the guest", SwitchoverError.from(thrown)),
-      );
+    const schedule = { rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 };
+    this.#ask(this.#ports.vmm.announceSelf(schedule), "The VMM did not announce the guest");
     this.#toPublish.push([
       this.#guest,
       { $case: "announced", value: { round, announcedAtUnixUs: BigInt(atUnixUs) } },
       atUnixUs,
     ]);
     this.#run();
+  }
+
+  /** What comes of it is told by the VMM's events, if anything. */
+  #ask(answer: Promise<void>, otherwise: string): void {
+    answer.catch((thrown: unknown) => this.#warn(otherwise, SwitchoverError.from(thrown)));
   }
 
   #setTimer(delayMs: number, fire: () => void): void {

@@ -5,15 +5,18 @@ import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.t
 /**
  * One instance of a guest on this host, as the CPU gate sees it: plain data, changed only by `evolve`.
  *
- *                 armed                 the word is given
- *   resident ---------------> outgoing ------------------> relinquished
- *      ^                          |                         (guard: never runs again)
- *      |     runs, or taken over  | resumes: keeps the right
- *      |                          v
+ *                 armed                  the word is given
+ *   resident ---------------> outgoing -------------------> relinquished      (guard: never runs)
+ *    ^  ^  ^      kept           |                               |
+ *    |  |  `---------------------'                               |
+ *    |  `--------------------------------------------------------'
+ *    |                        retaken, after the destination's word
+ *    | runs, or taken over
  *   incoming <----------- vacant       vacant: a VMM that waits for a guest; incoming: a migration claimed it
- *               prepared
+ *    |          prepared    |
+ *    `----------------------`-> fenced     never started, and never will be   (guard: never runs)
  *
- * `resident` and `outgoing` hold the right to run; `vacant`, `incoming` and `relinquished` do not.
+ * `resident` and `outgoing` hold the right to run; the others do not.
  */
 export interface Guest {
   readonly guestId: GuestId;
@@ -45,7 +48,7 @@ export interface MigrationTie {
 
 export type MigrationMode = "live" | "postCopy";
 
-export type Role = Resident | Outgoing | Relinquished | Vacant | Incoming;
+export type Role = Resident | Outgoing | Relinquished | Vacant | Incoming | Fenced;
 
 /** Holds the right to run. */
 export interface Resident {
@@ -54,6 +57,8 @@ export interface Resident {
   readonly start: "none" | "registering" | "contSent";
   /** When `cont` was last sent; null before. */
   readonly contSentAtUnixUs: number | null;
+  /** Whose stop it is that the CPUs stand, while they do: a switchover's ends with it, an owner's does not. */
+  readonly stoppedBy: "owner" | "switchover";
 }
 
 /** Holds the right to run and gives it away as soon as its VMM can no longer fail back. */
@@ -69,6 +74,12 @@ export interface Outgoing {
   /** Answers `postcopy-active` in a row to `query-migrate` sent after the stop. */
   readonly confirmations: number;
   readonly canFailBack: boolean;
+  /** Whether `migrate` may have been sent under this epoch. */
+  readonly transfer: "notBegun" | "begun";
+  /** Whether `migrate-start-postcopy` may have been sent: from then on there is no `migrate_cancel`. */
+  readonly postCopy: "notAsked" | "asked";
+  /** Whether the guest is to be kept: what QEMU does last decides. */
+  readonly keep: "notAsked" | "asked";
 }
 
 /**
@@ -112,6 +123,24 @@ export interface Incoming {
   readonly registrationAsked: boolean;
   readonly contSentAtUnixUs: number | null;
 }
+
+/** Journaled that it never started the guest and never will; the guard stops it should it run all the same. */
+export interface Fenced {
+  readonly kind: "fenced";
+  /** Why. */
+  readonly sentence: string;
+  /** In post-copy the VMM lives on until the source has taken the guest back: without it the source cannot. */
+  readonly vmm: "ending" | "heldForSource";
+  readonly released: "kept" | "released";
+}
+
+/** Holds the right to run, with nothing under way. */
+export const RESIDENT: Resident = {
+  kind: "resident",
+  start: "none",
+  contSentAtUnixUs: null,
+  stoppedBy: "owner",
+};
 
 export function holdsRightToRun(guest: Guest): boolean {
   return guest.role.kind === "resident" || guest.role.kind === "outgoing";

@@ -1,12 +1,19 @@
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import type { Guest, Incoming, Resident } from "./guest.ts";
+import { claimForMigration } from "./await-word.ts";
+import { fence } from "./fence.ts";
+import { stopWithoutRight } from "./guard.ts";
+import { type Guest, type Incoming, RESIDENT, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { alarm, type Step, step, told } from "./step.ts";
-import { evolveVacant } from "./vacant.ts";
 
 /** How long the word may lag behind readiness before it is asked for. */
 const HAND_OFF_OVERDUE_MS = 20;
+/** QEMU's words after which the guest's state is on its way in; a pause of the transfer may come before readiness. */
+const LOADED_IN_POST_COPY: ReadonlySet<string> = new Set(["postcopy-active", "postcopy-paused"]);
+/** How long readiness may lag behind the word before the guest goes back. */
+const READY_OVERDUE_MS = 10_000;
 /** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
 const EAGER_READINESS_READS = 32;
 
@@ -21,28 +28,34 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
     case "handOffReceived":
       return receiveWord(guest, role, event);
     case "transferStatusChanged":
+      if (event.status === "failed") return giveUp(guest, role, "Its VMM could not load the guest.");
       if (role.loaded || !isLoaded(guest, event.status)) return step(guest);
       return advance(guest, { ...role, loaded: true }, [{ kind: "readRunState", purpose: "readiness" }]);
     case "runStateRead":
       return event.purpose === "readiness" ? judgeReadiness(guest, role, event) : step(guest);
     case "nicsRegistered":
       return startIfDue(guest, role);
+    case "nicsRegistrationRefused":
+      return giveUp(guest, role, `Its NICs could not be registered: ${event.sentence}`);
     case "contSent":
       return step(withRole(guest, { ...role, contSentAtUnixUs: event.atUnixUs }));
     case "contRefused":
-      return step(guest, [{ kind: "deregisterNics" }, alarm("CONT_REFUSED", event.sentence)]);
+      return refuseCont(guest, event);
+    case "vmmLost":
+      // Once `cont` was sent the guest is this side's, and so is its crash.
+      return role.contSentAtUnixUs === null
+        ? fence(guest, `Its VMM is gone: ${event.sentence}`)
+        : own(guest, role, "none", []);
     case "cpusResumed":
       if (role.contSentAtUnixUs === null) {
-        return step(guest, [
-          { kind: "sendStop" },
-          alarm(
-            "RAN_WITHOUT_RIGHT",
-            "The CPUs ran before their start was ordered; they were stopped at once.",
-          ),
-        ]);
+        return stopWithoutRight(
+          guest,
+          "The CPUs ran before their start was ordered; they were stopped at once.",
+        );
       }
       return own(guest, role, "none", [
         ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
+        { kind: "journal", word: { kind: "started", fence: guest.fence } },
         { kind: "announce" },
       ]);
     case "cpusStopped":
@@ -53,17 +66,55 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
         role.loaded ? [{ kind: "readRunState", purpose: "readiness" }] : [],
       );
     case "timerFired":
-      if (event.timer === "handOffOverdue" && role.handOff === null) {
-        return step(guest, [told({ $case: "handOffAwaited", value: { waitedMs: HAND_OFF_OVERDUE_MS } })]);
-      }
-      return event.timer === "readReadinessAgain" && role.ready === null
-        ? step(guest, [{ kind: "readRunState", purpose: "readiness" }])
-        : step(guest);
+      return wake(guest, role, event);
     case "destinationPrepared":
-      return evolveVacant(guest, event);
+      return claimForMigration(guest, event);
+    case "handBackOrdered":
+      return giveUp({ ...guest, fence: event.fence }, role, "The coordinator asked for the guest back.");
+    case "abortOrdered":
+      return role.contSentAtUnixUs === null
+        ? fence({ ...guest, fence: event.fence }, "The migration was aborted.", "released")
+        : step(guest);
     default:
       return step(guest);
   }
+}
+
+function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFired" }): Step {
+  switch (event.timer) {
+    case "handOffOverdue":
+      return role.handOff === null
+        ? step(guest, [told({ $case: "handOffAwaited", value: { waitedMs: HAND_OFF_OVERDUE_MS } })])
+        : step(guest);
+    case "readReadinessAgain":
+      return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
+    case "readyOverdue": {
+      const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
+      return role.handOff !== null && role.ready === null ? giveUp(guest, role, sentence) : step(guest);
+    }
+    case "stopAgain":
+      return guest.cpus.kind === "running" && role.contSentAtUnixUs === null
+        ? stopWithoutRight(
+            guest,
+            "The CPUs still run before their start was ordered; they are stopped again.",
+          )
+        : step(guest);
+    default:
+      return step(guest);
+  }
+}
+
+/** The guest cannot be started here: the right to run goes back, unless `cont` was sent. */
+function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
+  return role.contSentAtUnixUs === null ? fence(guest, sentence) : step(guest);
+}
+
+/** A plain refusal is as good as never sent; without an answer the CPUs may run at any time. */
+function refuseCont(guest: Guest, event: GuestEvent & { kind: "contRefused" }): Step {
+  const refused = alarm("CONT_REFUSED", event.sentence);
+  if (event.outcome === "unknown" || guest.cpus.kind === "running") return step(guest, [refused]);
+  const next = fence(guest, `Its VMM refused to start it: ${event.sentence}`);
+  return step(next.guest, [refused, ...next.operations]);
 }
 
 /** The right to run is this side's, with the journal's word for it. */
@@ -74,21 +125,50 @@ function own(
   operations: readonly GuestOperation[],
 ): Step {
   return step(
-    { ...guest, role: { kind: "resident", start, contSentAtUnixUs: role.contSentAtUnixUs } },
+    { ...guest, role: { ...RESIDENT, start, contSentAtUnixUs: role.contSentAtUnixUs } },
     operations,
   );
 }
 
 function isLoaded(guest: Guest, status: string): boolean {
-  return status === "completed" || (status === "postcopy-active" && guest.migration?.mode === "postCopy");
+  return status === "completed" || (LOADED_IN_POST_COPY.has(status) && guest.migration?.mode === "postCopy");
 }
 
 /** Only the word of the very attempt that this instance was prepared for counts; a second one changes nothing. */
-function receiveWord(guest: Guest, role: Incoming, event: GuestEvent & { kind: "handOffReceived" }): Step {
+export function receiveWord(
+  guest: Guest,
+  role: Incoming,
+  event: GuestEvent & { kind: "handOffReceived" },
+): Step {
   const { handOff } = event;
+  if (isRestated(guest, event)) return receiveRestated(guest, event);
   if (role.handOff !== null || !isForThisAttempt(guest, role, handOff)) return step(guest);
   return advance(guest, { ...role, handOff }, [
     told({ $case: "handOffReceived", value: { handOff, route: event.route } }),
+    ...(role.ready === null
+      ? [{ kind: "setTimer", timer: "readyOverdue", delayMs: READY_OVERDUE_MS } as const]
+      : []),
+  ]);
+}
+
+/** A statement in the source's place, of which the coordinator knows: its host is dead. Under an epoch of its own. */
+function isRestated(guest: Guest, event: GuestEvent & { kind: "handOffReceived" }): boolean {
+  const { fence: ofWord, migrationId } = event.handOff;
+  if (event.route !== HandOffRoute.GRPC || migrationId !== guest.migration?.migrationId) return false;
+  return ofWord !== undefined && ofWord.epoch > guest.fence.epoch;
+}
+
+function receiveRestated(guest: Guest, event: GuestEvent & { kind: "handOffReceived" }): Step {
+  const { role, migration } = guest;
+  const { fence: ofWord } = event.handOff;
+  if (role.kind !== "incoming" || role.contSentAtUnixUs !== null) return step(guest);
+  if (migration === null || ofWord === undefined) return step(guest);
+  const { migrationId, mode } = migration;
+  const { sourceHostId } = role;
+  const taken = receiveWord({ ...guest, fence: ofWord }, { ...role, handOff: null }, event);
+  return step(taken.guest, [
+    { kind: "journal", word: { kind: "prepared", fence: ofWord, migrationId, sourceHostId, mode } },
+    ...taken.operations,
   ]);
 }
 

@@ -1,7 +1,8 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import type { Guest, MigrationTie, Outgoing, SwitchoverStop } from "./guest.ts";
+import { type Guest, type MigrationTie, type Outgoing, RESIDENT, type SwitchoverStop } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
+import { askToKeep, judgeKeep, keepGuest } from "./keep.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
 import { type Step, step, told } from "./step.ts";
@@ -16,7 +17,8 @@ const SWITCHOVER_RUN_STATES: ReadonlySet<string> = new Set([
 
 /**
  * Holds the right to run until its VMM can no longer fail back; then gives it away, once, in this order: CPUs
- * stopped, all NICs deregistered, word journaled, word published.
+ * stopped, all NICs deregistered, word journaled, word published. A transfer that ends otherwise, or is given up in
+ * time, leaves the guest here (keep.ts), which is journaled too: for one epoch a journal holds one of the two.
  */
 export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent): Step {
   switch (event.kind) {
@@ -45,6 +47,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
     case "transferStatusChanged":
       return judgeStatus(guest, role, event);
     case "transferStatusRead": {
+      if (event.purpose === "keep") return judgeKeep(guest, role, event);
       if (role.pointOfNoReturn !== "postcopyActiveTwice" || role.stop === null) return step(guest);
       const confirmations = event.status === "postcopy-active" ? role.confirmations + 1 : 0;
       const canFailBack = role.canFailBack && confirmations < CONFIRMATIONS_NEEDED;
@@ -54,16 +57,33 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       const resumed: Outgoing = { ...role, stop: null, runStateBefore: "running", confirmations: 0 };
       return step(withRole(guest, resumed), [
         ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
+        ...noteRunState(guest, role, "running"),
         { kind: "announce" },
       ]);
     }
+    case "vmmLost":
+      return loseVmm(guest, role, event);
+    case "transferOrdered":
+      return step({ ...guest, fence: event.fence, role: { ...role, transfer: "begun" } }, [
+        { kind: "journal", word: { kind: "transferBegun", fence: event.fence } },
+      ]);
+    case "postCopyOrdered":
+      return step({ ...guest, fence: event.fence, role: { ...role, postCopy: "asked" } }, [
+        { kind: "journal", word: { kind: "postCopyAsked", fence: event.fence } },
+      ]);
+    case "keepOrdered":
+      return askToKeep({ ...guest, fence: event.fence }, role);
+    case "timerFired":
+      return event.timer === "readKeepAgain" && role.keep === "asked"
+        ? step(guest, [{ kind: "readTransferStatus", purpose: "keep" }])
+        : step(guest);
     case "nicsRegistrationRefused":
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
     case "stopOrdered":
       return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
     case "startOrdered":
     case "sourceArmed":
-      return evolveResident(guest, { kind: "resident", start: "none", contSentAtUnixUs: null }, event);
+      return evolveResident(guest, RESIDENT, event);
     default:
       return step(guest);
   }
@@ -73,11 +93,33 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
 function judgeStop(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "runStateRead" }): Step {
   if (event.purpose !== "stopCause" || role.stop === null || role.stop.cause !== "unread") return step(guest);
   if (event.runState === "running") return step(guest);
+  if (SWITCHOVER_RUN_STATES.has(event.runState)) {
+    return giveWordIfDue(guest, { ...role, stop: { ...role.stop, cause: "switchover" } }, event);
+  }
+  const paused: Outgoing = { ...role, stop: null, runStateBefore: event.runState };
+  return after(noteRunState(guest, role, event.runState), giveWordIfDue(guest, paused, event));
+}
+
+/** What its owner makes of the guest while it migrates goes into the word, also after a restart of this agent. */
+function noteRunState({ fence }: Guest, role: Outgoing, runState: string): readonly GuestOperation[] {
+  return role.runStateBefore === runState
+    ? []
+    : [{ kind: "journal", word: { kind: "runStateNoted", fence, runState } }];
+}
+
+function after(operations: readonly GuestOperation[], next: Step): Step {
+  return step(next.guest, [...operations, ...next.operations]);
+}
+
+/**
+ * A dead VMM cannot resume: one that had stopped its guest for a live switchover may have sent all of it, and a
+ * destination that has it may start it. In every other case what ran here is gone, and the word is never given.
+ */
+function loseVmm(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "vmmLost" }): Step {
+  if (guest.migration?.mode !== "live" || role.stop === null) return keepGuest(guest, role);
   return giveWordIfDue(
     guest,
-    SWITCHOVER_RUN_STATES.has(event.runState)
-      ? { ...role, stop: { ...role.stop, cause: "switchover" } }
-      : { ...role, stop: null, runStateBefore: event.runState },
+    { ...role, canFailBack: false, stop: { ...role.stop, cause: "switchover" } },
     event,
   );
 }
@@ -95,11 +137,16 @@ function judgeStatus(
         return giveWordIfDue(guest, { ...role, canFailBack: false }, event);
       }
       return step(guest, confirmationReads(guest, role));
+    case "postcopy-paused":
+      // Only a post-copy that was past its switch can be paused.
+      return role.stop === null ? step(guest) : giveWordIfDue(guest, { ...role, canFailBack: false }, event);
     case "failed":
       // QEMU resumes the guest by itself within microseconds of this event: register before it does where we can.
-      return role.stop !== null && guest.registration === "quarantined"
-        ? step(guest, [{ kind: "registerNics" }])
-        : step(guest);
+      return role.stop !== null && guest.registration === "quarantined" && role.runStateBefore === "running"
+        ? keepGuest(guest, role, [{ kind: "registerNics" }, { kind: "readRunState", purpose: "rollback" }])
+        : keepGuest(guest, role);
+    case "cancelled":
+      return keepGuest(guest, role);
     default:
       return step(guest);
   }
@@ -109,7 +156,10 @@ function judgeStatus(
 function confirmationReads(guest: Guest, role: Outgoing): readonly GuestOperation[] {
   if (role.pointOfNoReturn !== "postcopyActiveTwice" || role.stop === null || !role.canFailBack) return [];
   if (guest.migration?.transferStatus !== "postcopy-active") return [];
-  return Array.from({ length: CONFIRMATIONS_NEEDED }, () => ({ kind: "readTransferStatus" }) as const);
+  return Array.from(
+    { length: CONFIRMATIONS_NEEDED },
+    () => ({ kind: "readTransferStatus", purpose: "pointOfNoReturn" }) as const,
+  );
 }
 
 function giveWordIfDue(guest: Guest, role: Outgoing, event: GuestEvent): Step {

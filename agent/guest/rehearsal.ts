@@ -86,6 +86,9 @@ function pretendedGate(
       ),
     sendCont: (onAnswer) => answer(undefined, onAnswer),
     sendStop: (onAnswer) => answer(undefined, onAnswer),
+    sendMigrateCancel: (onAnswer) => answer(undefined, onAnswer),
+    yankMigration: async () => {},
+    quit: async () => {},
     announceSelf: async () => {},
     close: () => {},
   };

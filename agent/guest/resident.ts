@@ -1,7 +1,12 @@
 import { type Guest, newTie, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
+import type { GuestOperation } from "./guest-operation.ts";
 import { retryDelayMs } from "./registration-retry.ts";
-import { alarm, type Step, step } from "./step.ts";
+import { alarm, type Step, step, told } from "./step.ts";
+
+/** QEMU is between the failure and its resumption for some 100 us. */
+const READ_ROLLBACK_AGAIN_MS = 5;
+const START_AGAIN_MS = 500;
 
 /** Holds the right to run: registrations follow the CPUs, and an order to start registers first. */
 export function evolveResident(guest: Guest, role: Resident, event: GuestEvent): Step {
@@ -14,7 +19,7 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
       if (role.start !== "registering") return step(guest);
       return step(as({ start: "contSent" }), [{ kind: "sendCont" }]);
     case "nicsRegistrationRefused":
-      if (role.start === "registering") return step(as({ start: "none" }));
+      if (role.start === "registering") return step(as({ start: "none" }), startAgainLater(role));
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
     case "contSent":
       return step(as({ contSentAtUnixUs: event.atUnixUs }));
@@ -22,17 +27,46 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
       return step(as({ start: "none", contSentAtUnixUs: null }), [
         { kind: "deregisterNics" },
         alarm("CONT_REFUSED", event.sentence),
+        ...(event.outcome === "refused" ? startAgainLater(role) : []),
       ]);
     case "stopOrdered":
-      return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
+      if (guest.cpus.kind === "running") return step(guest, [{ kind: "sendStop" }]);
+      return role.stoppedBy === "owner" ? step(guest) : step(as({ stoppedBy: "owner" }), notedPause(guest));
+    case "keepOrdered":
+      return step({ ...guest, fence: event.fence }, [
+        {
+          kind: "journal",
+          word: { kind: "kept", fence: event.fence, runState: runStateOf(guest), cpus: guest.cpus.kind },
+        },
+      ]);
+    case "resumeOrdered": {
+      const resumed: Guest = { ...as({}), fence: event.fence };
+      if (!isToBeStarted(guest, role)) return step(resumed);
+      return step({ ...resumed, role: { ...role, start: "registering" } }, [{ kind: "registerNics" }]);
+    }
+    case "runStateRead":
+      return event.purpose === "rollback" ? judgeRollback(guest, role, event.runState) : step(guest);
+    case "timerFired":
+      if (event.timer === "startAgain" && isToBeStarted(guest, role)) {
+        return step(as({ start: "registering" }), [{ kind: "registerNics" }]);
+      }
+      return event.timer === "readRollbackAgain" && isRollingBack(guest, role)
+        ? step(guest, [{ kind: "readRunState", purpose: "rollback" }])
+        : step(guest);
     case "cpusStopped":
-      return step(as({ start: "none", contSentAtUnixUs: null }), [
+      return step(as({ start: "none", contSentAtUnixUs: null, stoppedBy: "owner" }), [
         { kind: "readRunState", purpose: "stopCause" },
       ]);
     case "cpusResumed":
-      if (guest.registration === "registered") return step(as({ start: "none" }), [{ kind: "announce" }]);
-      return step(as({ start: "none" }), [
+      if (guest.registration === "registered") {
+        return step(as({ start: "none", stoppedBy: "owner" }), [
+          ...startedWords(guest, role),
+          { kind: "announce" },
+        ]);
+      }
+      return step(as({ start: "none", stoppedBy: "owner" }), [
         { kind: "registerNics" },
+        ...startedWords(guest, role),
         { kind: "announce" },
         alarm(
           "RESUMED_OUTSIDE_GATE",
@@ -49,10 +83,13 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
             kind: "outgoing",
             destinationHostId: event.destinationHostId,
             pointOfNoReturn: event.pointOfNoReturn,
-            runStateBefore: guest.cpus.kind === "running" ? "running" : guest.cpus.runState,
+            runStateBefore: runStateOf(guest),
             stop: null,
             confirmations: 0,
             canFailBack: true,
+            transfer: "notBegun",
+            postCopy: "notAsked",
+            keep: "notAsked",
           },
         },
         [
@@ -65,7 +102,7 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
               destinationHostId: event.destinationHostId,
               mode: event.mode,
               pointOfNoReturn: event.pointOfNoReturn,
-              runState: guest.cpus.kind === "running" ? "running" : guest.cpus.runState,
+              runState: runStateOf(guest),
             },
           },
         ],
@@ -73,4 +110,55 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
     default:
       return step(guest);
   }
+}
+
+function runStateOf({ cpus }: Guest): string {
+  return cpus.kind === "running" ? "running" : cpus.runState;
+}
+
+/** After our own `cont` in a migration: a stop that comes later is somebody's, also for an agent that restarts. */
+function startedWords(guest: Guest, role: Resident): readonly GuestOperation[] {
+  if (guest.migration === null) return [];
+  return [
+    ...(role.start === "contSent" || role.stoppedBy === "switchover"
+      ? [{ kind: "journal", word: { kind: "started", fence: guest.fence } } as const]
+      : []),
+    ...(guest.migration.side === "source"
+      ? [told({ $case: "sourceResumed", value: { runState: "running" } })]
+      : []),
+  ];
+}
+
+/** Its owner has it running; the switchover stopped it, and that is over. */
+function isToBeStarted(guest: Guest, role: Resident): boolean {
+  return (
+    guest.cpus.kind === "stopped" &&
+    guest.vmm === "connected" &&
+    role.stoppedBy === "switchover" &&
+    role.start === "none"
+  );
+}
+
+/** What refused may not refuse for ever: a lock of the VMM on the other host, which is just ending. */
+function startAgainLater(role: Resident): readonly GuestOperation[] {
+  return role.stoppedBy === "switchover"
+    ? [{ kind: "setTimer", timer: "startAgain", delayMs: START_AGAIN_MS }]
+    : [];
+}
+
+function notedPause({ fence }: Guest): readonly GuestOperation[] {
+  return [{ kind: "journal", word: { kind: "runStateNoted", fence, runState: "paused" } }];
+}
+
+/** The transfer failed after the switchover's stop, and its VMM has not resumed the guest so far. */
+function isRollingBack(guest: Guest, role: Resident): boolean {
+  return guest.cpus.kind === "stopped" && guest.registration === "registered" && role.start === "none";
+}
+
+/** A VMM that does not resume its guest leaves it unregistered until the destination is fenced. */
+function judgeRollback(guest: Guest, role: Resident, runState: string): Step {
+  if (!isRollingBack(guest, role) || runState === "running") return step(guest);
+  return runState === "finish-migrate"
+    ? step(guest, [{ kind: "setTimer", timer: "readRollbackAgain", delayMs: READ_ROLLBACK_AGAIN_MS }])
+    : step(guest, [{ kind: "deregisterNics" }]);
 }

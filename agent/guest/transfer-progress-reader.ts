@@ -1,15 +1,27 @@
 import type { Clock } from "../clock.ts";
 import type { MigrationProgress } from "../vmm/migration-progress.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
+import type { Outgoing } from "./guest.ts";
 import type { GuestFeedEvent } from "./guest-operation.ts";
 import type { GuestRunner, PublishGuestEvent } from "./guest-runner.ts";
 
 const READ_EVERY_MS = 250;
-const MOVING: ReadonlySet<string> = new Set(["setup", "active", "postcopy-active", "postcopy-recover"]);
+/** The VMM has better things to do just after STOP; one that still stands after this is stuck. */
+const SWITCHES_WITHIN_MS = 1_000;
+/** No byte for so long is a stall; it is told once for each such time. */
+const STALLED_AFTER_MS = 5_000;
+const MOVING: ReadonlySet<string> = new Set([
+  "setup",
+  "active",
+  "device",
+  "postcopy-active",
+  "postcopy-recover",
+]);
 
 /**
- * Tells how far the source's copy is, four times a second while pages move. Never asks between STOP and the hand-off,
- * where the VMM has better things to do, nor at each pass over memory: the last ones come just before STOP.
+ * Tells how far the source's copy is, four times a second while pages move, and when no byte has moved for 5 s. Does not
+ * ask in the first second between STOP and the hand-off, where the VMM has better things to do, nor at each pass over
+ * memory: the last ones come just before STOP.
  */
 export class TransferProgressReader {
   readonly #vmm: Vmm;
@@ -17,6 +29,7 @@ export class TransferProgressReader {
   readonly #clock: Clock;
   readonly #publish: PublishGuestEvent;
   #cancel: () => void = () => {};
+  #moved = { transferredBytes: -1, atUnixUs: 0 };
 
   constructor(vmm: Vmm, runner: GuestRunner, clock: Clock, publish: PublishGuestEvent) {
     this.#vmm = vmm;
@@ -26,8 +39,14 @@ export class TransferProgressReader {
   }
 
   hearVmm(event: VmmEvent): void {
-    if (event.kind === "migrationStatusChanged" && event.status === "active") this.#readLater();
+    if (event.kind === "migrationStatusChanged" && MOVING.has(event.statusText)) this.resume();
     if (event.kind === "disconnected") this.stop();
+  }
+
+  /** Reads from now on, for as long as pages move. */
+  resume(): void {
+    this.#moved = { transferredBytes: -1, atUnixUs: this.#clock.unixUs() };
+    this.#readLater();
   }
 
   stop(): void {
@@ -45,12 +64,28 @@ export class TransferProgressReader {
 
   #read(): void {
     const { migration, role } = this.#runner.guest;
-    const switchingOver = role.kind === "outgoing" && role.stop !== null;
-    if (migration?.side !== "source" || switchingOver) return;
+    if (migration?.side !== "source" || (role.kind === "outgoing" && this.#isSwitching(role))) return;
     this.#vmm.sendQueryMigrate((answer) => {
       if (answer.kind === "failed") return;
       this.#publish(this.#runner.guest, progressEvent(answer.value), answer.receivedAtUnixUs);
+      this.#watchForStall(answer.value.transferredBytes, answer.receivedAtUnixUs);
     });
+  }
+
+  #isSwitching({ stop }: Outgoing): boolean {
+    return stop !== null && this.#clock.unixUs() - stop.receivedAtUnixUs < SWITCHES_WITHIN_MS * 1_000;
+  }
+
+  #watchForStall(transferredBytes: number, atUnixUs: number): void {
+    if (transferredBytes !== this.#moved.transferredBytes) {
+      this.#moved = { transferredBytes, atUnixUs };
+      return;
+    }
+    const stalledForMs = Math.floor((atUnixUs - this.#moved.atUnixUs) / 1_000);
+    if (stalledForMs < STALLED_AFTER_MS) return;
+    this.#moved = { transferredBytes, atUnixUs };
+    const stalled = { $case: "transferStalled", value: { stalledForMs } } as const;
+    this.#publish(this.#runner.guest, stalled, atUnixUs);
   }
 }
 

@@ -39,6 +39,7 @@ function registrationOf(guest: Guest): Registration {
 
 function rightToRunOf(guest: Guest): RightToRun {
   if (holdsRightToRun(guest)) return RightToRun.HELD;
+  if (guest.role.kind === "fenced") return RightToRun.HANDED_BACK;
   return guest.role.kind === "relinquished" ? RightToRun.HANDED_OFF : RightToRun.AWAITED;
 }
 

@@ -7,14 +7,20 @@ import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
+import { type FoundVmm, recall } from "../guest/recall.ts";
+import type { Memory } from "../guest/remember.ts";
+import type { Step } from "../guest/step.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
+import { lostVmm } from "../vmm/lost-vmm.ts";
+import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
+import { openVmmLine, type VmmLine } from "./vmm-line.ts";
 
 export interface InstanceParts {
   readonly ports: HostAgentPorts;
@@ -30,12 +36,15 @@ export interface InstanceParts {
 
 /** A switchover is over by then. A killed agent loses nothing meanwhile; a host that dies loses its QEMU too. */
 const SYNC_AFTER_MS = 50;
+/** Between attempts to reach a VMM again; doubled up to the limit. */
+const RESTORE_AGAIN_MS = 50;
+const RESTORE_AGAIN_LIMIT_MS = 1_000;
 
 /** What an instance is once its VMM is under the gate. */
 export interface Adopted {
   readonly runner: GuestRunner;
   readonly vmm: Vmm;
-  readonly features: VmmFeatures;
+  readonly features: VmmFeatures | null;
   readonly qmpPath: string;
   readonly progress: TransferProgressReader;
 }
@@ -43,12 +52,16 @@ export interface Adopted {
 /** One VMM of a guest on this host, from the preparation of its devices to their release. */
 export class Instance {
   readonly #parts: InstanceParts;
+  readonly #closed = new AbortController();
   #adopted: Adopted | null = null;
+  #state: "prepared" | "restoring" | "adopted" = "prepared";
   #endHandOffs: () => void = () => {};
   #sync: "due" | "done" = "done";
   /** Where the source's VMM connects to; null before the incoming side was opened. */
   incomingUri: string | null = null;
-  /** Whether `migrate` was sent under the present epoch. */
+  /** Where it connects to for the rest of a paused transfer; null while that is not open. */
+  recoveryUri: string | null = null;
+  /** Whether the VMM took `migrate` under the present epoch. */
   transfer: "notBegun" | "begun" = "notBegun";
 
   constructor(parts: InstanceParts) {
@@ -79,17 +92,29 @@ export class Instance {
     return this.#parts.journal;
   }
 
-  /** Null until AdoptGuest. */
+  /** `restoring`: this agent came back and has not reached the VMM yet. */
+  get state(): "prepared" | "restoring" | "adopted" {
+    return this.#state;
+  }
+
+  /** Null until AdoptGuest, and while it is being restored. */
   get adopted(): Adopted | null {
     return this.#adopted;
   }
 
-  /** Throws FAILED_PRECONDITION / NOT_ADOPTED before AdoptGuest. */
+  /** Throws FAILED_PRECONDITION / NOT_ADOPTED before AdoptGuest, UNAVAILABLE / RESTORING while it is being restored. */
   requireAdopted(): Adopted {
     if (this.#adopted !== null) return this.#adopted;
+    const name = `Instance ${this.instanceId} of guest ${this.guestId}`;
+    if (this.#state === "restoring") {
+      throw new SwitchoverError("UNAVAILABLE", `${name} is being restored: its VMM has not answered yet.`, {
+        reason: "RESTORING",
+        field: "instance_id",
+      });
+    }
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
-      `Instance ${this.instanceId} of guest ${this.guestId} has devices here but no VMM yet: call AdoptGuest.`,
+      `${name} has devices here but no VMM yet: call AdoptGuest.`,
       { reason: "NOT_ADOPTED", field: "instance_id" },
     );
   }
@@ -105,48 +130,118 @@ export class Instance {
 
   /** Connects to the VMM and takes its CPUs under the gate. What the VMM says meanwhile is heard in order after. */
   async adopt(qmpPath: string, fence: Fence): Promise<void> {
-    const { ports, guestId, instanceId, devices, publish, released } = this.#parts;
-    const early: VmmEvent[] = [];
-    let hear = (event: VmmEvent): void => void early.push(event);
-    const vmm = await ports.openVmm(qmpPath, (event) => hear(event));
+    const { ports, guestId, instanceId } = this.#parts;
+    const line = await openVmmLine(ports.openVmm, qmpPath);
     try {
-      const features = await vmm.describeFeatures();
-      const status = await vmm.queryStatus();
-      this.#write({ kind: "adopted", qmpPath });
-      const runner = new GuestRunner(
-        {
-          vmm,
-          devices,
-          clock: ports.clock,
-          log: ports.log,
-          handOffs: ports.handOffs,
-          journal: (word) => this.#write(word),
-          publish,
-          released,
-          rule: ports.rule,
-          beforeOperation: ports.beforeOperation,
-        },
-        adopt({
-          guestId,
-          instanceId,
-          hostId: ports.hostId,
-          fence,
-          runState: status.runStateText,
-          running: status.running,
-        }),
-      );
-      const progress = new TransferProgressReader(vmm, runner, ports.clock, publish);
-      this.#adopted = { runner, vmm, features, qmpPath, progress };
-      hear = (event) => {
-        progress.hearVmm(event);
-        if (event.kind === "disconnected") void this.#judgeDisconnection(event);
-        else runner.hearVmm(event);
-      };
-      for (const event of early.splice(0)) hear(event);
+      const features = await line.vmm.describeFeatures();
+      const status = await line.vmm.queryStatus();
+      this.note({ kind: "adopted", qmpPath });
+      const found = { fence, runState: status.runStateText, running: status.running };
+      this.#bind(line.vmm, features, qmpPath, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
+      this.#listen(line);
     } catch (thrown) {
-      vmm.close();
+      line.vmm.close();
       throw thrown;
     }
+  }
+
+  /**
+   * Takes the VMM under the gate again after this agent was away, and has the gate finish, or roll back, what was under
+   * way. Tries until the VMM answers or is seen gone; devices and guest stay as they are meanwhile.
+   */
+  async restore(memory: Memory, qmpPath: string): Promise<void> {
+    this.#state = "restoring";
+    this.incomingUri = memory.incomingUri;
+    const { clock, log, hostId } = this.#parts.ports;
+    for (let attempt = 0; !this.#closed.signal.aborted; attempt += 1) {
+      try {
+        await this.#restoreOnce(memory, qmpPath);
+        return;
+      } catch (thrown) {
+        const { message, reason } = SwitchoverError.from(thrown);
+        const fields = { guest_id: this.guestId, host_id: hostId, instance_id: this.instanceId, reason };
+        log.warn(fields, `The VMM cannot be taken under the gate again yet: ${message}`);
+      }
+      const waitMs = Math.min(RESTORE_AGAIN_MS * 2 ** Math.min(attempt, 5), RESTORE_AGAIN_LIMIT_MS);
+      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
+    }
+  }
+
+  async #restoreOnce(memory: Memory, qmpPath: string): Promise<void> {
+    const { ports } = this.#parts;
+    let line: VmmLine;
+    try {
+      line = await openVmmLine(ports.openVmm, qmpPath);
+    } catch (thrown) {
+      const { message, reason } = SwitchoverError.from(thrown);
+      if (reason !== "QMP_UNREACHABLE") throw thrown;
+      this.#recall(memory, qmpPath, lostVmm(message), null, { vmm: "lost", sentence: message });
+      return;
+    }
+    try {
+      const features = await line.vmm.describeFeatures();
+      const { statusText: transferStatus } = await line.vmm.queryMigrate();
+      const { runStateText: runState, running } = await line.vmm.queryStatus();
+      if (this.#closed.signal.aborted)
+        throw new SwitchoverError("CANCELLED", "Closed.", { reason: "CLOSED" });
+      this.#recall(memory, qmpPath, line.vmm, features, {
+        vmm: "connected",
+        runState,
+        running,
+        transferStatus,
+      });
+      this.#listen(line);
+    } catch (thrown) {
+      line.vmm.close();
+      throw thrown;
+    }
+  }
+
+  #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
+    const { guestId, ports } = this.#parts;
+    const { adopted, missed } = recall(guestId, ports.hostId, memory, found, ports.clock.unixUs());
+    const { runner, progress } = this.#bind(vmm, features, qmpPath, adopted);
+    const { role } = adopted.guest;
+    if (found.vmm === "connected" && role.kind === "outgoing" && role.transfer === "begun") {
+      this.transfer = isUnderWay(found.transferStatus) ? "begun" : "notBegun";
+    }
+    if (role.kind === "incoming") this.awaitHandOff();
+    for (const event of missed) runner.dispatch(event);
+    progress.resume();
+  }
+
+  #bind(vmm: Vmm, features: VmmFeatures | null, qmpPath: string, adopted: Step): Adopted {
+    const { ports, devices, publish, released } = this.#parts;
+    const runner = new GuestRunner(
+      {
+        vmm,
+        devices,
+        clock: ports.clock,
+        log: ports.log,
+        handOffs: ports.handOffs,
+        journal: (word) => this.note(word),
+        publish,
+        released,
+        rule: ports.rule,
+        beforeOperation: ports.beforeOperation,
+      },
+      adopted,
+    );
+    const progress = new TransferProgressReader(vmm, runner, ports.clock, publish);
+    this.#adopted = { runner, vmm, features, qmpPath, progress };
+    this.#state = "adopted";
+    return this.#adopted;
+  }
+
+  #listen(line: VmmLine): void {
+    const { runner, progress } = this.requireAdopted();
+    line.hear((event) => {
+      progress.hearVmm(event);
+      if (event.kind === "migrationStatusChanged" && event.status !== "postcopy-paused")
+        this.recoveryUri = null;
+      if (event.kind === "disconnected") void this.#judgeDisconnection(event);
+      else runner.hearVmm(event);
+    });
   }
 
   /**
@@ -181,13 +276,14 @@ export class Instance {
 
   /** Lets go of the VMM; devices and guest stay as they are. */
   close(): void {
+    this.#closed.abort();
     this.#endHandOffs();
     this.#adopted?.progress.stop();
     this.#adopted?.runner.close();
   }
 
-  /** Written at once, on disk a moment later: no disk flush belongs between STOP and RESUME. */
-  #write(word: JournalWord): void {
+  /** Journals a word: written at once, on disk a moment later: no disk flush belongs between STOP and RESUME. */
+  note(word: JournalWord): void {
     const { journal, ports } = this.#parts;
     journal.write({ atUnixUs: ports.clock.unixUs(), instanceId: this.instanceId, word });
     if (this.#sync === "due") return;

@@ -1,3 +1,4 @@
+import { SwitchoverError } from "../../proto/error.ts";
 import type { NicProblem } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type HostDevices, type PreparedNic, releaseNics } from "../device/nic-preparation.ts";
@@ -5,6 +6,14 @@ import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../devi
 import type { DevicesChange, GuestDevices } from "../guest/guest-runner.ts";
 
 const REHEARSALS = 10;
+
+/** The kernel, the NICs, what their preparation found, and the clock of the steps. */
+type DevicesParts = readonly [
+  host: HostDevices,
+  nics: readonly NicDefinition[],
+  prepared: readonly PreparedNic[],
+  clockUs: () => number,
+];
 
 /**
  * An instance's devices as its gate works them: encoded when armed, sent when asked. Devices that this agent made go
@@ -15,20 +24,38 @@ export class PreparedDevices implements GuestDevices {
   readonly #nics: readonly NicDefinition[];
   readonly #prepared: readonly PreparedNic[];
   readonly #clockUs: () => number;
-  #armed: ArmedNicSet;
+  /** Null while a device is not where it belongs. */
+  #armed: ArmedNicSet | null = null;
 
-  /** Throws as `armNicSet` does. */
-  constructor(
-    host: HostDevices,
-    nics: readonly NicDefinition[],
-    prepared: readonly PreparedNic[],
-    clockUs: () => number,
-  ) {
+  private constructor(...[host, nics, prepared, clockUs]: DevicesParts) {
     this.#host = host;
     this.#nics = nics;
     this.#prepared = prepared;
     this.#clockUs = clockUs;
-    this.#armed = armNicSet(host.route, nics, clockUs);
+  }
+
+  /** Throws as `armNicSet` does. */
+  static armed(...parts: DevicesParts): PreparedDevices {
+    const devices = new PreparedDevices(...parts);
+    devices.#armed = armNicSet(devices.#host.route, devices.#nics, devices.#clockUs);
+    return devices;
+  }
+
+  /** Those of an instance that this agent remembers: some may be gone with their host's last boot. */
+  static remembered(...parts: DevicesParts): PreparedDevices {
+    const devices = new PreparedDevices(...parts);
+    devices.#armIfThere();
+    return devices;
+  }
+
+  /** What keeps the devices from being armed; undefined where they are. */
+  #armIfThere(): string | undefined {
+    try {
+      this.#armed ??= armNicSet(this.#host.route, this.#nics, this.#clockUs);
+      return undefined;
+    } catch (thrown) {
+      return SwitchoverError.from(thrown).message;
+    }
   }
 
   /**
@@ -36,7 +63,7 @@ export class PreparedDevices implements GuestDevices {
    * quarantine: it changes nothing there.
    */
   rehearse(): void {
-    for (let time = 0; time < REHEARSALS; time++) this.#armed.stop();
+    for (let time = 0; time < REHEARSALS; time++) this.stop();
   }
 
   /**
@@ -50,13 +77,31 @@ export class PreparedDevices implements GuestDevices {
   }
 
   start(): DevicesChange {
+    const missing = this.#armIfThere();
+    if (this.#armed === null) return { ok: false, sentence: missing ?? "" };
     const report = this.#armed.start();
     return report.result === "started" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
   }
 
   stop(): DevicesChange {
+    this.#armIfThere();
+    if (this.#armed === null) return this.#stopThoseThere();
     const report = this.#armed.stop();
     return report.result === "stopped" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
+  }
+
+  /** A device that is gone, or off its bridge, has lost its entries with that: trap 4. */
+  #stopThoseThere(): DevicesChange {
+    const sentences = this.#nics.flatMap((nic) => {
+      try {
+        const report = armNicSet(this.#host.route, [nic], this.#clockUs).stop();
+        return report.result === "stopped" ? [] : [sentenceOf(report.nics)];
+      } catch (thrown) {
+        const error = SwitchoverError.from(thrown);
+        return error.code === "FAILED_PRECONDITION" ? [] : [error.message];
+      }
+    });
+    return sentences.length === 0 ? { ok: true } : { ok: false, sentence: sentences.join(" ") };
   }
 
   release(): DevicesChange {

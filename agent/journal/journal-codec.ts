@@ -46,6 +46,8 @@ function decodeWord(word: JournalWord): JournalWord {
     case "handedOff":
       return { ...word, handOff: HandOff.fromJSON(word.handOff) };
     case "armed":
+    case "transferBegun":
+    case "postCopyAsked":
     case "runStateNoted":
     case "prepared":
     case "incomingOpened":

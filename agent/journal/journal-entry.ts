@@ -32,6 +32,10 @@ export type JournalWord =
       /** QEMU's run state when armed. */
       readonly runState: string;
     }
+  /** `migrate` was sent after this line. */
+  | { readonly kind: "transferBegun"; readonly fence: Fence }
+  /** `migrate-start-postcopy` was sent after this line. */
+  | { readonly kind: "postCopyAsked"; readonly fence: Fence }
   /** An armed guest's owner stopped or started it: this run state goes into the word. */
   | { readonly kind: "runStateNoted"; readonly fence: Fence; readonly runState: string }
   /** The instance awaits the right to run under this epoch. */
@@ -47,7 +51,12 @@ export type JournalWord =
   /** Stopped, deregistered, will not start again under this epoch. */
   | { readonly kind: "handedOff"; readonly handOff: HandOff }
   /** Never handed off under this epoch, and never will be: the guest stays, in the run state that its owner gave it. */
-  | { readonly kind: "kept"; readonly fence: Fence; readonly runState: string }
+  | {
+      readonly kind: "kept";
+      readonly fence: Fence;
+      readonly runState: string;
+      readonly cpus: "running" | "stopped";
+    }
   /** The instance has the right to run: the word came, and `cont` follows this line. */
   | { readonly kind: "contSent"; readonly fence: Fence }
   /** The CPUs ran after that: who stops them from now on has a reason of its own. */

@@ -32,3 +32,21 @@ export function parseMigrationAddresses(value: unknown): readonly MigrationAddre
     return type === "unix" && typeof path === "string" ? [{ kind: "unix", path }] : [];
   });
 }
+
+const INCOMING_URI = /^tcp:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([1-9][0-9]{0,4})$/;
+const LAST_PORT = 65_535;
+
+/** Whether a source's VMM can be told to connect there. */
+export function isIncomingUri(uri: string): boolean {
+  return INCOMING_URI.test(uri);
+}
+
+/** The URI itself, then the same address with the `others` ports above its own. */
+export function laterUris(uri: string, others: number): readonly string[] {
+  const [, host, portText] = INCOMING_URI.exec(uri) ?? [];
+  const port = Number(portText);
+  if (host === undefined) return [];
+  return Array.from({ length: others + 1 }, (_, step) => port + step)
+    .filter((candidate) => candidate <= LAST_PORT)
+    .map((candidate) => `tcp:${host}:${candidate}`);
+}

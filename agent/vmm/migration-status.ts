@@ -32,3 +32,20 @@ const NAMES: ReadonlySet<string> = new Set(MIGRATION_STATUSES);
 export function parseMigrationStatus(text: string): MigrationStatus {
   return NAMES.has(text) ? (text as MigrationStatus) : "unknown";
 }
+
+const UNDER_WAY: ReadonlySet<string> = new Set([
+  "setup",
+  "active",
+  "pre-switchover",
+  "device",
+  "postcopy-device",
+  "postcopy-active",
+  "postcopy-paused",
+  "postcopy-recover-setup",
+  "postcopy-recover",
+] satisfies readonly MigrationStatus[]);
+
+/** A transfer that has begun and not ended. */
+export function isUnderWay(statusText: string): boolean {
+  return UNDER_WAY.has(statusText);
+}

@@ -140,6 +140,10 @@ export class Qemu implements Vmm {
     return this.#control("migrate", { uri, resume: true }, options);
   }
 
+  yankMigration(options?: VmmCommandOptions): Promise<void> {
+    return this.#outOfBand("yank", { instances: [{ type: "migration" }] }, options);
+  }
+
   announceSelf(schedule: AnnounceSchedule, options?: VmmCommandOptions): Promise<void> {
     const { rounds, initialMs, maxMs, stepMs } = schedule;
     return this.#control("announce-self", { rounds, initial: initialMs, max: maxMs, step: stepMs }, options);

@@ -88,6 +88,8 @@ export interface Vmm {
   migrateRecover(uri: string, options?: VmmCommandOptions): Promise<void>;
   /** `migrate` with `resume`: a paused post-copy source connects anew. */
   migrateResume(uri: string, options?: VmmCommandOptions): Promise<void>;
+  /** `yank` of the migration, out-of-band where possible: its connection breaks as by the network. Since QEMU 6.0. */
+  yankMigration(options?: VmmCommandOptions): Promise<void>;
   /** `announce-self`: resolves at once; the rounds go on after it. */
   announceSelf(schedule: AnnounceSchedule, options?: VmmCommandOptions): Promise<void>;
   /** `query-version` and `query-qmp-schema` (0.2 MB): ask once, and not during a switchover. */

@@ -11,6 +11,8 @@ const NOT_YET = { kind: "runStateRead", purpose: "readiness", runState: "inmigra
 const REGISTERED = { kind: "nicsRegistered" } as const;
 const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
 const START = ["journal contSent", "sendCont"];
+const OVERDUE = "timer readyOverdue 10000";
+const STOPPED_BY_GUARD = ["sendStop", "timer stopAgain 100"];
 
 function word(changes: Partial<HandOff> = {}) {
   return { kind: "handOffReceived", handOff: handOff(changes), route: HandOffRoute.NATS } as const;
@@ -21,7 +23,7 @@ describe("the destination's gate", () => {
     const answers = play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED);
     assert.deepEqual(
       answers.map(({ done }) => done),
-      [[], ["read readiness", "registerNics"], [], START],
+      [[OVERDUE], ["read readiness", "registerNics"], [], START],
     );
   });
 
@@ -44,7 +46,7 @@ describe("the destination's gate", () => {
     const answers = play(incomingGuest("postCopy"), word(), POSTCOPY_ACTIVE, NOT_YET, READY, REGISTERED);
     assert.deepEqual(
       answers.map(({ done }) => done),
-      [[], ["read readiness"], ["read readiness"], ["registerNics"], START],
+      [[OVERDUE], ["read readiness"], ["read readiness"], ["registerNics"], START],
     );
   });
 
@@ -83,7 +85,7 @@ describe("the destination's gate", () => {
       RESUME,
     );
     assert.equal(last(answers).guest.role.kind, "resident");
-    assert.deepEqual(last(answers).done, ["announce"]);
+    assert.deepEqual(last(answers).done, ["journal started", "announce"]);
   });
 
   it("takes a paused guest over without registering or starting it", () => {
@@ -130,7 +132,7 @@ describe("the destination's gate", () => {
 
   it("stops CPUs that run before their start was ordered, with an alarm", () => {
     const [resumed] = play(incomingGuest("live"), RESUME);
-    assert.deepEqual(resumed.done, ["sendStop"]);
+    assert.deepEqual(resumed.done, STOPPED_BY_GUARD);
     assert.ok(resumed.told.includes("alarm RAN_WITHOUT_RIGHT"));
   });
 
@@ -146,7 +148,7 @@ describe("the destination's gate", () => {
       { kind: "nicsDeregistered" },
       READY,
     );
-    assert.deepEqual(early[1]?.done, ["sendStop"]);
+    assert.deepEqual(early[1]?.done, STOPPED_BY_GUARD);
     assert.deepEqual(early[3]?.done, ["deregisterNics", "read readiness"]);
     assert.deepEqual(
       play(last(early).guest, word(), REGISTERED).map(({ done }) => done),
@@ -172,11 +174,11 @@ describe("the destination's gate", () => {
       play(incomingGuest("live"), word(), COMPLETED, READY, REGISTERED, { kind: "contSent" }),
     ).guest;
     const [resumed] = play({ ...started, registration: "quarantined" }, RESUME);
-    assert.deepEqual(resumed.done, ["registerNics", "announce"]);
+    assert.deepEqual(resumed.done, ["registerNics", "journal started", "announce"]);
   });
 
   it("stops the CPUs of a waiting VMM that no migration claimed", () => {
-    assert.deepEqual(play(vacantGuest(), RESUME)[0].done, ["sendStop"]);
+    assert.deepEqual(play(vacantGuest(), RESUME)[0].done, STOPPED_BY_GUARD);
   });
 
   it("tells a later stop no longer under the finished migration's name", () => {

@@ -1,5 +1,11 @@
 import { evolve } from "../../agent/guest/evolve.ts";
-import type { Guest, MigrationMode, PointOfNoReturn, Resident } from "../../agent/guest/guest.ts";
+import {
+  type Guest,
+  type MigrationMode,
+  type PointOfNoReturn,
+  RESIDENT,
+  type Resident,
+} from "../../agent/guest/guest.ts";
 import type { GuestEvent } from "../../agent/guest/guest-event.ts";
 import type { GuestOperation } from "../../agent/guest/guest-operation.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
@@ -46,7 +52,7 @@ export function last(answers: readonly [Answer, ...Answer[]]): Answer {
 }
 
 export function residentGuest(cpus: "running" | "paused" | "prelaunch"): Guest {
-  const role: Resident = { kind: "resident", start: "none", contSentAtUnixUs: null };
+  const role: Resident = RESIDENT;
   return {
     guestId: GUEST,
     instanceId: "a1" as InstanceId,

@@ -41,6 +41,9 @@ function benchedGate(
     },
     sendCont: () => void done.push("cont"),
     sendStop: () => void done.push("stop"),
+    sendMigrateCancel: () => void done.push("migrate_cancel"),
+    yankMigration: async () => void done.push("yank"),
+    quit: async () => void done.push("quit"),
     announceSelf: async () => void done.push("announce-self"),
     close: () => void done.push("close"),
   };

@@ -7,7 +7,11 @@ const DEREGISTERED = { kind: "nicsDeregistered" } as const;
 const SWITCHED = { kind: "runStateRead", purpose: "stopCause", runState: "finish-migrate" } as const;
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
-const CONFIRMED = { kind: "transferStatusRead", status: "postcopy-active" } as const;
+const CONFIRMED = {
+  kind: "transferStatusRead",
+  purpose: "pointOfNoReturn",
+  status: "postcopy-active",
+} as const;
 const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
 const WORD = ["journal handedOff", "publishHandOff"];
 
@@ -67,8 +71,8 @@ describe("the source's gate, live", () => {
 
   it("registers again at `failed` after STOP, before QEMU resumes, and keeps the right to run", () => {
     const answers = play(armed, STOP, DEREGISTERED, { kind: "transferStatusChanged", status: "failed" });
-    assert.deepEqual(last(answers).done, ["registerNics"]);
-    assert.equal(last(answers).guest.role.kind, "outgoing");
+    assert.deepEqual(last(answers).done, ["registerNics", "read rollback", "journal kept"]);
+    assert.equal(last(answers).guest.role.kind, "resident");
   });
 
   it("does not register at `cancelling`, only when the CPUs run", () => {
@@ -123,7 +127,7 @@ describe("the source's gate, post-copy", () => {
   });
 
   it("does not count answers that are not in a row", () => {
-    const failed = { kind: "transferStatusRead", status: "active" } as const;
+    const failed = { kind: "transferStatusRead", purpose: "pointOfNoReturn", status: "active" } as const;
     const armed = armedGuest("postCopy", "postcopyActiveTwice");
     const answers = play(armed, POSTCOPY_ACTIVE, STOP, DEREGISTERED, SWITCHED, CONFIRMED, failed, CONFIRMED);
     assert.equal(last(answers).guest.role.kind, "outgoing");
@@ -159,7 +163,7 @@ describe("the guard of a source that handed off", () => {
 
   it("stops CPUs that run all the same, at once, with an alarm", () => {
     const [resumed] = play(given, RESUME);
-    assert.deepEqual(resumed.done, ["sendStop"]);
+    assert.deepEqual(resumed.done, ["sendStop", "timer stopAgain 100"]);
     assert.ok(resumed.told.includes("alarm RAN_WITHOUT_RIGHT"));
   });
 
@@ -197,7 +201,7 @@ describe("a resident guest's gate", () => {
   });
 
   it("deregisters again when the VMM refuses to start", () => {
-    const refused = { kind: "contRefused", sentence: "lock" } as const;
+    const refused = { kind: "contRefused", outcome: "refused", sentence: "lock" } as const;
     const answers = play(
       residentGuest("prelaunch"),
       { kind: "startOrdered" },

@@ -1,0 +1,66 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  CancelTransferRequest,
+  CancelTransferResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { parseGuestId } from "../../proto/ids.ts";
+import { type Guest, holdsRightToRun } from "../guest/guest.ts";
+import type { Host } from "../host.ts";
+import { saidUnder } from "../journal/said-under.ts";
+import { admitMigrationCall, requireFence } from "./migration-call.ts";
+
+/** QEMU's last word on a transfer that it was told to give up takes milliseconds; a hung one is asked for again. */
+const LAST_WORD_TIMEOUT_MS = 4_000;
+
+/**
+ * By the journal where it has said something under this epoch; else the transfer is given up and QEMU's last word
+ * decides. What is answered is on disk.
+ */
+export async function cancelTransfer(
+  host: Host,
+  request: CancelTransferRequest,
+): Promise<CancelTransferResponse> {
+  const guestId = parseGuestId(request.guestId, "guest_id");
+  const { epoch } = requireFence(request.fence);
+  const entries = () => host.knownJournalOf(guestId)?.entries ?? [];
+  const handedOff = saidUnder(entries(), epoch, "handedOff");
+  if (handedOff !== undefined) return tooLate(handedOff.handOff);
+  const { instance, adopted, fence } = admitMigrationCall(host, request);
+  const { runner } = adopted;
+  requireSource(runner.guest);
+  if (saidUnder(entries(), epoch, "kept") === undefined) {
+    runner.order({ kind: "keepOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
+    await runner.waitUntil(
+      ({ role }) => role.kind !== "outgoing",
+      LAST_WORD_TIMEOUT_MS,
+      "the VMM's last word on the transfer",
+    );
+  }
+  await instance.journal.sync();
+  const { role } = runner.guest;
+  return role.kind === "relinquished" ? tooLate(role.handOff) : kept(runner.guest);
+}
+
+function requireSource(guest: Guest): void {
+  if (holdsRightToRun(guest)) return;
+  throw new SwitchoverError(
+    "FAILED_PRECONDITION",
+    `Instance ${guest.instanceId} is not the source of this migration.`,
+    { reason: "NOT_SOURCE", field: "instance_id", metadata: { role: guest.role.kind } },
+  );
+}
+
+function tooLate(
+  handOff: NonNullable<Extract<CancelTransferResponse["answer"], { $case: "tooLate" }>>["value"]["handOff"],
+): CancelTransferResponse {
+  return { answer: { $case: "tooLate", value: { handOff } } };
+}
+
+/** A guest that the switchover had stopped is one that runs, as far as its owner is concerned. */
+function kept({ cpus, role }: Guest): CancelTransferResponse {
+  const runs = cpus.kind === "running" || (role.kind === "resident" && role.stoppedBy === "switchover");
+  const runState = runs ? "running" : cpus.runState;
+  const cpuState = cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED;
+  return { answer: { $case: "kept", value: { runState, cpuState } } };
+}

@@ -1,0 +1,37 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { Clock } from "../clock.ts";
+import type { Guest } from "../guest/guest.ts";
+import type { Vmm } from "../vmm/vmm.ts";
+
+/** QEMU's last words of a transfer. */
+const OVER: ReadonlySet<string> = new Set(["none", "failed", "cancelled", "completed"]);
+/** Run states from which QEMU goes on with `cont`, or in which it runs already. */
+const CAN_GO_ON: ReadonlySet<string> = new Set(["postmigrate", "paused", "running"]);
+const ASK_AGAIN_MS = 50;
+const QUESTIONS_AT_MOST = 60;
+
+/**
+ * Brings a source's VMM to where it can run the guest that came back: `back`, or `none` where it cannot.
+ *
+ * A live transfer is over. In post-copy it is cancelled first, with the destination's VMM still alive: QEMU 7.2 then says
+ * `postmigrate` and takes a `cont`; one that refuses to cancel has no way back, and its transfer goes on untouched.
+ * Throws where QEMU does not answer: what it did is unknown, and asking again is harmless.
+ */
+export async function reclaimVmm(vmm: Vmm, guest: Guest, clock: Clock): Promise<"back" | "none"> {
+  if (guest.migration?.mode === "postCopy") {
+    try {
+      await vmm.migrateCancel();
+    } catch (thrown) {
+      if (SwitchoverError.from(thrown).reason === "QMP_REFUSED") return "none";
+      throw thrown;
+    }
+  }
+  for (let question = 0; question < QUESTIONS_AT_MOST; question += 1) {
+    const { statusText } = await vmm.queryMigrate();
+    const { runStateText } = await vmm.queryStatus();
+    if (OVER.has(statusText) && CAN_GO_ON.has(runStateText)) return "back";
+    if (OVER.has(statusText) && runStateText !== "finish-migrate") return "none";
+    await new Promise<void>((resolve) => clock.after(ASK_AGAIN_MS, resolve));
+  }
+  return "none";
+}

@@ -1,0 +1,81 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type {
+  ResumeSourceRequest,
+  ResumeSourceResponse,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { type Guest, holdsRightToRun, type Relinquished } from "../guest/guest.ts";
+import type { GuestRunner } from "../guest/guest-runner.ts";
+import type { Host } from "../host.ts";
+import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
+import { reclaimVmm } from "./reclaim-vmm.ts";
+
+/** The VMM may wait for disks when its CPUs start. */
+const CPUS_START_TIMEOUT_MS = 10_000;
+
+/**
+ * Lets the source run its guest again. After it kept it, the right is here and nothing moves; after a hand-back the
+ * request's epoch is above that of the word, and the journal has the right back before anything is registered.
+ */
+export async function resumeSource(host: Host, request: ResumeSourceRequest): Promise<ResumeSourceResponse> {
+  const call = admitMigrationCall(host, request);
+  const { instance, adopted, fence } = call;
+  const { runner } = adopted;
+  const { role } = runner.guest;
+  const atUnixUs = host.ports.clock.unixUs();
+  if (runner.guest.cpus.kind === "running" && holdsRightToRun(runner.guest)) {
+    return { applied: Applied.ALREADY_SO, runState: "running" };
+  }
+  if (role.kind === "relinquished") await retake(host, call, role);
+  else if (role.kind === "resident") runner.order({ kind: "resumeOrdered", atUnixUs, fence });
+  else throw notKept(runner.guest);
+  const guest = await awaitStart(runner);
+  await instance.journal.sync();
+  if (guest.cpus.kind === "running") return { applied: Applied.CHANGED, runState: "running" };
+  if (guest.role.kind !== "resident" || guest.role.stoppedBy === "owner") {
+    return { applied: Applied.ALREADY_SO, runState: guest.cpus.runState };
+  }
+  throw new SwitchoverError("ABORTED", "The CPUs were not started: see the guest's alarms for the cause.", {
+    reason: "START_REFUSED",
+    field: "guest_id",
+  });
+}
+
+async function retake(host: Host, { adopted, fence }: MigrationCall, role: Relinquished): Promise<void> {
+  const { runner, vmm } = adopted;
+  const handedOff = role.handOff.fence?.epoch ?? 0n;
+  if (fence.epoch <= handedOff) {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      `This instance handed the guest off under epoch ${handedOff}: only the destination's word, under a higher one, brings it back.`,
+      { reason: "HANDED_OFF", field: "fence.epoch" },
+    );
+  }
+  const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, runner.guest, host.ports.clock);
+  const atUnixUs = host.ports.clock.unixUs();
+  if (way === "back" && runner.guest.vmm === "connected") {
+    runner.order({ kind: "retakeOrdered", atUnixUs, fence });
+    return;
+  }
+  runner.order({ kind: "declineOrdered", atUnixUs, fence });
+  throw new SwitchoverError("FAILED_PRECONDITION", "The source's VMM cannot go on with the guest.", {
+    reason: "NO_WAY_BACK",
+    field: "instance_id",
+  });
+}
+
+function awaitStart(runner: GuestRunner): Promise<Guest> {
+  return runner.waitUntil(
+    ({ cpus, role }) => cpus.kind === "running" || role.kind !== "resident" || role.start === "none",
+    CPUS_START_TIMEOUT_MS,
+    "the CPUs to run",
+  );
+}
+
+function notKept({ instanceId, role }: Guest): SwitchoverError {
+  return new SwitchoverError(
+    "FAILED_PRECONDITION",
+    `Instance ${instanceId} has neither kept the guest nor handed it off.`,
+    { reason: "NOT_KEPT", field: "instance_id", metadata: { role: role.kind } },
+  );
+}

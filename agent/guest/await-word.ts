@@ -1,0 +1,32 @@
+import type { HostId } from "../../proto/ids.ts";
+import { type Guest, type Incoming, newTie } from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import { type Step, step } from "./step.ts";
+
+/** Waits from the beginning: nothing loaded, no word. */
+export function awaitWord(sourceHostId: HostId): Incoming {
+  return {
+    kind: "incoming",
+    sourceHostId,
+    loaded: false,
+    readinessReads: 0,
+    ready: null,
+    handOff: null,
+    registrationAsked: false,
+    contSentAtUnixUs: null,
+  };
+}
+
+/** A migration claims the waiting VMM; what an older one left is forgotten. Journaled before the VMM is touched. */
+export function claimForMigration(guest: Guest, event: GuestEvent & { kind: "destinationPrepared" }): Step {
+  const { fence, migrationId, mode, sourceHostId } = event;
+  return step(
+    {
+      ...guest,
+      fence,
+      migration: newTie({ migrationId, mode, side: "destination" }),
+      role: awaitWord(sourceHostId),
+    },
+    [{ kind: "journal", word: { kind: "prepared", fence, migrationId, sourceHostId, mode } }],
+  );
+}

@@ -1,0 +1,60 @@
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
+import { type Guest, type Outgoing, RESIDENT } from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import type { GuestOperation } from "./guest-operation.ts";
+import { type Step, step, told } from "./step.ts";
+
+/** How long until a VMM that was told to give the transfer up is asked again how that went. */
+const READ_KEEP_AGAIN_MS = 100;
+
+/** QEMU's last words of a transfer that did not switch; `none` where it never began. */
+const OVER: ReadonlySet<string> = new Set(["none", "failed", "cancelled"]);
+
+/**
+ * The guest is to stay. Where nothing was begun it stays at once; else the VMM is told to give the transfer up and asked,
+ * in the same breath, what came of it: commands are answered in order, so the answer tells the fate of a `migrate` that
+ * may still have been on its way. After `migrate-start-postcopy` there is no `migrate_cancel`, which on QEMU 7.2 can end
+ * with the guest's state sent and the source resumed: only the connection is broken, as a network does it.
+ */
+export function askToKeep(guest: Guest, role: Outgoing): Step {
+  const asked: Outgoing = { ...role, keep: "asked" };
+  const next: Guest = { ...guest, role: asked };
+  if (role.transfer === "notBegun" || guest.vmm === "lost") return keepGuest(next, asked);
+  const question = { kind: "readTransferStatus", purpose: "keep" } as const;
+  if (!role.canFailBack || isInPostCopy(guest)) return step(next);
+  if (role.postCopy === "asked") return step(next, [{ kind: "breakTransfer" }, question]);
+  return step(next, [{ kind: "cancelTransfer" }, question]);
+}
+
+/** What a VMM that was told to give the transfer up says of it. */
+export function judgeKeep(
+  guest: Guest,
+  role: Outgoing,
+  event: GuestEvent & { kind: "transferStatusRead" },
+): Step {
+  if (role.keep !== "asked") return step(guest);
+  // A status that was there before: a transfer of this guest cannot be completed while its CPUs run.
+  const isOlder = event.status === "completed" && guest.cpus.kind === "running";
+  if (OVER.has(event.status) || isOlder) return keepGuest(guest, role);
+  return step(guest, [{ kind: "setTimer", timer: "readKeepAgain", delayMs: READ_KEEP_AGAIN_MS }]);
+}
+
+/**
+ * The transfer can no longer end with a switch: journaled once, and the guest is this side's under any later epoch.
+ * A guest that the switchover had stopped stays so until the destination is fenced and the coordinator says so.
+ */
+export function keepGuest(guest: Guest, role: Outgoing, first: readonly GuestOperation[] = []): Step {
+  const { fence } = guest;
+  const runState = role.runStateBefore;
+  const cpuState = guest.cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED;
+  const stoppedBy = role.stop !== null && runState === "running" ? "switchover" : "owner";
+  return step({ ...guest, role: { ...RESIDENT, stoppedBy } }, [
+    ...first,
+    { kind: "journal", word: { kind: "kept", fence, runState, cpus: guest.cpus.kind } },
+    told({ $case: "kept", value: { runState, cpuState } }),
+  ]);
+}
+
+function isInPostCopy({ migration }: Guest): boolean {
+  return migration?.transferStatus.startsWith("postcopy-") ?? false;
+}

@@ -1,0 +1,200 @@
+import type { GuestId, HostId } from "../../proto/ids.ts";
+import type { WordOf } from "../journal/said-under.ts";
+import { awaitWord } from "./await-word.ts";
+import { endVmm } from "./fence.ts";
+import {
+  type Guest,
+  holdsRightToRun,
+  type MigrationTie,
+  newTie,
+  type Outgoing,
+  RESIDENT,
+  type Resident,
+  type Role,
+} from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import type { GuestOperation } from "./guest-operation.ts";
+import type { Memory, Standing } from "./remember.ts";
+import { type Step, step, told } from "./step.ts";
+
+/** What an agent that comes back finds of a VMM. */
+export type FoundVmm =
+  | {
+      readonly vmm: "connected";
+      readonly runState: string;
+      readonly running: boolean;
+      /** QEMU's migration status; a completed one may be from before this attempt. */
+      readonly transferStatus: string;
+    }
+  | { readonly vmm: "lost"; readonly sentence: string };
+
+/** Run states in which a VMM stands that was told to start its guest and has not got so far. */
+const NOT_STARTED: ReadonlySet<string> = new Set(["paused", "postmigrate", "finish-migrate", "prelaunch"]);
+/** Run states that QEMU enters at the end of a transfer and at no other time. */
+const SWITCHED: ReadonlySet<string> = new Set(["finish-migrate", "postmigrate"]);
+
+export interface Recalled {
+  readonly adopted: Step;
+  /** What was missed, in an order in which it can have happened: the gate hears it and finishes or rolls back. */
+  readonly missed: readonly GuestEvent[];
+}
+
+/**
+ * An instance as its journal and its VMM leave it, for an agent that was killed at any line. The right to run is the
+ * journal's alone; what the CPUs and the transfer did meanwhile is told to the gate as if it had just been heard, so that
+ * one rule serves both. The kernel is brought in line by what the gate does then: registered where the CPUs run with the
+ * right to, deregistered everywhere else.
+ */
+export function recall(
+  guestId: GuestId,
+  hostId: HostId,
+  memory: Memory,
+  found: FoundVmm,
+  atUnixUs: number,
+): Recalled {
+  const running = found.vmm === "connected" && found.running;
+  const role = roleOf(memory, found);
+  const guest: Guest = {
+    guestId,
+    instanceId: memory.instanceId,
+    hostId,
+    fence: memory.fence,
+    cpus: running
+      ? { kind: "running" }
+      : { kind: "stopped", runState: found.vmm === "lost" ? "gone" : found.runState },
+    // What is not known to be registered is registered, or deregistered, first of all.
+    registration: "quarantined",
+    registrationFailures: 0,
+    migration: tieOf(memory, found),
+    role,
+    vmm: "connected",
+  };
+  const missed = missedBy(role, memory, found, atUnixUs).map(
+    (event) => ({ ...event, atUnixUs }) as GuestEvent,
+  );
+  return { adopted: step(guest, firstOf(guest, role)), missed };
+}
+
+/** The migration whose name the instance's events are told under, with the status that its VMM had before it was missed. */
+function tieOf({ claim, standing }: Memory, found: FoundVmm): MigrationTie | null {
+  if (claim === null) return null;
+  const side = claim.kind === "armed" ? "source" : "destination";
+  const tie = newTie({ migrationId: claim.migrationId, mode: claim.mode, side });
+  const isHeard = standing.kind !== "outgoing" && standing.kind !== "incoming";
+  return isHeard && found.vmm === "connected" ? { ...tie, transferStatus: found.transferStatus } : tie;
+}
+
+function roleOf({ claim, released, standing }: Memory, found: FoundVmm): Role {
+  switch (standing.kind) {
+    case "unclaimed":
+      return found.vmm === "connected" && found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT;
+    case "outgoing":
+      return claim?.kind === "armed" ? outgoingOf(claim, standing) : RESIDENT;
+    case "relinquished":
+      return { kind: "relinquished", handOff: standing.handOff, released };
+    case "incoming":
+      return claim?.kind === "prepared" ? awaitWord(claim.sourceHostId) : { kind: "vacant" };
+    case "fenced": {
+      const isHeld = claim?.mode === "postCopy" && released === "kept" && found.vmm === "connected";
+      const vmm = isHeld ? "heldForSource" : "ending";
+      return { kind: "fenced", sentence: standing.sentence, vmm, released };
+    }
+    case "resident":
+      return residentOf(standing, found);
+  }
+}
+
+function residentOf(standing: Standing & { kind: "resident" }, found: FoundVmm): Resident {
+  switch (standing.start) {
+    case "done":
+      return RESIDENT;
+    case "stoppedBySwitchover":
+      return { ...RESIDENT, stoppedBy: "switchover" };
+    case "starting": {
+      const { contSentAtUnixUs } = standing;
+      if (found.vmm === "lost" || found.running) return { ...RESIDENT, start: "contSent", contSentAtUnixUs };
+      // `cont` was journaled, and the CPUs stand as before it: it never left, or was refused.
+      return NOT_STARTED.has(found.runState)
+        ? { ...RESIDENT, start: "registering", contSentAtUnixUs, stoppedBy: "switchover" }
+        : RESIDENT;
+    }
+  }
+}
+
+function outgoingOf(armed: WordOf<"armed">, standing: Standing & { kind: "outgoing" }): Outgoing {
+  return {
+    kind: "outgoing",
+    destinationHostId: armed.destinationHostId,
+    pointOfNoReturn: armed.pointOfNoReturn,
+    runStateBefore: standing.runState,
+    stop: null,
+    confirmations: 0,
+    canFailBack: true,
+    transfer: standing.transfer,
+    postCopy: standing.postCopy,
+    keep: "notAsked",
+  };
+}
+
+/** What is done before anything missed is heard: the kernel first. */
+function firstOf(guest: Guest, role: Role): readonly GuestOperation[] {
+  const isStarting = role.kind === "resident" && role.start === "registering";
+  const isToBeRegistered = holdsRightToRun(guest) && (guest.cpus.kind === "running" || isStarting);
+  const kernel = { kind: isToBeRegistered ? "registerNics" : "deregisterNics" } as const;
+  switch (role.kind) {
+    case "relinquished":
+      // The word may have been on its way when the agent was killed; who has it already passes over it.
+      return [
+        kernel,
+        { kind: "publishHandOff", handOff: role.handOff },
+        told({ $case: "handedOff", value: { handOff: role.handOff } }),
+      ];
+    case "fenced":
+      return [
+        kernel,
+        ...(role.vmm === "ending" ? endVmm(guest, role) : []),
+        told({ $case: "handedBack", value: { sentence: role.sentence } }),
+      ];
+    default:
+      return [kernel];
+  }
+}
+
+type Untimed<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
+
+function missedBy(
+  role: Role,
+  memory: Memory,
+  found: FoundVmm,
+  atUnixUs: number,
+): readonly Untimed<GuestEvent>[] {
+  if (found.vmm === "lost") return [{ kind: "vmmLost", sentence: found.sentence }];
+  const resumed = { kind: "cpusResumed", resumedAtUnixUs: atUnixUs } as const;
+  switch (role.kind) {
+    case "outgoing":
+      if (found.running) {
+        return [...(role.runStateBefore === "running" ? [] : [resumed]), ...transferOf(role, found)];
+      }
+      return [
+        { kind: "cpusStopped", stoppedAtUnixUs: atUnixUs },
+        { kind: "runStateRead", purpose: "stopCause", runState: found.runState },
+        ...transferOf(role, found),
+      ];
+    case "incoming":
+      return found.running ? [resumed] : [{ kind: "transferStatusChanged", status: found.transferStatus }];
+    case "resident": {
+      const wasStarting = memory.standing.kind === "resident" && memory.standing.start !== "done";
+      return found.running && wasStarting ? [resumed] : [];
+    }
+    default:
+      return found.running ? [resumed] : [];
+  }
+}
+
+/** The transfer's status, where it can be this attempt's: a QEMU keeps the last one of an earlier transfer. */
+function transferOf(role: Outgoing, found: FoundVmm & { vmm: "connected" }): readonly Untimed<GuestEvent>[] {
+  const { runState, transferStatus: status } = found;
+  if (role.transfer === "notBegun" || status === "none") return [];
+  if (status === "completed" && !SWITCHED.has(runState)) return [];
+  return [{ kind: "transferStatusChanged", status }];
+}

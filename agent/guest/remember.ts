@@ -1,0 +1,132 @@
+import { FENCE_ZERO, type Fence } from "../../proto/epoch.ts";
+import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { InstanceId } from "../../proto/ids.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import type { PreparedNic } from "../device/nic-preparation.ts";
+import { fenceOf } from "../journal/journal.ts";
+import type { JournalEntry, JournalWord } from "../journal/journal-entry.ts";
+import type { WordOf } from "../journal/said-under.ts";
+
+/** What the journal says of one instance: enough to go on where a killed agent stood. */
+export interface Memory {
+  readonly instanceId: InstanceId;
+  readonly nics: readonly NicDefinition[];
+  readonly prepared: readonly PreparedNic[];
+  /** Null before AdoptGuest. */
+  readonly adopted: WordOf<"adopted"> | null;
+  readonly fence: Fence;
+  /** The migration that the instance last took part in, and how. */
+  readonly claim: WordOf<"armed"> | WordOf<"prepared"> | null;
+  readonly standing: Standing;
+  /** Where its VMM listened for its guest; null where it never did. */
+  readonly incomingUri: string | null;
+  readonly released: "kept" | "released";
+}
+
+/** Which right to run the journal's last words leave the instance with. */
+export type Standing =
+  /** Nothing of a migration was said: the VMM's own state tells. */
+  | { readonly kind: "unclaimed" }
+  | {
+      readonly kind: "outgoing";
+      readonly runState: string;
+      readonly transfer: "notBegun" | "begun";
+      readonly postCopy: "notAsked" | "asked";
+    }
+  | { readonly kind: "relinquished"; readonly handOff: HandOff }
+  | { readonly kind: "incoming" }
+  | { readonly kind: "fenced"; readonly sentence: string }
+  /** `starting`: the guest's start was journaled and not that it ran; the time is that of the journal's line. */
+  | { readonly kind: "resident"; readonly start: "done" }
+  | { readonly kind: "resident"; readonly start: "starting"; readonly contSentAtUnixUs: number }
+  /** Kept, or taken back, with the switchover's stop still to be undone. */
+  | { readonly kind: "resident"; readonly start: "stoppedBySwitchover" };
+
+/** The instances of one guest that are not done with, in the order in which they were prepared. */
+export function remember(entries: readonly JournalEntry[]): readonly Memory[] {
+  const memories = new Map<InstanceId, Memory>();
+  for (const entry of entries) {
+    const { instanceId, word } = entry;
+    if (word.kind === "nicsPrepared") {
+      memories.delete(instanceId);
+      memories.set(instanceId, prepared(instanceId, word));
+    } else if (word.kind === "forgotten") memories.delete(instanceId);
+    else {
+      const memory = memories.get(instanceId);
+      if (memory !== undefined) memories.set(instanceId, withWord(memory, entry));
+    }
+  }
+  return [...memories.values()];
+}
+
+function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"nicsPrepared">): Memory {
+  return {
+    instanceId,
+    nics,
+    prepared: devices,
+    adopted: null,
+    fence: FENCE_ZERO,
+    claim: null,
+    standing: { kind: "unclaimed" },
+    incomingUri: null,
+    released: "kept",
+  };
+}
+
+function withWord(memory: Memory, { word, atUnixUs }: JournalEntry): Memory {
+  const fence = fenceOf(word);
+  const fenced: Memory = fence === FENCE_ZERO ? memory : { ...memory, fence };
+  switch (word.kind) {
+    case "adopted":
+      return { ...fenced, adopted: word };
+    case "armed":
+    case "prepared":
+      return {
+        ...fenced,
+        claim: word,
+        released: "kept",
+        standing: standingAfter(memory.standing, word, atUnixUs),
+      };
+    case "incomingOpened":
+      return { ...fenced, incomingUri: word.incomingUri };
+    case "released":
+      return { ...fenced, released: "released" };
+    default:
+      return { ...fenced, standing: standingAfter(memory.standing, word, atUnixUs) };
+  }
+}
+
+function standingAfter(standing: Standing, word: JournalWord, atUnixUs: number): Standing {
+  switch (word.kind) {
+    case "armed":
+      return { kind: "outgoing", runState: word.runState, transfer: "notBegun", postCopy: "notAsked" };
+    case "transferBegun":
+      return standing.kind === "outgoing" ? { ...standing, transfer: "begun" } : standing;
+    case "postCopyAsked":
+      return standing.kind === "outgoing" ? { ...standing, postCopy: "asked" } : standing;
+    case "runStateNoted":
+      if (standing.kind === "outgoing") return { ...standing, runState: word.runState };
+      return standing.kind === "resident" ? { kind: "resident", start: "done" } : standing;
+    case "handedOff":
+      return { kind: "relinquished", handOff: word.handOff };
+    case "kept":
+      return word.runState === "running" && word.cpus === "stopped"
+        ? { kind: "resident", start: "stoppedBySwitchover" }
+        : { kind: "resident", start: "done" };
+    case "prepared":
+      return { kind: "incoming" };
+    case "contSent":
+      return { kind: "resident", start: "starting", contSentAtUnixUs: atUnixUs };
+    case "retaken":
+      return word.runState === "running"
+        ? { kind: "resident", start: "starting", contSentAtUnixUs: atUnixUs }
+        : { kind: "resident", start: "done" };
+    case "started":
+    case "takenOverPaused":
+      return { kind: "resident", start: "done" };
+    case "handedBack":
+      return { kind: "fenced", sentence: word.sentence };
+    default:
+      return standing;
+  }
+}
