@@ -30,9 +30,17 @@ export type FeedTopic =
 const FEED_PREFIX = "switchover.v1.feed.";
 
 export function feedSubject(topic: FeedTopic, publisher: FeedPublisher): string {
-  const topicToken = topic.t === "migration" ? topic.migrationId : `guest-${topic.guestId}`;
   const publisherTokens = publisher.t === "coordinator" ? "coordinator" : `host.${publisher.hostId}`;
-  return `${FEED_PREFIX}${topicToken}.${publisherTokens}`;
+  return `${FEED_PREFIX}${topicToken(topic)}.${publisherTokens}`;
+}
+
+function topicToken(topic: FeedTopic): string {
+  return topic.t === "migration" ? topic.migrationId : `guest-${topic.guestId}`;
+}
+
+/** What all publishers say about one topic. */
+export function feedSubjects(topic: FeedTopic): string {
+  return `${FEED_PREFIX}${topicToken(topic)}.>`;
 }
 
 export function handOffSubject(guestId: GuestId): string {

@@ -7,7 +7,7 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { endProcessesOf, sweepDeadNamespaces } from "./lab/sweep.ts";
+import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.ts";
 
 /**
  * Runs the test suite, tier by tier, from the repository's root, and ends with one line of totals.
@@ -98,6 +98,7 @@ async function removeLeftovers(directory: string): Promise<void> {
     if (ending.signal.aborted || quiet === 0) await delay(100);
   }
   await sweepDeadNamespaces();
+  unmountUnder(directory);
   await rm(directory, { recursive: true, force: true, maxRetries: 5 });
 }
 

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,7 +21,18 @@ export async function sweepDeadDirectories(parent: string): Promise<void> {
   for (const name of (await readdir(parent)).filter((entry) => isOfDeadProcess(DIRECTORY_NAME, entry))) {
     const directory = join(parent, name);
     endProcessesOf(directory);
+    unmountUnder(directory);
     await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Unmounts what is mounted below a directory, which could not be removed otherwise. */
+export function unmountUnder(directory: string): void {
+  const mounted = readFileSync("/proc/self/mounts", "utf8")
+    .split("\n")
+    .flatMap((line) => line.split(" ")[1] ?? []);
+  for (const path of mounted.filter((candidate) => candidate.startsWith(`${directory}/`))) {
+    execFileSync("umount", ["-l", path], { stdio: "ignore", timeout: 5_000 });
   }
 }
 

@@ -210,3 +210,48 @@ test("figures of a migration that never switched say what is missing", () => {
   assert.equal(figures.stopToDeregisteredUs, undefined);
   assert.equal(figures.registeredBeforeResume, "no");
 });
+
+test("bounds do not count while the host's agent is absent, and count again from its start", () => {
+  const killed = { host: "ha", fromUnixUs: STOP_US - 100, toUnixUs: STOP_US + 500_000 };
+  const deregistered = (afterStartUs: number, absence = killed) =>
+    run({
+      fdb: [
+        fdb("ha", 0, "present"),
+        fdb("ha", killed.toUnixUs + afterStartUs, "deleted"),
+        fdb("hb", 1_800_000, "set"),
+      ],
+      qmp: [...SOUND_QMP.slice(0, 3), event("hb-2", 1_800_500, "RESUME")],
+      absences: [absence],
+    });
+  assert.deepEqual(violated(deregistered(1_500)), []);
+  assert.deepEqual(violated(deregistered(2_500)), ["I3"]);
+  assert.deepEqual(violated(deregistered(1_500, { ...killed, host: "hb" })), ["I3"]);
+});
+
+test("an absent agent excuses no second registration and no second running copy", () => {
+  const absences = [{ host: "ha", fromUnixUs: 0, toUnixUs: END_US }];
+  const both = run({
+    fdb: [fdb("ha", 0, "present"), fdb("hb", RESUME_US - 500, "set")],
+    qmp: [...SOUND_QMP, event("ha-1", RESUME_US + 1_000, "RESUME")],
+    absences,
+  });
+  assert.deepEqual(violated(both), ["I1", "I4"]);
+});
+
+test("a guest that QEMU resumed while its agent was absent is registered within the bound of the agent's start", () => {
+  const absence = { host: "ha", fromUnixUs: STOP_US + 6_000, toUnixUs: STOP_US + 400_000 };
+  const registered = (afterStartUs: number) =>
+    run({
+      qmp: [
+        firstStatus("ha-1", 10, true),
+        firstStatus("hb-2", 500_000, false),
+        event("ha-1", STOP_US, "STOP"),
+        event("ha-1", STOP_US + 7_000, "MIGRATION", "failed"),
+        event("ha-1", STOP_US + 7_100, "RESUME"),
+      ],
+      fdb: [...SOUND_FDB.slice(0, 2), fdb("ha", absence.toUnixUs + afterStartUs, "set")],
+      absences: [absence],
+    });
+  assert.deepEqual(violated(registered(4_900)), []);
+  assert.deepEqual(violated(registered(5_100)), ["I2", "I5"]);
+});

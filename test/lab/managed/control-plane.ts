@@ -1,16 +1,21 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../../proto/error.ts";
 import type { GuestInstance } from "../../../proto/gen/switchover/v1/guest.ts";
 import { HostAgentServiceService } from "../../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { Migration, MigrationSpec } from "../../../proto/gen/switchover/v1/migration.ts";
-import { MigrationServiceService } from "../../../proto/gen/switchover/v1/migration_service.ts";
+import { MigrationServiceService, Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
 import { EntryMobility, MacTableManager, type NicDefinition } from "../../../proto/gen/switchover/v1/nic.ts";
 import type { MacAddress } from "../../../proto/mac-address.ts";
 import { callServerStream } from "../../../services/grpc/server-stream.ts";
 import { callUnary } from "../../../services/grpc/unary.ts";
+import { deadlineExceeded } from "../deadline.ts";
 import type { Cluster } from "./cluster.ts";
+import { phaseName } from "./feed-observer.ts";
 
 const CALL_TIMEOUT_MS = 15_000;
+const POLL_TIMEOUT_MS = 1_000;
+const POLL_MS = 50;
 
 /** The lab's cloud control plane: the few gRPC calls that a cloud makes around a migration. */
 export class ControlPlane {
@@ -59,6 +64,48 @@ export class ControlPlane {
       { timeoutMs: CALL_TIMEOUT_MS },
     );
     return known(migration);
+  }
+
+  /**
+   * The migration once `holds`, asked for again and again whoever answers meanwhile or does not. Throws
+   * DEADLINE_EXCEEDED / LAB_DEADLINE after `timeoutMs`, with the phase that it stands in.
+   */
+  async reached(
+    migrationId: string,
+    holds: (migration: Migration) => boolean,
+    timeoutMs: number,
+  ): Promise<Migration> {
+    const deadline = performance.now() + timeoutMs;
+    let last = "nobody answered";
+    while (performance.now() < deadline) {
+      try {
+        const { migration } = await callUnary(
+          this.#cluster.migrations,
+          MigrationServiceService.getMigration,
+          { migrationId },
+          { timeoutMs: POLL_TIMEOUT_MS },
+        );
+        const found = known(migration);
+        if (holds(found)) return found;
+        last = `it is ${phaseName(found.phase)}${found.reason === "" ? "" : `: ${found.reason}`}`;
+      } catch (thrown) {
+        const { code, message } = SwitchoverError.from(thrown);
+        if (code !== "UNAVAILABLE" && code !== "DEADLINE_EXCEEDED") throw thrown;
+        last = message;
+      }
+      await delay(POLL_MS);
+    }
+    throw deadlineExceeded(`The awaited state of ${migrationId} (${last})`, timeoutMs);
+  }
+
+  /** An operator's statement about hosts that are dead. */
+  async declareDead(migrationId: string, hostId: string): Promise<void> {
+    await callUnary(
+      this.#cluster.migrations,
+      MigrationServiceService.resolveMigration,
+      { migrationId, deadHostIds: [hostId], resolution: Resolution.UNSPECIFIED },
+      { timeoutMs: CALL_TIMEOUT_MS },
+    );
   }
 
   /** The migration as it ended. Throws DEADLINE_EXCEEDED / STILL_MIGRATING after `timeoutMs`. */

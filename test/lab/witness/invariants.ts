@@ -27,6 +27,13 @@ export interface WitnessedRun {
   readonly disk: readonly DiskRecord[];
   /** The part of the records to judge: from when all witnesses watched to their last `settle`. */
   readonly window: Interval;
+  /** When a host's agent could not act. Bounds count while it runs, and after a restart from its start. */
+  readonly absences?: readonly Absence[];
+}
+
+/** From when an agent was killed or stopped until it was started or continued. */
+export interface Absence extends Interval {
+  readonly host: string;
 }
 
 export interface Bounds {
@@ -74,6 +81,7 @@ export function judgeRun(run: WitnessedRun, bounds: Bounds = DEFAULT_BOUNDS): Ve
       place,
       registered: registeredIntervals(run.fdb, place, end),
       running: running.filter(({ instance }) => users.some((user) => user.instance === instance)),
+      absences: (run.absences ?? []).filter(({ host }) => host === place.host),
     };
   });
   const verdict = (invariant: InvariantName, violations: readonly string[]): Verdict => ({
@@ -95,6 +103,8 @@ interface WitnessedPlace {
   readonly registered: readonly Interval[];
   /** Of all instances that used the place. */
   readonly running: readonly RunningInterval[];
+  /** Of the place's agent. */
+  readonly absences: readonly Interval[];
 }
 
 function registeredTwice(places: readonly WitnessedPlace[]): string[] {
@@ -109,15 +119,16 @@ function registeredTwice(places: readonly WitnessedPlace[]): string[] {
 }
 
 function startedUnregistered(places: readonly WitnessedPlace[], bounds: Bounds, window: Interval): string[] {
-  return places.flatMap(({ place, registered, running }) =>
+  return places.flatMap(({ place, registered, running, absences }) =>
     running
       .filter(
         ({ startedBy, fromUnixUs }) => startedBy !== "before-the-record" && fromUnixUs >= window.fromUnixUs,
       )
       .flatMap(({ instance, startedBy, fromUnixUs }) => {
-        const allowedUs = startedBy === "self" ? bounds.rollbackUs : 0;
+        const dueUnixUs =
+          startedBy === "self" ? boundEnd(fromUnixUs, bounds.rollbackUs, absences) : fromUnixUs;
         const isRegistered = registered.some(
-          (interval) => interval.fromUnixUs <= fromUnixUs + allowedUs && interval.toUnixUs > fromUnixUs,
+          (interval) => interval.fromUnixUs <= dueUnixUs && interval.toUnixUs > fromUnixUs,
         );
         return isRegistered
           ? []
@@ -133,7 +144,7 @@ function registeredWhileStopped(
   bounds: Bounds,
   window: Interval,
 ): string[] {
-  return places.flatMap(({ place, registered, running }) =>
+  return places.flatMap(({ place, registered, running, absences }) =>
     complement(running, window).flatMap((stopped) => {
       const wasRunning = running.some(({ toUnixUs }) => toUnixUs === stopped.fromUnixUs);
       const startsAgain = running.some(({ fromUnixUs }) => fromUnixUs === stopped.toUnixUs);
@@ -142,7 +153,8 @@ function registeredWhileStopped(
         toUnixUs: stopped.toUnixUs - (startsAgain ? bounds.startLeadUs : 0),
       };
       if (judged.fromUnixUs >= judged.toUnixUs) return [];
-      return intersection(registered, [judged]).map(
+      const attended = complement(lengthened(absences, bounds.deregistrationUs), judged);
+      return intersection(registered, attended).map(
         (held) =>
           `${place.mac} was registered on ${name(place)} with its CPUs stopped, for ${lengthUs(held)} us from ${held.fromUnixUs}.`,
       );
@@ -170,15 +182,30 @@ function unregisteredWhileRunning(
   bounds: Bounds,
   window: Interval,
 ): string[] {
-  return places.flatMap(({ place, registered, running }) =>
+  return places.flatMap(({ place, registered, running, absences }) =>
     intersection(running, [window])
       .flatMap((ran) => complement(registered, ran))
+      .flatMap((gap) => complement(absences, gap))
       .filter((gap) => lengthUs(gap) > bounds.repairUs)
       .map(
         (gap) =>
           `${place.mac} was not registered on ${name(place)} while its CPUs ran, for ${lengthUs(gap)} us from ${gap.fromUnixUs}.`,
       ),
   );
+}
+
+/** When a bound that began to count at `fromUnixUs` has run out: it does not count while the agent is absent. */
+function boundEnd(fromUnixUs: number, boundUs: number, absences: readonly Interval[]): number {
+  return union(absences)
+    .filter((absence) => absence.toUnixUs > fromUnixUs)
+    .reduce(
+      (end, absence) => (absence.fromUnixUs <= end ? absence.toUnixUs + boundUs : end),
+      fromUnixUs + boundUs,
+    );
+}
+
+function lengthened(intervals: readonly Interval[], byUs: number): readonly Interval[] {
+  return intervals.map(({ fromUnixUs, toUnixUs }) => ({ fromUnixUs, toUnixUs: toUnixUs + byUs }));
 }
 
 /** What one switchover cost, as witnessed. */

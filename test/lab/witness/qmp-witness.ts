@@ -4,6 +4,8 @@ import { QmpConnection, type QmpEvent } from "../qmp-connection.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import type { QmpRecord } from "./records.ts";
 
+const STATUS_TIMEOUT_MS = 2_000;
+
 /** Records one QEMU's events, with its own time stamps, from a QMP socket that nobody else uses. */
 export class QmpWitness {
   readonly instance: string;
@@ -62,6 +64,18 @@ export class QmpWitness {
       return await withDeadline(coming, timeoutMs, what);
     } finally {
       if (listener !== undefined) this.#listeners.delete(listener);
+    }
+  }
+
+  /** Whether the CPUs run by QEMU's own word now; `gone` where it does not answer within 2 s. */
+  async cpusNow(): Promise<"running" | "stopped" | "gone"> {
+    if (this.#connection === undefined) return "gone";
+    const asked = this.#connection.execute<{ running: boolean }>("query-status");
+    try {
+      const { running } = await withDeadline(asked, STATUS_TIMEOUT_MS, "An answer to query-status");
+      return running ? "running" : "stopped";
+    } catch {
+      return "gone";
     }
   }
 

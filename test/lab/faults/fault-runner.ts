@@ -1,0 +1,60 @@
+import { SwitchoverError } from "../../../proto/error.ts";
+import type { CellRun } from "./cell-judgement.ts";
+import { runCell } from "./cell-run.ts";
+import type { FaultCell } from "./fault-cell.ts";
+import { type FaultLab, openFaultLab } from "./fault-lab.ts";
+import { LabLogs } from "./lab-logs.ts";
+
+/** One run of a cell: what came of it, or why it could not be brought to its end. */
+export type Attempt =
+  | { readonly kind: "judged"; readonly run: CellRun }
+  | { readonly kind: "broken"; readonly cell: string; readonly sentence: string };
+
+export interface FaultRunnerOptions {
+  /** Where the logs and journals of cells that went wrong are kept; default: nowhere. */
+  readonly logsTo?: string;
+}
+
+/**
+ * Runs cells one after another in one lab, which is built for the first and built anew after a run that left it in
+ * disorder.
+ */
+export class FaultRunner {
+  readonly #options: FaultRunnerOptions;
+  #lab: FaultLab | undefined;
+
+  constructor(options: FaultRunnerOptions = {}) {
+    this.#options = options;
+  }
+
+  /** Never throws for what a fault has done. */
+  async run(cell: FaultCell): Promise<Attempt> {
+    this.#lab ??= await openFaultLab();
+    const lab = this.#lab;
+    const logs = await LabLogs.from(lab);
+    try {
+      const run = await runCell(lab, cell);
+      if (run.faults.length > 0) await this.#keep(logs, cell, run.faults.join("\n"));
+      // What one run has left behind must not be blamed on the next.
+      if (run.faults.length > 0) await this.close();
+      return { kind: "judged", run };
+    } catch (thrown) {
+      const { message } = SwitchoverError.from(thrown);
+      await this.#keep(logs, cell, thrown instanceof Error ? (thrown.stack ?? message) : message);
+      await this.close();
+      return { kind: "broken", cell: cell.name, sentence: message };
+    }
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    const lab = this.#lab;
+    this.#lab = undefined;
+    await lab?.close();
+  }
+
+  async #keep(logs: LabLogs, cell: FaultCell, sentence: string): Promise<void> {
+    const { logsTo } = this.#options;
+    if (logsTo !== undefined) await logs.keep(logsTo, cell.name, sentence);
+  }
+}
