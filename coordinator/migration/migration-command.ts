@@ -71,6 +71,11 @@ export function command(state: CompleteState, side: Side, body: CommandBody): Mi
   };
 }
 
+/** Brings the source's journaled word to the destination, and changes nothing else. */
+export function carriesTheWord(name: CommandName): boolean {
+  return name === "getHandOff" || name === "deliverHandOff";
+}
+
 /** Two commands with one key ask for the same thing, so that one answer serves both. */
 export function commandKey(of: {
   readonly name: CommandName;

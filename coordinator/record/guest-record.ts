@@ -80,9 +80,12 @@ function guestBusy(guestId: GuestId, migrationId: string): SwitchoverError {
   });
 }
 
-/** The record with the migration's next state, one commit on; the state's fence becomes that commit's. */
-export function commitState(record: GuestRecord, state: CompleteState): GuestRecord {
-  const revision = record.revision + 1n;
+/**
+ * The record with the migration's next state, one commit on; the state's fence becomes that commit's, and lies above
+ * `seenRevision`, which agents may know from commits that the store has lost.
+ */
+export function commitState(record: GuestRecord, state: CompleteState, seenRevision = 0n): GuestRecord {
+  const revision = (seenRevision > record.revision ? seenRevision : record.revision) + 1n;
   const { epoch } = state.migration.fence;
   return {
     ...record,

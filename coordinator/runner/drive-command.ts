@@ -13,6 +13,8 @@ export interface CommandScope {
   fence(): Fence;
   /** False once the migration has no use for the answer: it is not tried again then. */
   isWanted(): boolean;
+  /** The agent has acted on a newer fence. */
+  onStaleFence(newest: Fence): void;
   readonly signal: AbortSignal;
 }
 
@@ -38,7 +40,9 @@ export async function driveCommand(
       return { t: "CommandSucceeded", side, epoch, reply };
     } catch (thrown) {
       if (scope.signal.aborted) return null;
-      const { code, reason, message: sentence } = SwitchoverError.from(thrown);
+      const { code, reason, message: sentence, metadata } = SwitchoverError.from(thrown);
+      const newest = reason === "STALE_FENCE" ? fenceIn(metadata) : null;
+      if (newest !== null) scope.onStaleFence(newest);
       const waitMs = backoffMs(attempt, limits.backoffMs, limits.longestBackoffMs);
       if (!isUnanswered({ code }) || clock.unixUs() + waitMs * 1_000 >= giveUpAtUnixUs) {
         log.warn(
@@ -58,4 +62,11 @@ export async function driveCommand(
       await pause(clock, waitMs, scope.signal);
     }
   }
+}
+
+/** The fence that an agent says it has acted on; null where it says none. */
+function fenceIn(metadata: Readonly<Record<string, string>>): Fence | null {
+  const { newest_epoch: epoch = "", newest_revision: revision = "" } = metadata;
+  const isNumber = (text: string) => /^\d{1,20}$/.test(text);
+  return isNumber(epoch) && isNumber(revision) ? { epoch: BigInt(epoch), revision: BigInt(revision) } : null;
 }

@@ -2,11 +2,12 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestId, MigrationId } from "../../proto/ids.ts";
-import { completeState } from "../migration/complete-state.ts";
+import { type CompleteState, completeState } from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
 import type { StoredRecord } from "../record/record-store.ts";
 import { finishMigration, unfinishedIn } from "./finish-migration.ts";
 import { LiveMigration } from "./live-migration.ts";
+import { OrphanedMigrations } from "./orphaned-migrations.ts";
 import { DEFAULT_RUNNER_LIMITS, type RunnerLimits, type RunnerPorts } from "./runner-ports.ts";
 
 /**
@@ -20,17 +21,25 @@ export class MigrationRunner {
   readonly #live = new Map<GuestId, LiveMigration>();
   readonly #observers = new Map<MigrationId, Set<(migration: Migration) => void>>();
   readonly #closed = new AbortController();
+  readonly #orphaned: OrphanedMigrations;
 
   constructor(ports: RunnerPorts, limits: Partial<RunnerLimits> = {}) {
     this.#ports = ports;
     this.#limits = { ...DEFAULT_RUNNER_LIMITS, ...limits };
+    this.#orphaned = new OrphanedMigrations(ports, this.#limits, this.#closed.signal, {
+      onRecord: (stored) => this.#live.get(stored.record.guestId as GuestId)?.hearFromStore(stored),
+      isDriven: (stored) => this.#isDriven(stored),
+      onOrphaned: (stored) => this.take(stored),
+    });
   }
 
   /**
-   * Takes up every migration in the store that has not ended, and does what is left of those that have. Returns how
-   * many are driven from now on. Call it once, before anything else.
+   * Takes up every migration in the store that has not ended, and does what is left of those that have; from then on
+   * also those whose coordinator falls silent. Returns how many are driven from now on. Call it before anything else,
+   * and again where it rejects.
    */
   async resume(): Promise<number> {
+    this.#orphaned.watch();
     for await (const guestId of this.#ports.store.keys()) {
       if (this.#closed.signal.aborted) break;
       await this.#takeFromStore(guestId);
@@ -50,15 +59,19 @@ export class MigrationRunner {
     }
   }
 
+  #isDriven({ record }: StoredRecord): boolean {
+    const live = this.#live.get(record.guestId as GuestId);
+    return live !== undefined && live.migrationId === record.migration?.migration?.migrationId;
+  }
+
   /** Drives the record's migration from where it stands. Idempotent; one that is finished changes nothing. */
   take(stored: StoredRecord): void {
     const { migration } = stored.record;
     if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
     const guestId = stored.record.guestId as GuestId;
     const state = completeState(migration);
-    const present = this.#live.get(guestId);
-    if (present?.migrationId === state.migration.migrationId) return;
-    present?.close();
+    if (this.#isDriven(stored)) return;
+    this.#live.get(guestId)?.close();
     const live = new LiveMigration(stored, state, this.#ports, this.#limits, (changed) =>
       this.#tell(changed),
     );
@@ -92,6 +105,12 @@ export class MigrationRunner {
       });
     }
     await live.tell(event);
+  }
+
+  /** All that this coordinator knows of the migration, committed or not; null where it is not driven here. */
+  stateOf(guestId: GuestId, migrationId: MigrationId): CompleteState | null {
+    const live = this.#live.get(guestId);
+    return live?.migrationId === migrationId ? live.state : null;
   }
 
   /** The migration with progress newer than its record, where it is driven here. */

@@ -28,11 +28,13 @@ export interface RunnerLimits {
   readonly unreachableAfterMs: number;
   /** How long a host is unreachable before it is fenced, where that alone brings the guest back. */
   readonly fenceAfterMs: number;
+  /** How long a caller waits until what it told a migration is committed. */
+  readonly answerWithinMs: number;
+  /** How long a record must stand still before another coordinator's open migration is driven here too. */
+  readonly takeOverAfterMs: number;
   /** Between two commits that only say how far the transfer is. */
   readonly progressCommitMs: number;
-  /** Attempts of one compare-and-set, or of one write to the feed, in a row. */
-  readonly storeAttempts: number;
-  /** Words of agents that wait for one guest's turn; later ones are dropped and fetched again. */
+  /** What one migration has heard and not committed; beyond that, agents' words are dropped and fetched again. */
   readonly queuedEvents: number;
 }
 
@@ -43,7 +45,8 @@ export const DEFAULT_RUNNER_LIMITS: RunnerLimits = {
   longestBackoffMs: 2_000,
   unreachableAfterMs: 10_000,
   fenceAfterMs: 10_000,
+  answerWithinMs: 1_800,
+  takeOverAfterMs: 1_500,
   progressCommitMs: 1_000,
-  storeAttempts: 12,
   queuedEvents: 1_024,
 };

@@ -53,6 +53,19 @@ export class NatsGuestRecordStore implements RecordStore {
     for await (const entry of this.#guests.watch(what, guestId, signal)) yield storedRecord(entry);
   }
 
+  async *watchAll(signal: AbortSignal): AsyncGenerator<StoredRecord, void, undefined> {
+    for await (const entry of this.#guests.watch("Records are not watched", ">", signal)) {
+      let stored: StoredRecord;
+      try {
+        stored = storedRecord(entry);
+      } catch {
+        // A record that cannot be read costs its own guest only; whoever reads that one is told.
+        continue;
+      }
+      yield stored;
+    }
+  }
+
   async *keys(): AsyncGenerator<GuestId, void, undefined> {
     for (const key of await this.#guests.keys("The guests were not listed")) yield key as GuestId;
   }

@@ -330,6 +330,7 @@ describe("the migration service", () => {
         get: async (guestId) => answers.pop() ?? store.get(guestId),
         create: (record) => store.create(record),
         update: (record, revision) => store.update(record, revision),
+        watchAll: (signal) => store.watchAll(signal),
         watch: async function* () {
           for (const stored of [transferring, claimed, next]) {
             yield stored;

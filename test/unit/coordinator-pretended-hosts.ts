@@ -75,6 +75,11 @@ export class PretendedHosts implements AgentPort {
     this.#wake();
   }
 
+  /** As if the host had acted on a fence that nobody here knows. */
+  setFence(hostId: string, fence: Fence): void {
+    this.#host(hostId).fence = fence;
+  }
+
   /** Lets the calls go that were held. */
   release(): void {
     this.held = null;
@@ -317,7 +322,9 @@ export class PretendedHosts implements AgentPort {
     if (fence === null) return host;
     const asked = fence ?? FENCE_ZERO;
     if (compareFences(asked, host.fence) < 0) {
-      throw new SwitchoverError("ABORTED", "The command was overtaken.", { reason: "STALE_FENCE" });
+      const { epoch, revision } = host.fence;
+      const metadata = { newest_epoch: String(epoch), newest_revision: String(revision) };
+      throw new SwitchoverError("ABORTED", "The command was overtaken.", { reason: "STALE_FENCE", metadata });
     }
     host.fence = asked;
     return host;

@@ -85,7 +85,15 @@ export class MemoryStore implements RecordStore {
     return { record, revision: this.#revision };
   }
 
-  async *watch(guestId: GuestId, signal: AbortSignal): AsyncIterable<StoredRecord> {
+  watch(guestId: GuestId, signal: AbortSignal): AsyncIterable<StoredRecord> {
+    return this.#watch(() => [guestId], signal);
+  }
+
+  watchAll(signal: AbortSignal): AsyncIterable<StoredRecord> {
+    return this.#watch(() => [...this.#records.keys()], signal);
+  }
+
+  async *#watch(guestIds: () => readonly string[], signal: AbortSignal): AsyncIterable<StoredRecord> {
     let seen = 0;
     let wake = () => {};
     const watcher = () => wake();
@@ -93,8 +101,13 @@ export class MemoryStore implements RecordStore {
     signal.addEventListener("abort", watcher);
     try {
       while (!signal.aborted) {
-        const stored = this.#read(guestId);
-        if (stored !== null && stored.revision > seen) {
+        const news = guestIds()
+          .map((guestId) => this.#read(guestId))
+          .filter((stored) => stored !== null)
+          .filter((stored) => stored.revision > seen)
+          .sort((left, right) => left.revision - right.revision);
+        const [stored] = news;
+        if (stored !== undefined && !this.down) {
           seen = stored.revision;
           yield stored;
         } else {

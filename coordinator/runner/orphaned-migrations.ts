@@ -1,0 +1,91 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { GuestId } from "../../proto/ids.ts";
+import type { StoredRecord } from "../record/record-store.ts";
+import { pause } from "./pause.ts";
+import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
+
+export interface OrphanListener {
+  /** Every record as somebody commits it. */
+  onRecord(stored: StoredRecord): void;
+  isDriven(stored: StoredRecord): boolean;
+  /** An open migration whose record has stood still for so long that nobody else may be driving it. */
+  onOrphaned(stored: StoredRecord): void;
+}
+
+/**
+ * Notices open migrations that no other coordinator drives any more, by one watch of all records.
+ *
+ * There is no lease, because none is needed for safety: compare-and-set lets one coordinator take each step, agents
+ * refuse what was overtaken, and commands may be repeated. It is only waste to drive a migration twice. A driver commits
+ * how far the transfer is once a second, so a record that stands still means either that the driver is gone, or that the
+ * migration waits for something; to drive such a one from here too costs a few repeated questions, and nothing is
+ * waited for that could have been done.
+ */
+export class OrphanedMigrations {
+  readonly #ports: Pick<RunnerPorts, "store" | "clock" | "log">;
+  readonly #limits: RunnerLimits;
+  readonly #signal: AbortSignal;
+  readonly #listener: OrphanListener;
+  readonly #timers = new Map<GuestId, () => void>();
+  #watching: "yes" | "no" = "no";
+
+  constructor(
+    ports: Pick<RunnerPorts, "store" | "clock" | "log">,
+    limits: RunnerLimits,
+    signal: AbortSignal,
+    listener: OrphanListener,
+  ) {
+    this.#ports = ports;
+    this.#limits = limits;
+    this.#signal = signal;
+    this.#listener = listener;
+    signal.addEventListener("abort", () => {
+      for (const cancel of this.#timers.values()) cancel();
+      this.#timers.clear();
+    });
+  }
+
+  /** Begins, and goes on until the signal. Idempotent. */
+  watch(): void {
+    if (this.#watching === "yes") return;
+    this.#watching = "yes";
+    void this.#watch();
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#signal.aborted) {
+      try {
+        for await (const stored of this.#ports.store.watchAll(this.#signal)) this.#hear(stored);
+      } catch (thrown) {
+        const { message, code, reason } = SwitchoverError.from(thrown);
+        this.#ports.log.warn({ code, reason }, `The watch of records failed and begins anew: ${message}`);
+      }
+      await pause(this.#ports.clock, this.#limits.longestBackoffMs, this.#signal);
+    }
+  }
+
+  #hear(stored: StoredRecord): void {
+    if (this.#signal.aborted) return;
+    const guestId = stored.record.guestId as GuestId;
+    this.#listener.onRecord(stored);
+    this.#timers.get(guestId)?.();
+    this.#timers.delete(guestId);
+    const { migration } = stored.record;
+    if (migration === undefined || migration.archived || this.#listener.isDriven(stored)) return;
+    const cancel = this.#ports.clock.after(this.#limits.takeOverAfterMs, () => {
+      this.#timers.delete(guestId);
+      this.#take(stored);
+    });
+    this.#timers.set(guestId, cancel);
+  }
+
+  #take(stored: StoredRecord): void {
+    try {
+      this.#listener.onOrphaned(stored);
+    } catch (thrown) {
+      const { message, reason } = SwitchoverError.from(thrown);
+      const fields = { guest_id: stored.record.guestId, reason };
+      this.#ports.log.error(fields, `A migration was not taken up: ${message}`);
+    }
+  }
+}
