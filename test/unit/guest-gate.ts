@@ -39,7 +39,12 @@ export function play(
   const answers = events.map((event) => {
     const { guest: next, operations } = evolve(now, { ...event, atUnixUs: atUnixUs++ } as GuestEvent);
     now = next;
-    return { guest: next, operations, done: operations.flatMap(wordOf), told: operations.flatMap(toldOf) };
+    return {
+      guest: next,
+      operations,
+      done: operations.flatMap(operationWord),
+      told: operations.flatMap(toldOf),
+    };
   });
   const [first, ...rest] = answers;
   if (first === undefined) throw new Error("no event was given");
@@ -118,7 +123,7 @@ export function handOff(changes: Partial<HandOff> = {}): HandOff {
   };
 }
 
-function wordOf(operation: GuestOperation): string[] {
+export function operationWord(operation: GuestOperation): string[] {
   switch (operation.kind) {
     case "publish":
       return [];
@@ -126,6 +131,8 @@ function wordOf(operation: GuestOperation): string[] {
       return [`journal ${operation.word.kind}`];
     case "readRunState":
       return [`read ${operation.purpose}`];
+    case "readTransferStatus":
+      return [operation.purpose === "keep" ? "read keep" : operation.kind];
     case "setTimer":
       return [`timer ${operation.timer} ${operation.delayMs}`];
     default:

@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { evolve } from "../../agent/guest/evolve.ts";
+import type { Guest } from "../../agent/guest/guest.ts";
+import type { GuestEvent } from "../../agent/guest/guest-event.ts";
+import { type FoundVmm, recall } from "../../agent/guest/recall.ts";
+import { remember } from "../../agent/guest/remember.ts";
+import type { JournalWord } from "../../agent/journal/journal-entry.ts";
+import type { InstanceId } from "../../proto/ids.ts";
+import {
+  DESTINATION,
+  FENCE,
+  GUEST,
+  handOff,
+  last,
+  MIGRATION,
+  operationWord,
+  play,
+  SOURCE,
+} from "./guest-gate.ts";
+
+const INSTANCE = "a1" as InstanceId;
+const PREPARED: JournalWord = { kind: "nicsPrepared", nics: [], prepared: [] };
+const ADOPTED: JournalWord = { kind: "adopted", qmpPath: "/run/web/qmp" };
+const armed = (mode: "live" | "postCopy", runState = "running"): JournalWord => ({
+  kind: "armed",
+  fence: FENCE,
+  migrationId: MIGRATION,
+  destinationHostId: DESTINATION,
+  mode,
+  pointOfNoReturn: mode === "live" ? "completed" : "postcopyActiveTwice",
+  runState,
+});
+const claimed = (mode: "live" | "postCopy"): JournalWord => ({
+  kind: "prepared",
+  fence: FENCE,
+  migrationId: MIGRATION,
+  sourceHostId: SOURCE,
+  mode,
+});
+const BEGUN: JournalWord = { kind: "transferBegun", fence: FENCE };
+const HANDED_OFF: JournalWord = { kind: "handedOff", handOff: handOff() };
+const CONT_SENT: JournalWord = { kind: "contSent", fence: FENCE };
+const STARTED: JournalWord = { kind: "started", fence: FENCE };
+
+const found = (runState: string, transferStatus = "none"): FoundVmm => ({
+  vmm: "connected",
+  runState,
+  running: runState === "running",
+  transferStatus,
+});
+
+/** What an agent that comes back does for an instance with this journal: every operation but questions and news. */
+function comeBack(words: readonly JournalWord[], vmm: FoundVmm) {
+  const entries = [PREPARED, ADOPTED, ...words].map((word, index) => ({
+    atUnixUs: 100 + index,
+    instanceId: INSTANCE,
+    word,
+  }));
+  const [memory] = remember(entries);
+  if (memory === undefined) throw new Error("the journal remembers no instance");
+  const { adopted, missed } = recall(GUEST, SOURCE, memory, vmm, 5_000);
+  let guest: Guest = adopted.guest;
+  const done: string[] = [];
+  const told: string[] = [];
+  const hear = (event: GuestEvent): void => {
+    const next = evolve(guest, event);
+    guest = next.guest;
+    perform(next.operations);
+  };
+  const perform = (operations: typeof adopted.operations): void => {
+    for (const operation of operations) {
+      if (operation.kind === "publish") told.push(operation.event.$case);
+      else done.push(...operationWord(operation));
+      const atUnixUs = 5_000;
+      if (operation.kind === "registerNics") hear({ kind: "nicsRegistered", atUnixUs });
+      if (operation.kind === "deregisterNics") hear({ kind: "nicsDeregistered", atUnixUs });
+    }
+  };
+  perform(adopted.operations);
+  for (const event of missed) hear(event);
+  return { guest, done: done.filter((name) => !name.startsWith("read ")), told };
+}
+
+describe("an agent that comes back to a source", () => {
+  it("goes on with a transfer that runs, its guest registered", () => {
+    const back = comeBack([armed("live"), BEGUN], found("running", "active"));
+    assert.deepEqual(back.done, ["registerNics"]);
+    assert.equal(back.guest.role.kind, "outgoing");
+    assert.equal(back.guest.migration?.transferStatus, "active");
+  });
+
+  it("gives the word that it could not give, after it deregistered", () => {
+    const back = comeBack([armed("live"), BEGUN], found("postmigrate", "completed"));
+    assert.deepEqual(back.done, ["deregisterNics", "deregisterNics", "journal handedOff", "publishHandOff"]);
+  });
+
+  it("asks twice for the point of no return of an older post-copy before it gives it", () => {
+    const back = comeBack([armed("postCopy"), BEGUN], found("finish-migrate", "postcopy-active"));
+    assert.deepEqual(back.done.slice(-2), ["readTransferStatus", "readTransferStatus"]);
+    const confirmed = {
+      kind: "transferStatusRead",
+      purpose: "pointOfNoReturn",
+      status: "postcopy-active",
+    } as const;
+    const answers = play(back.guest, confirmed, confirmed);
+    assert.deepEqual(last(answers).done, ["journal handedOff", "publishHandOff"]);
+  });
+
+  it("gives the word of a guest that its owner had paused with that run state", () => {
+    const noted: JournalWord = { kind: "runStateNoted", fence: FENCE, runState: "paused" };
+    const { guest } = comeBack([armed("live"), BEGUN, noted], found("postmigrate", "completed"));
+    assert.ok(guest.role.kind === "relinquished");
+    assert.equal(guest.role.handOff.runState, "paused");
+  });
+
+  it("keeps the guest of a transfer that failed meanwhile", () => {
+    const back = comeBack([armed("live"), BEGUN], found("running", "failed"));
+    assert.deepEqual(back.done, ["registerNics", "journal kept"]);
+    assert.deepEqual(back.told.at(-1), "kept");
+  });
+
+  it("does not take an earlier transfer's end for this one's", () => {
+    for (const words of [[armed("live")], [armed("live"), BEGUN]]) {
+      assert.equal(comeBack(words, found("running", "completed")).guest.role.kind, "outgoing");
+      assert.equal(comeBack(words, found("paused", "completed")).guest.role.kind, "outgoing");
+    }
+  });
+
+  it("says its word again, and guards", () => {
+    assert.deepEqual(comeBack([armed("live"), HANDED_OFF], found("postmigrate", "completed")).done, [
+      "deregisterNics",
+      "publishHandOff",
+    ]);
+    const ran = comeBack([armed("live"), HANDED_OFF], found("running", "completed"));
+    assert.deepEqual(ran.done, ["deregisterNics", "publishHandOff", "sendStop", "timer stopAgain 100"]);
+  });
+
+  it("starts a guest that it had taken back and not started", () => {
+    const retaken: JournalWord = { kind: "retaken", fence: { epoch: 8n, revision: 1n }, runState: "running" };
+    const back = comeBack([armed("live"), HANDED_OFF, retaken], found("postmigrate", "completed"));
+    assert.deepEqual(back.done, ["registerNics", "sendCont"]);
+  });
+
+  it("waits for the coordinator with a guest that it kept and the switchover had stopped", () => {
+    const kept: JournalWord = { kind: "kept", fence: FENCE, runState: "running", cpus: "stopped" };
+    const back = comeBack([armed("live"), BEGUN, kept], found("postmigrate", "failed"));
+    assert.deepEqual(back.done, ["deregisterNics"]);
+    const resumed = play(back.guest, { kind: "resumeOrdered", fence: FENCE });
+    assert.deepEqual(last(resumed).done, ["registerNics"]);
+  });
+
+  it("hands off nothing when its VMM is gone and it cannot know that the guest stood", () => {
+    const back = comeBack([armed("live"), BEGUN], { vmm: "lost", sentence: "gone" });
+    assert.deepEqual(back.done, ["deregisterNics", "journal kept"]);
+    assert.ok(back.told.includes("vmmLost"));
+  });
+});
+
+describe("an agent that comes back to a destination", () => {
+  it("waits on, unregistered, and asks whether the guest is loaded", () => {
+    const back = comeBack([claimed("live")], found("inmigrate", "active"));
+    assert.deepEqual(back.done, ["deregisterNics"]);
+    assert.equal(back.guest.role.kind, "incoming");
+    const loaded = comeBack([claimed("live")], found("paused", "completed")).guest;
+    assert.ok(loaded.role.kind === "incoming" && loaded.role.loaded);
+  });
+
+  it("stops CPUs that run without the word", () => {
+    assert.ok(comeBack([claimed("live")], found("running", "completed")).done.includes("sendStop"));
+  });
+
+  it("sends the `cont` that it had journaled and that never left, registered first", () => {
+    const back = comeBack([claimed("live"), CONT_SENT], found("paused", "completed"));
+    assert.deepEqual(back.done, ["registerNics", "sendCont"]);
+  });
+
+  it("tells that the guest runs where that was missed, with the time of its `cont`", () => {
+    const back = comeBack([claimed("live"), CONT_SENT], found("running", "completed"));
+    assert.deepEqual(back.done, ["registerNics", "journal started", "announce"]);
+    assert.ok(back.told.includes("cpusStarted"));
+  });
+
+  it("leaves a guest stopped that ran and was stopped since", () => {
+    const back = comeBack([claimed("live"), CONT_SENT, STARTED], found("paused", "completed"));
+    assert.deepEqual(back.done, ["deregisterNics"]);
+    const failed = comeBack([claimed("live"), CONT_SENT], found("io-error", "completed"));
+    assert.deepEqual(failed.done, ["deregisterNics"]);
+  });
+
+  it("ends the VMM of a guest that it handed back, and says so again", () => {
+    const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
+    const back = comeBack([claimed("live"), handedBack], found("paused", "completed"));
+    assert.deepEqual(back.done, ["deregisterNics", "quitVmm", "timer quitAgain 1000"]);
+    assert.deepEqual(back.told.at(-1), "handedBack");
+    const held = comeBack([claimed("postCopy"), handedBack], found("paused", "postcopy-active"));
+    assert.deepEqual(held.done, ["deregisterNics"]);
+  });
+
+  it("hands the guest back when its VMM is gone and `cont` was never journaled", () => {
+    const back = comeBack([claimed("live")], { vmm: "lost", sentence: "gone" });
+    assert.deepEqual(back.done, ["deregisterNics", "journal handedBack"]);
+  });
+});
+
+describe("an agent that comes back to a guest without a migration", () => {
+  it("registers it where it runs, deregisters it where it stands, and starts nothing", () => {
+    assert.deepEqual(comeBack([], found("running")).done, ["registerNics"]);
+    assert.deepEqual(comeBack([], found("paused")).done, ["deregisterNics"]);
+    assert.equal(comeBack([], found("inmigrate")).guest.role.kind, "vacant");
+  });
+
+  it("forgets an instance that was done with, and one that was prepared anew begins anew", () => {
+    const entry = (word: JournalWord) => ({ atUnixUs: 1, instanceId: INSTANCE, word });
+    assert.deepEqual(remember([PREPARED, ADOPTED, { kind: "forgotten" } as const].map(entry)), []);
+    const [again] = remember([PREPARED, ADOPTED, armed("live"), PREPARED].map(entry));
+    assert.equal(again?.adopted, null);
+    assert.equal(again?.standing.kind, "unclaimed");
+  });
+});
