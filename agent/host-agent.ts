@@ -17,7 +17,6 @@ import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
 import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
-import { rehearseSwitchovers } from "./guest/rehearsal.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import { restoreInstances } from "./restore-instances.ts";
@@ -41,7 +40,6 @@ export class HostAgent {
   /** Begins at once to bring back the guests that its journals know. */
   constructor(ports: HostAgentPorts) {
     this.#host = new Host(ports);
-    rehearseSwitchovers();
     this.restored = restoreInstances(this.#host);
   }
 

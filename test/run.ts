@@ -12,10 +12,11 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
 /**
  * Runs the test suite, tier by tier, from the repository's root, and ends with one line of totals.
  *
- *   check   lint of sources and contract       nothing but the repository
- *   unit    pure code and in-process servers   nothing but Node and nats-server
- *   kernel  network namespaces                 root
- *   qemu    real guests                        root, QEMU
+ *   check       lint of sources and contract         nothing but the repository
+ *   unit        pure code and in-process servers     nothing but Node and nats-server
+ *   simulation  the real code in a simulated world   nothing but Node
+ *   kernel      network namespaces                   root
+ *   qemu        real guests                          root, QEMU
  *
  * A tier whose resource is missing skips its tests loudly; with CI=true a skip for want of something that can be
  * installed is a failure, and that is decided where the skip is.
@@ -23,6 +24,7 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
 const TIERS = {
   check: { concurrency: 1, timeoutMs: 120_000 },
   unit: { concurrency: 2, timeoutMs: 120_000 },
+  simulation: { concurrency: 1, timeoutMs: 420_000 },
   kernel: { concurrency: 1, timeoutMs: 120_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;

@@ -3,6 +3,7 @@ import { release } from "node:os";
 import { join } from "node:path";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
+import { rehearseSwitchovers } from "../../agent/guest/rehearsal.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
@@ -51,6 +52,7 @@ export async function startAgentServer(
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
   const handOffs = new NatsHandOffBus(link, log);
   const route = openRouteSocket();
+  rehearseSwitchovers();
   const agent = new HostAgent({
     hostId: values["host-id"],
     version,

@@ -3,7 +3,7 @@ import { errnoName } from "../../agent/netlink/errno.ts";
 import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
-import type { RouteRequest } from "../../agent/netlink/route-request.ts";
+import type { RouteDump, RouteRequest } from "../../agent/netlink/route-request.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 
 const NEW_PORT: BridgePortFlags = {
@@ -28,8 +28,11 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     return requests.map((request) => this.#carryOut(request));
   }
 
-  dump(): RouteMessage[] {
-    return [...this.#links.values()].map((link) => ({ type: "link", link }));
+  dump(dump: RouteDump): RouteMessage[] {
+    if (dump.op === "dumpLinks") return [...this.#links.values()].map((link) => ({ type: "link", link }));
+    return [...this.#entries.values()]
+      .filter(({ masterIfindex }) => masterIfindex === dump.bridgeIfindex)
+      .map((entry) => ({ type: "fdbEntry", entry }));
   }
 
   create(creation: { readonly deviceName: string }): void {
@@ -40,8 +43,41 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     this.#add(name, { kind: "bridge", vlanFiltering: "off", state: "up" });
   }
 
+  /** A port that learns, as an uplink does. */
+  addPort(name: string, bridge: string): void {
+    this.#add(name, { kind: "veth", state: "up", operState: "up" });
+    const port = this.link(name);
+    const master = this.link(bridge);
+    if (port === undefined || master === undefined) return;
+    this.#links.set(port.ifindex, { ...port, masterIfindex: master.ifindex, port: NEW_PORT });
+  }
+
+  /** A frame from `macAddress` comes in by the port: the bridge learns it, and moves what is not sticky (trap 2). */
+  hearFrame(portName: string, macAddress: string): void {
+    const port = this.link(portName);
+    if (port?.masterIfindex === undefined || port.port?.learning !== "on") return;
+    const key = `${port.masterIfindex} ${macAddress}`;
+    const entry = this.#entries.get(key);
+    if (entry?.ifindex === port.ifindex || entry?.sticky === "sticky") return;
+    const mac = parseMacAddress(macAddress, "");
+    const learned = {
+      macAddress: mac,
+      state: "dynamic",
+      sticky: "plain",
+      masterIfindex: port.masterIfindex,
+    } as const;
+    this.#entries.set(key, { ...(entry ?? learned), ifindex: port.ifindex });
+  }
+
+  /** What the bridge holds for the address. */
+  entry(bridge: string, macAddress: string): FdbEntry | undefined {
+    const ifindex = this.link(bridge)?.ifindex;
+    return ifindex === undefined ? undefined : this.#entries.get(`${ifindex} ${macAddress}`);
+  }
+
   link(name: string): Link | undefined {
-    return [...this.#links.values()].find((link) => link.name === name);
+    for (const link of this.#links.values()) if (link.name === name) return link;
+    return undefined;
   }
 
   /** Takes a device away, and with it what the bridges hold for it. */

@@ -1,0 +1,106 @@
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { simulate } from "./simulate.ts";
+import { totalsLine } from "./totals.ts";
+import { BREAK_RULES, type BreakRule, breakageOf } from "./world/break-rules.ts";
+import { generateSchedule } from "./world/generate-schedule.ts";
+import { INVARIANTS, type Violation } from "./world/invariants.ts";
+import { runSchedule } from "./world/run.ts";
+import type { Schedule } from "./world/schedule.ts";
+import { shrinkSchedule } from "./world/shrink-schedule.ts";
+
+const TRACE_LINES = 60;
+
+const HELP = `Usage: npm run -s simulate -- [--runs N] [--seed S] [--break RULE] [--schedule JSON] [--workers W] [--trace]
+
+Runs the real coordinator and the real agents in a simulated world: one schedule of migrations and faults a seed, every
+invariant checked after every step. Exits with 1 at the first broken invariant, and says how to play that run again.
+
+  --runs N         how many, with the seeds S, S+1, ... (default 1000)
+  --seed S         the first seed (default 1)
+  --break RULE     break a rule from outside, to see that it is found:
+                   ${BREAK_RULES.slice(0, 6).join(" | ")} |
+                   ${BREAK_RULES.slice(6).join(" | ")}
+  --schedule JSON  play this schedule instead of the seed's
+  --workers W      threads (default: one a CPU)
+  --trace          show what happens; for one run
+
+  npm run -s simulate -- --runs 100000 --seed 1
+  npm run -s simulate -- --seed 4711 --runs 1 --trace
+  npm run -s simulate -- --runs 10000 --break guard
+`;
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: "string", default: "1000" },
+      seed: { type: "string", default: "1" },
+      break: { type: "string" },
+      schedule: { type: "string" },
+      workers: { type: "string", default: String(availableParallelism()) },
+      trace: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const [runs, seed, workers] = [values.runs, values.seed, values.workers].map(Number);
+  const rule = BREAK_RULES.find((known) => known === values.break);
+  const isCount = (value: number | undefined): value is number =>
+    Number.isSafeInteger(value) && Number(value) > 0;
+  if (
+    !isCount(runs) ||
+    !isCount(seed) ||
+    !isCount(workers) ||
+    (values.break !== undefined && rule === undefined)
+  ) {
+    process.stderr.write(HELP);
+    return 2;
+  }
+  if (values.schedule !== undefined)
+    return replay(JSON.parse(values.schedule) as Schedule, rule, values.trace);
+  if (runs === 1) return replay(generateSchedule(seed), rule, values.trace);
+  const beganAt = performance.now();
+  const { totals, failure } = await simulate({ runs, seed, workers, rule });
+  const seconds = (performance.now() - beganAt) / 1_000;
+  if (failure !== null) await explain(generateSchedule(failure.seed), failure.violation, rule);
+  process.stdout.write(`${totalsLine(totals, seconds)}\n`);
+  return failure === null ? 0 : 1;
+}
+
+/** One run, with its trace where that is asked for or something is wrong. */
+async function replay(schedule: Schedule, rule: BreakRule | undefined, trace: boolean): Promise<number> {
+  const beganAt = performance.now();
+  const show = (line: string) => process.stdout.write(`${line}\n`);
+  const report = await runSchedule(schedule, breakageOf(rule), trace ? show : undefined);
+  if (report.violation !== null) await explain(schedule, report.violation, rule);
+  const faults = Object.fromEntries(
+    report.faults.map((kind) => [kind, report.faults.filter((one) => one === kind).length]),
+  );
+  const totals = { runs: 1, steps: report.steps, checks: report.checks, faults };
+  process.stdout.write(`${totalsLine(totals, (performance.now() - beganAt) / 1_000)}\n`);
+  return report.violation === null ? 0 : 1;
+}
+
+async function explain(schedule: Schedule, violation: Violation, rule: BreakRule | undefined): Promise<void> {
+  const say = (line: string) => process.stdout.write(`${line}\n`);
+  const { invariant } = violation;
+  const shrunk = await shrinkSchedule(schedule, async (simpler) => {
+    const { violation: found } = await runSchedule(simpler, breakageOf(rule));
+    return found?.invariant === invariant;
+  });
+  const lines: string[] = [];
+  const { violation: found } = await runSchedule(shrunk, breakageOf(rule), (line) => lines.push(line));
+  for (const line of lines.slice(-TRACE_LINES)) say(line);
+  const breaking = rule === undefined ? "" : ` --break ${rule}`;
+  say("");
+  say(`${invariant} is broken: ${INVARIANTS[invariant]}`);
+  say(violation.sentence);
+  if (found !== null && found.sentence !== violation.sentence) say(`Shrunk: ${found.sentence}`);
+  say(`Again:  npm run -s simulate -- --seed ${schedule.seed} --runs 1${breaking}`);
+  say(`Shrunk: npm run -s simulate --${breaking} --schedule '${JSON.stringify(shrunk)}'`);
+}
+
+process.exitCode = await main();

@@ -1,0 +1,91 @@
+import type { Journal, JournalStore } from "../../../agent/journal/journal.ts";
+import type { JournalEntry } from "../../../agent/journal/journal-entry.ts";
+import { SwitchoverError } from "../../../proto/error.ts";
+import type { GuestId } from "../../../proto/ids.ts";
+import type { Random } from "../engine/random.ts";
+import type { SimulatedProcess } from "../engine/simulated-process.ts";
+import { SpoolDisk } from "./spool-disk.ts";
+
+interface File {
+  readonly entries: JournalEntry[];
+  /** So many of them survive the host. */
+  synced: number;
+}
+
+/** A host's disk: what was written survives the process, what was synced survives the host. */
+export class SimulatedDisk {
+  readonly #files = new Map<GuestId, File>();
+  readonly #random: Random;
+  room: "some" | "none" = "some";
+  readonly spool: SpoolDisk;
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.spool = new SpoolDisk(this, random);
+  }
+
+  /** The journals as one agent has them open. */
+  storeFor(agent: SimulatedProcess): JournalStore {
+    return {
+      guestIds: () => [...this.#files.keys()],
+      exists: (guestId) => this.#files.has(guestId),
+      open: (guestId) => this.#open(guestId, agent),
+    };
+  }
+
+  /** Everything that was written for the guest. */
+  read(guestId: string): readonly JournalEntry[] {
+    return this.#files.get(guestId as GuestId)?.entries ?? [];
+  }
+
+  crash(): void {
+    for (const file of this.#files.values()) file.entries.length = file.synced;
+    this.spool.crash();
+  }
+
+  #open(guestId: GuestId, agent: SimulatedProcess): Journal {
+    agent.mustLive();
+    let file = this.#files.get(guestId);
+    if (file === undefined) {
+      file = { entries: [], synced: 0 };
+      this.#files.set(guestId, file);
+    }
+    return new DiskJournal(file, agent, this, this.#random);
+  }
+}
+
+class DiskJournal implements Journal {
+  readonly entries: JournalEntry[];
+  readonly #file: File;
+  readonly #agent: SimulatedProcess;
+  readonly #disk: SimulatedDisk;
+  readonly #random: Random;
+
+  constructor(file: File, agent: SimulatedProcess, disk: SimulatedDisk, random: Random) {
+    this.#file = file;
+    this.entries = file.entries;
+    this.#agent = agent;
+    this.#disk = disk;
+    this.#random = random;
+  }
+
+  write(entry: JournalEntry): void {
+    this.#agent.mustLive();
+    if (this.#disk.room === "none") throw full();
+    this.#file.entries.push(entry);
+  }
+
+  async sync(): Promise<void> {
+    const upTo = this.#file.entries.length;
+    await new Promise<void>((resolve) => this.#agent.after(this.#random.between(50, 3_000) / 1_000, resolve));
+    this.#file.synced = Math.max(this.#file.synced, Math.min(upTo, this.#file.entries.length));
+  }
+
+  close(): void {}
+}
+
+function full(): SwitchoverError {
+  return new SwitchoverError("UNAVAILABLE", "The journal cannot be written: ENOSPC.", {
+    reason: "JOURNAL_UNWRITABLE",
+  });
+}

@@ -1,0 +1,59 @@
+import type { Qemu } from "./qemu.ts";
+
+/** One copy of a guest's memory, in one QEMU. */
+export interface GuestMemory {
+  /** What the guest had lived through when this copy was up to date. */
+  readonly generation: number;
+  /** Whether all pages are here; in post-copy the rest is still at the source. */
+  readonly pages: "all" | "some";
+}
+
+/**
+ * A guest, whichever QEMU has it. Each start of CPUs makes all copies but that one stale, so a guest that runs twice,
+ * or from an older state, shows.
+ */
+export class SimulatedGuest {
+  readonly guestId: string;
+  readonly macAddresses: readonly string[];
+  readonly qemus: Qemu[] = [];
+  /** Set when CPUs started from a stale copy. */
+  wentBackwards: string | null = null;
+  /** What the guest's owner was last granted; "either" while that is not known, or a stranger meddled. */
+  wanted: "running" | "stopped" | "either" = "running";
+  /** Told whenever CPUs start. */
+  onResume: (qemu: Qemu) => void = () => {};
+  /** Told whenever CPUs stop. */
+  onStop: (qemu: Qemu) => void = () => {};
+  #newest = 0;
+
+  constructor(guestId: string, macAddresses: readonly string[]) {
+    this.guestId = guestId;
+    this.macAddresses = macAddresses;
+  }
+
+  firstMemory(): GuestMemory {
+    return { generation: this.#newest, pages: "all" };
+  }
+
+  resumed(qemu: Qemu): void {
+    const { memory } = qemu;
+    this.onResume(qemu);
+    // What a stranger starts counts for nothing: its agent has to stop it.
+    if (qemu.startedBy === "stranger") return;
+    if (memory === null || memory.generation !== this.#newest) {
+      this.wentBackwards ??= `${qemu.parts.name} began to run generation ${memory?.generation} when the guest had reached ${this.#newest}.`;
+    }
+    this.#newest += 1;
+    qemu.memory = { generation: this.#newest, pages: memory?.pages ?? "some" };
+  }
+
+  /** The QEMUs from which the guest could go on: its newest state, all of it, or all of it together. */
+  survivors(): readonly Qemu[] {
+    return this.qemus.filter(
+      (qemu) =>
+        qemu.isAlive &&
+        qemu.memory?.generation === this.#newest &&
+        (qemu.memory.pages === "all" || qemu.transfer?.source.isAlive === true),
+    );
+  }
+}

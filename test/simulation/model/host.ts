@@ -1,0 +1,36 @@
+import { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
+import type { Random } from "../engine/random.ts";
+import { SimulatedDisk } from "./disk.ts";
+import type { Qemu } from "./qemu.ts";
+
+export const BRIDGE = "br0";
+export const UPLINK = "uplink0";
+
+/** A host without its agent: kernel, disk, and the QEMUs that run there. */
+export class SimulatedHost {
+  readonly hostId: string;
+  readonly disk: SimulatedDisk;
+  kernel: PretendedKernel;
+  /** By the path of their monitor. */
+  readonly qemus = new Map<string, Qemu>();
+
+  constructor(hostId: string, random: Random) {
+    this.hostId = hostId;
+    this.disk = new SimulatedDisk(random);
+    this.kernel = bootKernel();
+  }
+
+  /** Power off and on: processes are gone, the kernel forgets, the disk keeps what was synced. */
+  crash(): void {
+    for (const qemu of this.qemus.values()) qemu.kill();
+    this.disk.crash();
+    this.kernel = bootKernel();
+  }
+}
+
+function bootKernel(): PretendedKernel {
+  const kernel = new PretendedKernel();
+  kernel.addBridge(BRIDGE);
+  kernel.addPort(UPLINK, BRIDGE);
+  return kernel;
+}

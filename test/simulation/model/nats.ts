@@ -1,0 +1,180 @@
+import type { Appended, FeedMessage, FeedStream, StoredMessage } from "../../../agent/feed/feed-stream.ts";
+import type { HandOffBus } from "../../../agent/host-agent-ports.ts";
+import type { RecordStore, StoredRecord } from "../../../coordinator/record/record-store.ts";
+import type { FeedPort } from "../../../coordinator/runner/feed-port.ts";
+import { type ErrorCode, SwitchoverError } from "../../../proto/error.ts";
+import { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
+import type { HandOff } from "../../../proto/gen/switchover/v1/guest.ts";
+import type { GuestRecord, MigrationState } from "../../../proto/gen/switchover/v1/record.ts";
+import type { MigrationId } from "../../../proto/ids.ts";
+import { feedSubject } from "../../../proto/subjects.ts";
+import { SimulatedProcess } from "../engine/simulated-process.ts";
+import type { Timeline } from "../engine/timeline.ts";
+import { callOver, type Peer } from "./call.ts";
+import type { SimulatedNetwork } from "./network.ts";
+
+export const NATS = "nats";
+const CALL_TIMEOUT_MS = 2_000;
+
+/** The nats-server with its buckets and its stream. Its disk outlives it. */
+export class SimulatedNats {
+  readonly feed = new SimulatedFeed();
+  readonly #timeline: Timeline;
+  readonly #network: SimulatedNetwork;
+  readonly #records = new Map<string, StoredRecord>();
+  readonly #archive = new Map<string, MigrationState>();
+  readonly #subscribers = new Map<
+    string,
+    Set<{ readonly peer: Peer; readonly hear: (word: HandOff) => void }>
+  >();
+  #revision = 0;
+  #server: SimulatedProcess;
+
+  constructor(timeline: Timeline, network: SimulatedNetwork) {
+    this.#timeline = timeline;
+    this.#network = network;
+    this.#server = new SimulatedProcess(NATS, timeline);
+  }
+
+  get server(): SimulatedProcess {
+    return this.#server;
+  }
+
+  restart(): void {
+    if (this.#server.state === "dead") this.#server = new SimulatedProcess(NATS, this.#timeline);
+  }
+
+  /** The record as it stands, read by nobody of the simulated world. */
+  record(guestId: string): GuestRecord | undefined {
+    return this.#records.get(guestId)?.record;
+  }
+
+  archived(migrationId: string): MigrationState | undefined {
+    return this.#archive.get(migrationId);
+  }
+
+  handOffBus(peer: Peer): HandOffBus {
+    return {
+      publish: (word) => {
+        if (peer.process.state === "dead") return;
+        this.#network.sendOnce(peer.node, NATS, () => {
+          if (this.#server.state === "dead") return;
+          for (const { peer: to, hear } of this.#subscribers.get(word.guestId) ?? []) {
+            this.#network.sendOnce(NATS, to.node, () => to.process.run(() => hear(word)));
+          }
+        });
+      },
+      subscribe: (guestId, hear) => {
+        const subscribers = this.#subscribers.get(guestId) ?? new Set();
+        const subscriber = { peer, hear };
+        subscribers.add(subscriber);
+        this.#subscribers.set(guestId, subscribers);
+        peer.process.onDeath(() => subscribers.delete(subscriber));
+        return () => subscribers.delete(subscriber);
+      },
+    };
+  }
+
+  recordStore(peer: Peer): RecordStore {
+    const call = <Value>(work: () => Value) => this.call(peer, async () => work());
+    const write = (record: GuestRecord, expected: number | undefined): StoredRecord => {
+      if (this.#records.get(record.guestId)?.revision !== expected)
+        throw fault("ABORTED", "REVISION_CONFLICT");
+      this.#revision += 1;
+      const stored = { record, revision: this.#revision };
+      this.#records.set(record.guestId, stored);
+      return stored;
+    };
+    return {
+      get: (guestId) => call(() => this.#records.get(guestId) ?? null),
+      create: (record) => call(() => write(record, undefined)),
+      update: (record, expectedRevision) => call(() => write(record, expectedRevision)),
+      watch: () => {
+        throw fault("UNIMPLEMENTED", "NOT_SIMULATED");
+      },
+      keys: async function* (this: SimulatedNats) {
+        yield* await call(() => [...this.#records.values()].map(({ record }) => record.guestId as never));
+      }.bind(this),
+      archive: (state) => call(() => void this.#archive.set(state.migration?.migrationId ?? "", state)),
+      readArchived: (migrationId) => call(() => this.#archive.get(migrationId) ?? null),
+    };
+  }
+
+  feedPort(peer: Peer): FeedPort {
+    return {
+      publish: (event, messageId) =>
+        this.call(peer, async () =>
+          this.feed.append(coordinatorSubject(event.migrationId), event, messageId),
+        ),
+      lastSequence: (migrationId) =>
+        this.call(peer, async () => this.feed.last(coordinatorSubject(migrationId))?.sequence ?? 0n),
+    };
+  }
+
+  /** The feed as an agent writes to it. */
+  feedStream(peer: Peer): FeedStream {
+    return {
+      last: (subject) => this.call(peer, async () => this.feed.last(subject)),
+      append: (message, after) => this.call(peer, async () => this.feed.appendAfter(message, after)),
+    };
+  }
+
+  /** A request to the server; whatever goes wrong on the way leaves its outcome unknown. */
+  async call<Answer>(peer: Peer, handle: () => Promise<Answer>): Promise<Answer> {
+    try {
+      const server = () => ({ node: NATS, process: this.#server });
+      return await callOver(this.#network, peer, server, { deadlineMs: CALL_TIMEOUT_MS }, NATS, handle);
+    } catch (thrown) {
+      const error = SwitchoverError.from(thrown);
+      if (error.code === "DEADLINE_EXCEEDED") throw fault("UNAVAILABLE", "OUTCOME_UNKNOWN");
+      throw error;
+    }
+  }
+}
+
+/** The stream of the feed: its messages by subject, and whether an observer finds them whole. */
+export class SimulatedFeed {
+  /** Of every event that agents put there, in the order of the stream. */
+  onHostEvent: (event: FeedEvent) => void = () => {};
+  /** The first break in a subject's numbers, in words. */
+  fault: string | null = null;
+  readonly #subjects = new Map<string, StoredMessage>();
+  readonly #messageIds = new Map<string, number>();
+  #position = 0;
+
+  /** What a coordinator publishes. */
+  append(subject: string, { sequence }: FeedEvent, messageId: string): void {
+    if (!this.#messageIds.has(messageId)) this.#store(subject, messageId, sequence);
+  }
+
+  last(subject: string): StoredMessage | null {
+    return this.#subjects.get(subject) ?? null;
+  }
+
+  appendAfter({ subject, messageId, body }: FeedMessage, after: number): Appended {
+    const known = this.#messageIds.get(messageId);
+    if (known !== undefined) return { t: "stored", position: known };
+    if ((this.#subjects.get(subject)?.position ?? 0) !== after) return { t: "overtaken" };
+    const event = FeedEvent.fromJSON(JSON.parse(body));
+    const position = this.#store(subject, messageId, event.sequence);
+    this.onHostEvent(event);
+    return { t: "stored", position };
+  }
+
+  #store(subject: string, messageId: string, sequence: bigint): number {
+    const last = this.#subjects.get(subject)?.sequence ?? 0n;
+    if (sequence !== last + 1n) this.fault ??= `Under ${subject}, ${sequence} came after ${last}.`;
+    this.#position += 1;
+    this.#subjects.set(subject, { position: this.#position, messageId, sequence });
+    this.#messageIds.set(messageId, this.#position);
+    return this.#position;
+  }
+}
+
+function coordinatorSubject(migrationId: string): string {
+  return feedSubject({ t: "migration", migrationId: migrationId as MigrationId }, { t: "coordinator" });
+}
+
+function fault(code: ErrorCode, reason: string): SwitchoverError {
+  return new SwitchoverError(code, `NATS: ${reason}.`, { reason });
+}

@@ -1,0 +1,106 @@
+import { NATS } from "../model/nats.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import type { Fault } from "./schedule.ts";
+import { CONTROL_PLANE, GUEST_ID, type SimulatedInstance, type World } from "./world.ts";
+
+const COORDINATORS = ["coordinator-1", "coordinator-2"] as const;
+const EVERYBODY = [NATS, CONTROL_PLANE, ...COORDINATORS] as const;
+
+type Immediate = Exclude<Fault, { readonly kind: "agentKilledAtOperation" }>;
+
+/** Brings a fault about, and returns what undoes it. `instance` is the one of the fault's side. */
+export function bringAbout(
+  world: World,
+  control: ControlPlane,
+  fault: Immediate,
+  instance: SimulatedInstance | null,
+): () => void {
+  const hostId = instance?.host.hostId ?? "";
+  switch (fault.kind) {
+    case "agentKilled":
+      world.killAgent(hostId);
+      return () => world.startAgent(hostId);
+    case "agentStopped": {
+      const process = world.agents.get(hostId)?.process;
+      process?.stop();
+      return () => process?.goOn();
+    }
+    case "coordinatorKilled":
+      world.killCoordinator(fault.coordinator);
+      return () => {
+        if (fault.coordinator < world.schedule.coordinators) world.startCoordinator(fault.coordinator);
+      };
+    case "natsKilled":
+      world.nats.server.kill();
+      return () => world.nats.restart();
+    case "qemuKilled":
+      instance?.qemu.kill();
+      return nothing;
+    case "qemuStopped":
+      instance?.qemu.process.stop();
+      return () => instance?.qemu.process.goOn();
+    case "hostCrashed":
+      world.crashHost(hostId);
+      return () => world.startAgent(hostId);
+    case "streamReset":
+      control.source?.qemu.transfer?.reset();
+      return nothing;
+    case "streamStalled": {
+      const transfer = control.source?.qemu.transfer;
+      transfer?.stall();
+      return () => transfer?.flow();
+    }
+    case "hostCutOff":
+      return cut(
+        world,
+        EVERYBODY.map((other) => [hostId, other]),
+      );
+    case "natsCutOff":
+      return cut(
+        world,
+        fault.side === "coordinator" ? COORDINATORS.map((one) => [one, NATS]) : [[hostId, NATS]],
+      );
+    case "linksTroubled":
+      world.network.troubleAll(fault);
+      return () => world.network.troubleAll(null);
+    case "diskFull": {
+      const { disk } = world.host(hostId);
+      disk.room = "none";
+      return () => {
+        disk.room = "some";
+      };
+    }
+    case "ownerStops":
+      void control.ownerWants("stopped");
+      return nothing;
+    case "ownerStarts":
+      void control.ownerWants("running");
+      return nothing;
+    case "cancelAsked":
+    case "postCopyAsked":
+      tellCoordinators(world, control, fault.kind === "cancelAsked" ? "CancelAsked" : "PostCopyAsked");
+      return nothing;
+    case "strangerConts":
+      world.guest.wanted = "either";
+      instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
+      return nothing;
+  }
+}
+
+function nothing(): void {}
+
+function cut(world: World, links: readonly (readonly [string, string])[]): () => void {
+  for (const [left, right] of links) world.network.cut(left, right);
+  return () => {
+    for (const [left, right] of links) world.network.mend(left, right);
+  };
+}
+
+/** Whoever drives the migration takes it. */
+function tellCoordinators(world: World, control: ControlPlane, t: "CancelAsked" | "PostCopyAsked"): void {
+  for (let index = 0; index < world.schedule.coordinators; index += 1) {
+    control
+      .askCoordinator(index, (coordinator) => coordinator.runner.tell(GUEST_ID as never, { t }))
+      .catch(nothing);
+  }
+}

@@ -1,0 +1,269 @@
+import type { HostAgent } from "../../../agent/host-agent.ts";
+import { SwitchoverError } from "../../../proto/error.ts";
+import {
+  type Migration,
+  MigrationMode,
+  MigrationSpec,
+  Outcome,
+  Phase,
+} from "../../../proto/gen/switchover/v1/migration.ts";
+import { EntryMobility, MacTableManager, NicDefinition } from "../../../proto/gen/switchover/v1/nic.ts";
+import { callOver, type Peer } from "../model/call.ts";
+import { BRIDGE } from "../model/host.ts";
+import type { PlannedMigration } from "./schedule.ts";
+import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
+
+const CALL_DEADLINE_MS = 12_000;
+const LOOK_AGAIN_MS = 20;
+/** A control plane gives a migration up that so many attempts could not begin. */
+const ATTEMPTS = 40;
+
+const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
+const UNANSWERED: ReadonlySet<string> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"]);
+
+/** How the so-manyth migration ended; "refused" where none was begun. */
+export type Ending = { readonly outcome: Outcome; readonly phase: Phase } | "refused";
+
+/**
+ * The cloud: starts QEMUs, asks for migrations, and ends the QEMUs that a migration's outcome leaves over. It believes
+ * what it is told and sees nothing else.
+ */
+export class ControlPlane {
+  readonly #world: World;
+  readonly endings: Ending[] = [];
+  /** The instance that has the guest, as far as the cloud knows; null once the guest is said to be lost. */
+  owner: SimulatedInstance | null = null;
+  source: SimulatedInstance | null = null;
+  destination: SimulatedInstance | null = null;
+  migrationId = "";
+  #instances = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Boots the guest on the first host. */
+  async boot(): Promise<void> {
+    this.owner = await this.#prepareInstance("ha", "boot");
+    await this.ownerWants("running");
+  }
+
+  async migrate(index: number, plan: PlannedMigration, begun: () => void): Promise<void> {
+    const { owner } = this;
+    if (owner === null) return;
+    if (this.#world.guest.wanted !== plan.guest) await this.ownerWants(plan.guest);
+    const others = HOST_IDS.filter((hostId) => hostId !== owner.host.hostId);
+    this.source = owner;
+    this.destination = null;
+    this.migrationId = "";
+    begun();
+    const destination = await this.#tryPrepare(others[plan.to] ?? "hb");
+    this.destination = destination;
+    if (destination === null) {
+      this.endings[index] = "refused";
+      return;
+    }
+    const begunMigration = await this.#start(index, plan, owner, destination);
+    if (begunMigration === null) {
+      destination.qemu.kill();
+      this.endings[index] = "refused";
+      return;
+    }
+    this.migrationId = begunMigration.migrationId;
+    const ended = await this.#ended(begunMigration.migrationId);
+    this.endings[index] = { outcome: ended.outcome, phase: ended.phase };
+    this.#world.trace?.(
+      "control",
+      `the migration is ${ended.phase}, outcome ${ended.outcome}: ${ended.reason}`,
+    );
+    await this.#cleanUp(ended, owner, destination);
+  }
+
+  /** Starts or stops the guest's CPUs as its owner wishes; what is refused is left. */
+  async ownerWants(wanted: "running" | "stopped"): Promise<void> {
+    const { owner } = this;
+    const { guest } = this.#world;
+    if (owner === null) return;
+    const before = guest.wanted;
+    guest.wanted = "either";
+    const method = wanted === "running" ? "startCpus" : "stopCpus";
+    const ending = await this.#keepAsking(owner.host.hostId, (agent) =>
+      agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId }),
+    );
+    if (ending === "done") guest.wanted = wanted;
+    else if (ending.certain) guest.wanted = before;
+  }
+
+  async #cleanUp(ended: Migration, source: SimulatedInstance, destination: SimulatedInstance): Promise<void> {
+    switch (ended.outcome) {
+      case Outcome.RUNS_ON_DESTINATION:
+      case Outcome.PAUSED_ON_DESTINATION:
+        this.owner = destination;
+        await this.#pause(5);
+        source.qemu.kill();
+        return;
+      case Outcome.RUNS_ON_SOURCE:
+      case Outcome.PAUSED_ON_SOURCE:
+        await this.#pause(5);
+        destination.qemu.kill();
+        return;
+      default:
+        this.owner = null;
+        source.qemu.kill();
+        destination.qemu.kill();
+    }
+  }
+
+  async #start(
+    index: number,
+    plan: PlannedMigration,
+    source: SimulatedInstance,
+    destination: SimulatedInstance,
+  ): Promise<Migration | null> {
+    const spec = MigrationSpec.fromPartial({
+      guestId: GUEST_ID,
+      sourceHostId: source.host.hostId,
+      sourceInstanceId: source.instanceId,
+      destinationHostId: destination.host.hostId,
+      destinationInstanceId: destination.instanceId,
+      mode: plan.mode === "live" ? MigrationMode.LIVE : MigrationMode.POST_COPY,
+      ...(plan.mode === "postCopy" &&
+        plan.postCopyAfterMs > 0 && {
+          postCopy: { trigger: { $case: "afterMs" as const, value: plan.postCopyAfterMs } },
+        }),
+    });
+    const requestId = `request-${index}`;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      try {
+        const { migration } = await this.askCoordinator(index + attempt, (coordinator) =>
+          coordinator.api.startMigration({ requestId, spec }),
+        );
+        if (migration !== undefined) return migration;
+      } catch (thrown) {
+        const { code, message } = SwitchoverError.from(thrown);
+        this.#world.trace?.("control", `StartMigration: ${message}`);
+        if (!UNANSWERED.has(code) && code !== "ABORTED") return null;
+      }
+      await this.#pause(100 + 50 * attempt);
+    }
+    return null;
+  }
+
+  /** Asks one of the coordinators, over the network. */
+  askCoordinator<Answer>(
+    index: number,
+    ask: (coordinator: LivingCoordinator) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { coordinators, network, control, schedule } = this.#world;
+    const which = index % schedule.coordinators;
+    const node = `coordinator-${which + 1}`;
+    const find = () => coordinators[which] ?? null;
+    return callOver(network, control, find, { deadlineMs: CALL_DEADLINE_MS }, node, () => {
+      const coordinator = find();
+      if (coordinator === null)
+        throw new SwitchoverError("UNAVAILABLE", "It is gone.", { reason: "UNREACHABLE" });
+      return ask(coordinator);
+    });
+  }
+
+  async #ended(migrationId: string): Promise<Migration> {
+    const { nats } = this.#world;
+    for (;;) {
+      const held = nats.record(GUEST_ID)?.migration;
+      const migration = held?.migration;
+      if (
+        migration?.migrationId === migrationId &&
+        TERMINAL.has(migration.phase) &&
+        held?.archived === true
+      ) {
+        return migration;
+      }
+      const archived = nats.archived(migrationId)?.migration;
+      if (archived !== undefined) return archived;
+      await this.#pause(LOOK_AGAIN_MS);
+    }
+  }
+
+  async #tryPrepare(hostId: string): Promise<SimulatedInstance | null> {
+    try {
+      return await this.#prepareInstance(hostId, "incoming");
+    } catch (thrown) {
+      this.#world.trace?.("control", `preparing: ${SwitchoverError.from(thrown).message}`);
+      return null;
+    }
+  }
+
+  async #prepareInstance(hostId: string, role: "boot" | "incoming"): Promise<SimulatedInstance> {
+    const number = ++this.#instances;
+    const instanceId = `i${number}`;
+    const nics = this.#world.guest.macAddresses.map((macAddress, index) => ({
+      deviceName: `t${number}-${index}`,
+      macAddress,
+    }));
+    const definitions = nics.map((nic, index) =>
+      NicDefinition.fromPartial({
+        nicId: `n${index}`,
+        macAddress: nic.macAddress,
+        device: {
+          $case: "tapOnBridge",
+          value: {
+            deviceName: nic.deviceName,
+            bridge: BRIDGE,
+            macTableManager: MacTableManager.SWITCHOVER,
+            entryMobility: EntryMobility.STICKY,
+          },
+        },
+      }),
+    );
+    await this.#mustAsk(hostId, (agent) =>
+      agent.prepareNics({ guestId: GUEST_ID, instanceId, nics: definitions, validateOnly: false }),
+    );
+    const instance = this.#world.startQemu(hostId, instanceId, nics, role);
+    try {
+      await this.#mustAsk(hostId, (agent) =>
+        agent.adoptGuest({ guestId: GUEST_ID, instanceId, qmpPath: instance.qmpPath }),
+      );
+    } catch (thrown) {
+      instance.qemu.kill();
+      throw thrown;
+    }
+    return instance;
+  }
+
+  /** As `keepAsking`; throws what was refused. */
+  async #mustAsk(hostId: string, ask: (agent: HostAgent) => Promise<unknown>): Promise<void> {
+    const ending = await this.#keepAsking(hostId, ask);
+    if (ending !== "done") throw ending.error;
+  }
+
+  /** Asks the host's agent until it answers; a refusal is certain where no attempt may have had an effect. */
+  async #keepAsking(
+    hostId: string,
+    ask: (agent: HostAgent) => Promise<unknown>,
+  ): Promise<"done" | { readonly error: SwitchoverError; readonly certain: boolean }> {
+    const { agents, network, control } = this.#world;
+    const find = (): Peer | null => agents.get(hostId) ?? null;
+    let error = new SwitchoverError("UNAVAILABLE", "Nobody was asked.", { reason: "NOT_ASKED" });
+    let certain = true;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      try {
+        await callOver(network, control, find, { deadlineMs: CALL_DEADLINE_MS }, hostId, async () => {
+          const living = agents.get(hostId);
+          if (living !== undefined) await ask(living.agent);
+        });
+        return "done";
+      } catch (thrown) {
+        error = SwitchoverError.from(thrown);
+        // ABORTED: the CPUs were told, and it came to nothing.
+        if (!UNANSWERED.has(error.code)) return { error, certain: certain && error.code !== "ABORTED" };
+        certain = false;
+      }
+      await this.#pause(100 + 50 * attempt);
+    }
+    return { error, certain };
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#world.control.process.after(delayMs, resolve));
+  }
+}

@@ -1,0 +1,188 @@
+import { BRIDGE } from "../model/host.ts";
+import { registrationOf, type SimulatedInstance, type World } from "./world.ts";
+
+export type InvariantName = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8";
+
+export interface Violation {
+  readonly invariant: InvariantName;
+  readonly sentence: string;
+}
+
+/** What each invariant says, for people. */
+export const INVARIANTS: Readonly<Record<InvariantName, string>> = {
+  I1: "A guest's MAC is never registered by two instances at once on the same L2 segment.",
+  I2: "No CPU of an instance starts before its registrations are in the kernel and read back, except where QEMU resumes its own guest: then within the rollback bound.",
+  I3: "An instance whose CPUs are stopped has no registration, beyond the deregistration bound.",
+  I4: "No two instances of a guest ever run, and none goes on from an older state than the guest has reached.",
+  I5: "A running guest always has all its registrations, beyond the repair bound.",
+  I6: "An operation of a lower epoch or an older revision changes nothing, whenever it arrives.",
+  I7: "No event that an agent or coordinator acted on is missing from the feed; each appears once and in per-migration order.",
+  I8: "Killing any one process at any instant loses no migration, no guest and no record; with everything healthy again, no guest stays paused and no migration open.",
+};
+
+/** Bounds, in microseconds of an agent that runs: from when it could know, or from its own start. */
+export const BOUNDS = {
+  /** I3: from STOP. A QMP event takes at most 80 us here, and what is before it in the agent's queue. */
+  deregistrationUs: 2_000,
+  /** I3: how long before its CPUs start an instance may be registered; `cont` may be on its way. */
+  startUs: 2_000,
+  /** I5: from a RESUME that was not asked for. */
+  rollbackUs: 5_000,
+  /** I4: how long a stranger's `cont` may last where the guest is not this host's. */
+  guardUs: 2_000,
+  /** After its start an agent reads journal, kernel and QMP first. */
+  restartUs: 100_000,
+} as const;
+
+interface Timed {
+  /** Since when the instance is as it should not stay; null while it is not. */
+  sinceUs: number | null;
+}
+
+/** Checks a world after each of its steps. Remembers how long things have been as they must not stay. */
+export class InvariantChecker {
+  readonly #world: World;
+  readonly #registeredWhileStopped = new Map<SimulatedInstance, Timed>();
+  readonly #unregisteredWhileRunning = new Map<SimulatedInstance, Timed>();
+  checks = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    const told = world.guest.onResume;
+    world.guest.onResume = (qemu) => {
+      const instance = world.instanceOf(qemu);
+      if (instance !== undefined) this.#startedUnregistered(instance);
+      told(qemu);
+    };
+  }
+
+  #found: Violation | null = null;
+
+  /** The first violation that this step shows. */
+  check(): Violation | null {
+    this.checks += 8;
+    const { guest, nats, staleCommandTaken, instances } = this.#world;
+    let registered: SimulatedInstance | null = null;
+    let running: SimulatedInstance | null = null;
+    for (const instance of instances) {
+      const { qemu } = instance;
+      const registration = registrationOf(instance);
+      if (registration !== "none") {
+        if (registered !== null)
+          this.#violated("I1", `${nameOf(registered)} and ${nameOf(instance)} are both registered.`);
+        registered = instance;
+      }
+      if (qemu.isRunning) {
+        if (running !== null) this.#ranTwice(running, instance);
+        running = instance;
+      }
+      this.#boundStopped(instance, registration);
+      this.#boundRunning(instance, registration);
+    }
+    if (guest.wentBackwards !== null) this.#violated("I4", guest.wentBackwards);
+    if (staleCommandTaken !== null) this.#violated("I6", staleCommandTaken);
+    if (nats.feed.fault !== null) this.#violated("I7", nats.feed.fault);
+    return this.#found;
+  }
+
+  /** What a stranger starts, its agent stops at once. */
+  #ranTwice(one: SimulatedInstance, other: SimulatedInstance): void {
+    const rogue = [one, other].find(({ qemu }) => qemu.startedBy === "stranger");
+    if (rogue !== undefined) {
+      const agent = this.#world.agents.get(rogue.host.hostId)?.process;
+      if (agent?.state !== "running") return;
+      const fromUs = Math.max(
+        rogue.qemu.cpusSinceUs,
+        rogue.qemu.process.runsSinceUs,
+        agent.runsSinceUs === 0 ? 0 : agent.runsSinceUs + BOUNDS.restartUs,
+      );
+      if (this.#world.timeline.nowUs - fromUs <= BOUNDS.guardUs) return;
+    }
+    this.#violated("I4", `${nameOf(one)} and ${nameOf(other)} both run.`);
+  }
+
+  /** I2: `cont` is sent by an agent only once all registrations are there. */
+  #startedUnregistered(instance: SimulatedInstance): void {
+    const { qemu } = instance;
+    if (qemu.startedBy !== "cont" || registrationOf(instance) === "all") return;
+    this.#violated(
+      "I2",
+      `${nameOf(instance)} began to run with ${registrationOf(instance)} of its NICs registered.`,
+    );
+  }
+
+  #boundStopped(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
+    const { qemu } = instance;
+    const isBad = registration !== "none" && !qemu.isRunning && qemu.process.state !== "stopped";
+    const boundUs = qemu.contOnTheWay > 0 ? Number.POSITIVE_INFINITY : BOUNDS.deregistrationUs;
+    this.#bound(
+      "I3",
+      this.#registeredWhileStopped,
+      instance,
+      isBad,
+      boundUs,
+      "is registered with its CPUs stopped",
+    );
+  }
+
+  #boundRunning(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
+    const { qemu } = instance;
+    const isBad = registration !== "all" && qemu.isRunning && qemu.process.state !== "stopped";
+    this.#bound(
+      "I5",
+      this.#unregisteredWhileRunning,
+      instance,
+      isBad,
+      BOUNDS.rollbackUs,
+      "runs without all its registrations",
+    );
+  }
+
+  #bound(
+    invariant: InvariantName,
+    kept: Map<SimulatedInstance, Timed>,
+    instance: SimulatedInstance,
+    isBad: boolean,
+    boundUs: number,
+    what: string,
+  ): void {
+    let timed = kept.get(instance);
+    if (timed === undefined) {
+      timed = { sinceUs: null };
+      kept.set(instance, timed);
+    }
+    if (!isBad) {
+      timed.sinceUs = null;
+      return;
+    }
+    const { agents, timeline } = this.#world;
+    timed.sinceUs ??= timeline.nowUs;
+    const agent = agents.get(instance.host.hostId)?.process;
+    // Bounds count while the agent runs.
+    if (agent?.state !== "running") return;
+    const fromUs = Math.max(
+      timed.sinceUs,
+      instance.qemu.process.runsSinceUs,
+      agent.runsSinceUs === 0 ? 0 : agent.runsSinceUs + BOUNDS.restartUs,
+    );
+    if (timeline.nowUs - fromUs > boundUs) {
+      this.#violated(invariant, `${nameOf(instance)} ${what} for ${timeline.nowUs - timed.sinceUs} us.`);
+    }
+  }
+
+  #violated(invariant: InvariantName, sentence: string): void {
+    this.#found ??= { invariant, sentence };
+  }
+}
+
+function nameOf({ host, instanceId }: SimulatedInstance): string {
+  return `${host.hostId}/${instanceId}`;
+}
+
+/** What the bridges hold, for a trace. */
+export function describeEntries(world: World): string {
+  return [...world.hosts.values()]
+    .map(({ hostId, kernel }) => `${hostId}: ${kernel.renderEntries().replaceAll("\n", "; ")}`)
+    .join(" | ")
+    .replaceAll(BRIDGE, "");
+}

@@ -1,0 +1,98 @@
+import { type Breakage, UNBROKEN } from "./breakage.ts";
+import { ControlPlane } from "./control-plane.ts";
+import { FaultInjector } from "./fault-injector.ts";
+import { judgeEnd } from "./final-judgement.ts";
+import { InvariantChecker, type Violation } from "./invariants.ts";
+import type { FaultKind, Schedule } from "./schedule.ts";
+import { HOST_IDS, type Trace, World } from "./world.ts";
+
+/** What came of a run. */
+export interface RunReport {
+  readonly violation: Violation | null;
+  readonly steps: number;
+  readonly checks: number;
+  readonly virtualMs: number;
+  /** Faults that came about; one whose moment never came did not. */
+  readonly faults: readonly FaultKind[];
+  readonly endings: ControlPlane["endings"];
+}
+
+/** A run that is still busy after so long has a loop in it. */
+const STEPS_AT_MOST = 200_000;
+/** From when all is healed: longer than any retry, deadline and fencing of the code. */
+const HEALING_US = 120_000_000;
+/** After everything has come to rest: late messages must do no harm. */
+const AFTERMATH_US = 3_000_000;
+const SCENARIO_US = 600_000_000;
+
+/** Plays one schedule; the same one always in the same way. */
+export async function runSchedule(
+  schedule: Schedule,
+  breakage: Breakage = UNBROKEN,
+  traceTo?: (line: string) => void,
+): Promise<RunReport> {
+  const trace: Trace | undefined =
+    traceTo === undefined
+      ? undefined
+      : (who, what) => traceTo(`${(world.timeline.nowUs / 1_000).toFixed(3).padStart(12)} ${who}: ${what}`);
+  const world: World = new World(schedule, breakage, trace);
+  const control = new ControlPlane(world);
+  const injector = new FaultInjector(world, control);
+  const checker = new InvariantChecker(world);
+  let steps = 0;
+  let violation: Violation | null = null;
+
+  const stepUntil = async (untilUs: number, isOver: () => boolean): Promise<void> => {
+    while (violation === null && !isOver()) {
+      if (world.timeline.step(untilUs) === "nothing left") return;
+      steps += 1;
+      await turn();
+      injector.look();
+      violation = checker.check();
+      if (steps > STEPS_AT_MOST) {
+        violation ??= { invariant: "I8", sentence: `The run is still busy after ${steps} steps.` };
+      }
+    }
+  };
+
+  for (const hostId of HOST_IDS) world.startAgent(hostId);
+  for (let index = 0; index < schedule.coordinators; index += 1) world.startCoordinator(index);
+  let scenario: "going on" | "over" = "going on";
+  let crash: unknown;
+  void (async () => {
+    await control.boot();
+    for (const [index, plan] of schedule.migrations.entries()) {
+      await control.migrate(index, plan, () => injector.begin(index));
+    }
+  })().then(
+    () => {
+      scenario = "over";
+    },
+    (thrown: unknown) => {
+      crash = thrown;
+      scenario = "over";
+    },
+  );
+  await stepUntil(SCENARIO_US, () => scenario === "over");
+  injector.heal();
+  const healedAtUs = world.timeline.nowUs;
+  await stepUntil(healedAtUs + HEALING_US, () => scenario === "over" && judgeEnd(world, control) === null);
+  violation ??= judgeEnd(world, control);
+  await stepUntil(world.timeline.nowUs + AFTERMATH_US, () => false);
+  violation ??= judgeEnd(world, control);
+  if (crash !== undefined && violation === null) throw crash;
+  world.close();
+  return {
+    violation,
+    steps,
+    checks: checker.checks,
+    virtualMs: world.timeline.nowUs / 1_000,
+    faults: injector.happened,
+    endings: control.endings,
+  };
+}
+
+/** Lets all promises come to rest. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

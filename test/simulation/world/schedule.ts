@@ -1,0 +1,88 @@
+import type { QemuVersion } from "../model/qemu.ts";
+
+/** All that a run consists of; with its seed, which decides every delay, it makes one run and no other. */
+export interface Schedule {
+  readonly seed: number;
+  readonly coordinators: 1 | 2;
+  readonly nics: 1 | 2;
+  readonly qemu: QemuVersion;
+  /** About how long a live copy takes, and the rest of the pages in post-copy. */
+  readonly copyUs: number;
+  readonly pagesUs: number;
+  readonly migrations: readonly PlannedMigration[];
+  readonly faults: readonly Fault[];
+}
+
+export interface PlannedMigration {
+  readonly mode: "live" | "postCopy";
+  /** Which of the hosts that the guest is not on. */
+  readonly to: 0 | 1;
+  /** What its owner has the guest do when the migration begins. */
+  readonly guest: "running" | "stopped";
+  /** When post-copy moves the CPUs; 0: at once. */
+  readonly postCopyAfterMs: number;
+}
+
+export const MARKS = [
+  "asked",
+  "prepared",
+  "armed",
+  "transferring",
+  "sourceStopped",
+  "sourceCompleted",
+  "handedOff",
+  "loaded",
+  "contSent",
+  "resumed",
+] as const;
+export type Mark = (typeof MARKS)[number];
+
+/** A moment of a run: so long after the so-manyth migration reached a mark. */
+export interface When {
+  readonly migration: number;
+  readonly mark: Mark;
+  readonly afterUs: number;
+}
+
+export type Side = "source" | "destination";
+
+/** What goes wrong, or is done by people. `forUs`: until it is undone. */
+export type Fault = { readonly when: When } & (
+  | { readonly kind: "agentKilled"; readonly side: Side; readonly forUs: number }
+  /** At the n-th operation of the gates on that side after the moment. */
+  | {
+      readonly kind: "agentKilledAtOperation";
+      readonly side: Side;
+      readonly operation: number;
+      readonly forUs: number;
+    }
+  | { readonly kind: "agentStopped"; readonly side: Side; readonly forUs: number }
+  | { readonly kind: "coordinatorKilled"; readonly coordinator: 0 | 1; readonly forUs: number }
+  | { readonly kind: "natsKilled"; readonly forUs: number }
+  | { readonly kind: "qemuKilled"; readonly side: Side }
+  | { readonly kind: "qemuStopped"; readonly side: Side; readonly forUs: number }
+  | { readonly kind: "hostCrashed"; readonly side: Side; readonly forUs: number }
+  | { readonly kind: "streamReset" }
+  | { readonly kind: "streamStalled"; readonly forUs: number }
+  /** A host is cut off from everybody on the control network. */
+  | { readonly kind: "hostCutOff"; readonly side: Side; readonly forUs: number }
+  /** A host, or all coordinators, cut off from NATS alone. */
+  | { readonly kind: "natsCutOff"; readonly side: Side | "coordinator"; readonly forUs: number }
+  | {
+      readonly kind: "linksTroubled";
+      readonly lost: number;
+      readonly twice: number;
+      readonly delayUs: number;
+      readonly forUs: number;
+    }
+  | { readonly kind: "diskFull"; readonly side: Side; readonly forUs: number }
+  /** The guest's owner changes its mind. */
+  | { readonly kind: "ownerStops" }
+  | { readonly kind: "ownerStarts" }
+  | { readonly kind: "cancelAsked" }
+  | { readonly kind: "postCopyAsked" }
+  /** Somebody else sends `cont` to a side's monitor. */
+  | { readonly kind: "strangerConts"; readonly side: Side }
+);
+
+export type FaultKind = Fault["kind"];

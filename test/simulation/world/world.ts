@@ -1,0 +1,374 @@
+import type { BeforeOperation } from "../../../agent/guest/guest-runner.ts";
+import { HostAgent } from "../../../agent/host-agent.ts";
+import type { HostAgentPorts } from "../../../agent/host-agent-ports.ts";
+import type { Log, LogFields } from "../../../agent/log.ts";
+import { MigrationApi } from "../../../coordinator/migration-api.ts";
+import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
+import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
+import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
+import type { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
+import type { HostId } from "../../../proto/ids.ts";
+import { Random } from "../engine/random.ts";
+import { SimulatedProcess } from "../engine/simulated-process.ts";
+import { Timeline } from "../engine/timeline.ts";
+import { type AgentCommand, agentPortOver, commandOf } from "../model/agent-wire.ts";
+import type { Peer } from "../model/call.ts";
+import { SimulatedGuest } from "../model/guest.ts";
+import { BRIDGE, SimulatedHost, UPLINK } from "../model/host.ts";
+import { NATS, SimulatedNats } from "../model/nats.ts";
+import { SimulatedNetwork } from "../model/network.ts";
+import { Qemu } from "../model/qemu.ts";
+import { openQmpLink } from "../model/qmp-link.ts";
+import type { Transfer } from "../model/transfer.ts";
+import type { Breakage } from "./breakage.ts";
+import type { Schedule } from "./schedule.ts";
+
+export const HOST_IDS = ["ha", "hb", "hc"] as const;
+export const GUEST_ID = "web";
+export const CONTROL_PLANE = "control";
+
+/** One QEMU of the guest with its devices, as the control plane made them. */
+export interface SimulatedInstance {
+  readonly instanceId: string;
+  readonly host: SimulatedHost;
+  readonly qmpPath: string;
+  readonly nics: readonly { readonly deviceName: string; readonly macAddress: string }[];
+  readonly qemu: Qemu;
+}
+
+export interface LivingAgent extends Peer {
+  readonly agent: HostAgent;
+}
+
+export interface LivingCoordinator extends Peer {
+  readonly runner: MigrationRunner;
+  readonly api: MigrationApi;
+}
+
+/** Says what happens, where somebody listens. */
+export type Trace = (who: string, what: string) => void;
+
+interface FenceSeen {
+  readonly epoch: bigint;
+  readonly revision: bigint;
+}
+
+/** Three hosts, one guest, coordinators, NATS, and the networks between them: all state of a run. */
+export class World {
+  readonly schedule: Schedule;
+  readonly timeline: Timeline;
+  readonly network: SimulatedNetwork;
+  readonly nats: SimulatedNats;
+  readonly guest: SimulatedGuest;
+  readonly hosts = new Map<string, SimulatedHost>();
+  readonly instances: SimulatedInstance[] = [];
+  readonly agents = new Map<string, LivingAgent>();
+  readonly coordinators: (LivingCoordinator | null)[] = [];
+  readonly control: Peer;
+  readonly trace: Trace | undefined;
+  /** Called before each operation of each gate. */
+  beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
+  /** A command that did something although a newer one had come before it, in words. */
+  staleCommandTaken: string | null = null;
+  readonly #breakage: Breakage;
+  readonly #random: Random;
+  readonly #qemuRandom: Random;
+  readonly #ports = new Map<number, Qemu>();
+  readonly #newestFences = new Map<string, FenceSeen>();
+
+  constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
+    const { seed, nics } = schedule;
+    this.schedule = schedule;
+    this.trace = trace;
+    this.#breakage = breakage;
+    this.timeline = new Timeline(new Random(seed, 1));
+    this.#random = new Random(seed, 2);
+    this.#qemuRandom = new Random(seed, 3);
+    this.network = new SimulatedNetwork(this.timeline, new Random(seed, 4));
+    this.nats = new SimulatedNats(this.timeline, this.network);
+    const macAddresses = Array.from({ length: nics }, (_, index) => `52:54:00:00:00:0${index + 1}`);
+    this.guest = new SimulatedGuest(GUEST_ID, macAddresses);
+    this.control = { node: CONTROL_PLANE, process: new SimulatedProcess(CONTROL_PLANE, this.timeline) };
+    for (const hostId of HOST_IDS) this.hosts.set(hostId, new SimulatedHost(hostId, new Random(seed, 5)));
+    this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
+    this.guest.onResume = (qemu) => {
+      this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
+      this.#sendFrames(qemu, this.#random.between(60, 400));
+    };
+    this.guest.onStop = (qemu) => {
+      this.trace?.(qemu.parts.name, "STOP");
+      // What it said just before may still be on its way for long: traps 1 and 2.
+      this.#sendFrames(qemu, this.#random.spread(200, 100_000));
+    };
+  }
+
+  /** Every transfer between QEMUs, also those that are over. */
+  get transfers(): readonly Transfer[] {
+    const transfers = new Set<Transfer>();
+    for (const { transfer } of this.guest.qemus) if (transfer !== null) transfers.add(transfer);
+    return [...transfers];
+  }
+
+  host(hostId: string): SimulatedHost {
+    const host = this.hosts.get(hostId);
+    if (host === undefined) throw new Error(`There is no host ${hostId}.`);
+    return host;
+  }
+
+  instanceOf(qemu: Qemu): SimulatedInstance | undefined {
+    return this.instances.find((instance) => instance.qemu === qemu);
+  }
+
+  /** Starts a QEMU as a control plane does. */
+  startQemu(
+    hostId: string,
+    instanceId: string,
+    nics: SimulatedInstance["nics"],
+    role: "boot" | "incoming",
+  ): SimulatedInstance {
+    const { timeline, guest, schedule } = this;
+    const host = this.host(hostId);
+    const qmpPath = `/run/${instanceId}.qmp`;
+    const qemu = new Qemu(
+      {
+        name: `${hostId}/${instanceId}`,
+        version: schedule.qemu,
+        timeline,
+        random: this.#qemuRandom,
+        guest,
+        ports: {
+          listen: (listening) => {
+            const port = 40_000 + this.#ports.size;
+            this.#ports.set(port, listening);
+            return port;
+          },
+          find: (port) => this.#ports.get(port),
+        },
+        copyUs: schedule.copyUs,
+        pagesUs: schedule.pagesUs,
+      },
+      role,
+    );
+    guest.qemus.push(qemu);
+    host.qemus.set(qmpPath, qemu);
+    const instance: SimulatedInstance = { instanceId, host, qmpPath, nics, qemu };
+    this.instances.push(instance);
+    return instance;
+  }
+
+  startAgent(hostId: string): void {
+    const present = this.agents.get(hostId);
+    if (present !== undefined && present.process.state !== "dead") return;
+    const process = new SimulatedProcess(`agent ${hostId}`, this.timeline);
+    this.trace?.(process.name, "started");
+    const agent = new HostAgent(this.#breakage.agentPorts(this.#agentPorts(hostId, process)));
+    // A killed agent's promises may break; nobody waits for them.
+    agent.restored.catch(() => {});
+    this.agents.set(hostId, { node: hostId, process, agent });
+  }
+
+  startCoordinator(index: number): void {
+    if (this.coordinators[index] != null) return;
+    const name = `coordinator-${index + 1}`;
+    const process = new SimulatedProcess(name, this.timeline);
+    const peer: Peer = { node: name, process };
+    const { timeline, network, nats } = this;
+    const agents = agentPortOver(
+      {
+        network,
+        after: (delayUs, fire) => timeline.after(delayUs, fire),
+        findAgent: (hostId) => this.agents.get(hostId) ?? null,
+        carryOut: (hostId, command, request, agent) => this.#carryOut(hostId, command, request, agent),
+      },
+      peer,
+    );
+    const store = nats.recordStore(peer);
+    const runner = new MigrationRunner({
+      store,
+      agents: this.#breakage.agentPort(agents),
+      feed: nats.feedPort(peer),
+      fencing: { fence: (hostId) => this.#fence(hostId) },
+      clock: process,
+      log: this.#logOf(name),
+    });
+    const hosts = { get: async (hostId: HostId) => ({ hostId }) as unknown as HostRecord };
+    const api = new MigrationApi({ store, hosts, clock: process, random: () => this.#random.next(), runner });
+    this.coordinators[index] = { ...peer, runner, api };
+    this.trace?.(name, "started");
+    const resume = (): void => {
+      if (process.state !== "dead") runner.resume().catch(() => process.after(500, resume));
+    };
+    resume();
+  }
+
+  killAgent(hostId: string): void {
+    this.trace?.(`agent ${hostId}`, "KILLED");
+    this.agents.get(hostId)?.process.kill();
+  }
+
+  killCoordinator(index: number): void {
+    const coordinator = this.coordinators[index];
+    if (coordinator == null) return;
+    this.trace?.(coordinator.node, "KILLED");
+    coordinator.process.kill();
+    coordinator.runner.close();
+    this.coordinators[index] = null;
+  }
+
+  crashHost(hostId: string): void {
+    this.killAgent(hostId);
+    this.trace?.(hostId, "CRASHED");
+    this.host(hostId).crash();
+  }
+
+  /** Why the guest is lost, where nothing is left to go on from. */
+  get guestLostForCause(): string | null {
+    return this.guest.survivors().length > 0 ? null : "No QEMU has all that the guest had lived through.";
+  }
+
+  close(): void {
+    for (const coordinator of this.coordinators) coordinator?.runner.close();
+    for (const { process } of this.agents.values()) process.kill();
+    this.control.process.kill();
+  }
+
+  #agentPorts(hostId: string, process: SimulatedProcess): HostAgentPorts {
+    const host = this.host(hostId);
+    const peer: Peer = { node: hostId, process };
+    const { timeline } = this;
+    const random = this.#random;
+    return {
+      hostId: hostId as HostId,
+      version: "0.0.0",
+      kernelRelease: "0.0.0",
+      migrationAddress: "10.0.0.1",
+      journals: host.disk.storeFor(process),
+      clock: process,
+      log: this.#logOf(process.name),
+      handOffs: this.nats.handOffBus(peer),
+      spool: host.disk.spool.storeFor(process),
+      feed: this.nats.feedStream(peer),
+      devices: {
+        route: {
+          execute: (batch) => {
+            process.mustLive();
+            return host.kernel.execute(batch);
+          },
+          dump: (dump) => {
+            process.mustLive();
+            return host.kernel.dump(dump);
+          },
+        },
+        factory: {
+          create: (creation) => {
+            process.mustLive();
+            host.kernel.create(creation);
+          },
+        },
+      },
+      openVmm: (path, listener) =>
+        openQmpLink({ agent: process, timeline, random }, path, host.qemus.get(path), listener),
+      beforeOperation: (guest, operation) => {
+        process.mustLive();
+        this.trace?.(process.name, `${guest.instanceId} ${guest.role.kind}: ${nameOf(operation)}`);
+        this.beforeOperation(hostId, guest, operation);
+        process.mustLive();
+      },
+    };
+  }
+
+  async #fence(hostId: string): Promise<void> {
+    this.crashHost(hostId);
+  }
+
+  /** Has the agent carry the command out, and notes where one that a newer has overtaken was not refused (I6). */
+  async #carryOut(
+    hostId: string,
+    command: AgentCommand,
+    request: unknown,
+    agent: HostAgent,
+  ): Promise<unknown> {
+    const { fence } = request as { readonly fence?: FenceSeen };
+    this.trace?.(`agent ${hostId}`, `asked ${command} ${fence?.epoch}.${fence?.revision}`);
+    const changes = fence !== undefined && command !== "getHandOff";
+    const newest = this.#newestFences.get(hostId);
+    const isStale = changes && newest !== undefined && isOlder(fence, newest);
+    const { disk } = this.host(hostId);
+    const said = disk.read(GUEST_ID).length;
+    try {
+      const answer = await commandOf(agent, command, this.#breakage.request(request, newest));
+      const { applied } = answer as { readonly applied?: Applied };
+      const changed = applied === undefined ? disk.read(GUEST_ID).length > said : applied === Applied.CHANGED;
+      if (isStale && changed) {
+        this.staleCommandTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
+      } else if (changes && !isStale) this.#newestFences.set(hostId, fence);
+      this.trace?.(`agent ${hostId}`, `answered ${command}`);
+      return answer;
+    } catch (thrown) {
+      this.trace?.(`agent ${hostId}`, `refused ${command}: ${(thrown as Error).message}`);
+      throw thrown;
+    }
+  }
+
+  /** Coordinators consume what agents put into the stream. */
+  #bringToCoordinators(event: FeedEvent): void {
+    this.trace?.("feed", `${event.hostId} ${event.sequence} ${saidIn(event)}`);
+    for (const coordinator of this.coordinators) {
+      if (coordinator == null) continue;
+      this.network.sendOnce(NATS, coordinator.node, () =>
+        coordinator.process.run(() => coordinator.runner.onFeedEvent(event)),
+      );
+    }
+  }
+
+  /** Frames of the guest come in by the uplinks of all other hosts. */
+  #sendFrames(qemu: Qemu, delayUs: number): void {
+    const from = this.instanceOf(qemu)?.host;
+    for (const other of this.hosts.values()) {
+      if (other === from) continue;
+      this.timeline.after(delayUs, () => {
+        for (const macAddress of this.guest.macAddresses) other.kernel.hearFrame(UPLINK, macAddress);
+      });
+    }
+  }
+
+  #logOf(name: string): Log {
+    const { trace } = this;
+    if (trace === undefined) return SILENT;
+    const tell = (_fields: LogFields, sentence: string) => trace(name, sentence);
+    return { debug: () => {}, info: () => {}, warn: tell, error: tell };
+  }
+}
+
+/** Whether the kernel of the instance's host delivers the guest's frames to it: for all NICs, some, or none. */
+export function registrationOf({ host, nics }: SimulatedInstance): "all" | "some" | "none" {
+  let registered = 0;
+  for (const { deviceName, macAddress } of nics) {
+    const entry = host.kernel.entry(BRIDGE, macAddress);
+    if (entry !== undefined && entry.ifindex === host.kernel.link(deviceName)?.ifindex) registered += 1;
+  }
+  if (registered === 0) return "none";
+  return registered === nics.length ? "all" : "some";
+}
+
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+function isOlder(left: FenceSeen, right: FenceSeen): boolean {
+  return left.epoch < right.epoch || (left.epoch === right.epoch && left.revision < right.revision);
+}
+
+function saidIn({ event }: FeedEvent): string {
+  if (event?.$case === "alarmRaised") return `alarm ${event.value.reason}: ${event.value.sentence}`;
+  return event?.$case === "transferStatusChanged" ? event.value.status : `${event?.$case}`;
+}
+
+function nameOf(operation: Parameters<BeforeOperation>[1]): string {
+  switch (operation.kind) {
+    case "publish":
+      return `publish ${operation.event.$case}`;
+    case "journal":
+      return `journal ${operation.word.kind}`;
+    default:
+      return operation.kind;
+  }
+}
