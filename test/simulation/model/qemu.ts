@@ -34,11 +34,12 @@ export interface QemuCommand {
 }
 
 const done: QemuAnswer = { kind: "done", value: undefined };
-const OUT_OF_BAND: ReadonlySet<string> = new Set(["migrate-pause", "migrate-recover"]);
+const OUT_OF_BAND: ReadonlySet<string> = new Set(["migrate-pause", "migrate-recover", "yank"]);
 
 /** How a source finds the QEMU that listens on a port. */
 export interface IncomingPorts {
-  listen(qemu: Qemu): number;
+  /** On the port, or on a free one for 0; undefined where somebody else listens there. */
+  listen(qemu: Qemu, port: number): number | undefined;
   find(port: number): Qemu | undefined;
 }
 
@@ -202,7 +203,7 @@ export class Qemu {
         }
         return done;
       case "migrate-incoming":
-        return this.#listen();
+        return this.#listen(command);
       case "migrate":
         return command.resume === true ? this.#resumeTransfer(command) : this.#migrate(command);
       case "migrate_cancel":
@@ -219,7 +220,13 @@ export class Qemu {
           }
         );
       case "migrate-recover":
-        return this.#recover();
+        return this.#recover(command);
+      case "yank":
+        if (this.transfer?.isUnderWay() !== true) {
+          return { kind: "refused", desc: "Instance 'migration' not found" };
+        }
+        this.transfer.reset();
+        return done;
       default:
         return done;
     }
@@ -233,13 +240,15 @@ export class Qemu {
     return done;
   }
 
-  #listen(): QemuAnswer {
+  #listen({ uri }: QemuCommand): QemuAnswer {
     if (this.runState !== "inmigrate")
       return { kind: "refused", desc: "'-incoming' was not specified on the command line" };
     if (this.listensOn !== undefined)
       return { kind: "refused", desc: "The incoming migration has already been started" };
+    const port = this.parts.ports.listen(this, portOf(uri));
+    if (port === undefined) return { kind: "refused", desc: "Failed to bind socket: Address already in use" };
     this.setStatus("setup");
-    this.listensOn = this.parts.ports.listen(this);
+    this.listensOn = port;
     return done;
   }
 
@@ -264,11 +273,14 @@ export class Qemu {
     return done;
   }
 
-  #recover(): QemuAnswer {
+  #recover({ uri }: QemuCommand): QemuAnswer {
     if (this.transfer?.destination !== this || this.status !== "postcopy-paused") {
       return { kind: "refused", desc: "Migrate recover can only be run when postcopy is paused." };
     }
-    this.listensOn = this.parts.ports.listen(this);
+    if (this.transfer.isListening) return { kind: "refused", desc: "Migrate recovery is triggered already" };
+    const port = this.parts.ports.listen(this, portOf(uri));
+    if (port === undefined) return { kind: "refused", desc: "Failed to bind socket: Address already in use" };
+    this.listensOn = port;
     this.transfer.listenAgain();
     return done;
   }

@@ -188,6 +188,10 @@ export class QmpLink implements Vmm {
     return this.#control({ name: "migrate", uri, resume: true }, options);
   }
 
+  yankMigration(options?: VmmCommandOptions): Promise<void> {
+    return this.#control({ name: "yank" }, options);
+  }
+
   announceSelf(_schedule: unknown, options?: VmmCommandOptions): Promise<void> {
     return this.#control({ name: "announce-self" }, options);
   }

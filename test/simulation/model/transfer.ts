@@ -37,7 +37,8 @@ export class Transfer {
   #loaded: "no" | "loading" | "yes" = "no";
   #flowingSinceUs: number;
   #flowedUs = 0;
-  #listening = false;
+  /** The destination waits for the source to come back. */
+  isListening = false;
   /** What was to happen next and no longer does once the transfer took another turn. */
   #turn = 0;
 
@@ -150,7 +151,7 @@ export class Transfer {
   }
 
   listenAgain(): void {
-    this.#listening = true;
+    this.isListening = true;
   }
 
   /** `migrate` with `resume`. */
@@ -163,12 +164,12 @@ export class Transfer {
         destination === undefined ||
         destination !== this.destination ||
         !destination.isAlive ||
-        !this.#listening
+        !this.isListening
       ) {
         source.setStatus("postcopy-paused");
         return;
       }
-      this.#listening = false;
+      this.isListening = false;
       this.#stream = "flowing";
       this.#flowingSinceUs = source.parts.timeline.nowUs;
       source.setStatus("postcopy-recover");

@@ -27,6 +27,8 @@ export const HOST_IDS = ["ha", "hb", "hc"] as const;
 export const GUEST_ID = "web";
 export const CONTROL_PLANE = "control";
 
+const FIRST_PORT = 40_000;
+
 /** One QEMU of the guest with its devices, as the control plane made them. */
 export interface SimulatedInstance {
   readonly instanceId: string;
@@ -137,8 +139,8 @@ export class World {
         random: this.#qemuRandom,
         guest,
         ports: {
-          listen: (listening) => {
-            const port = 40_000 + this.#ports.size;
+          listen: (listening, wanted) => {
+            const port = wanted === 0 ? FIRST_PORT + this.#ports.size * 20 : wanted;
             this.#ports.set(port, listening);
             return port;
           },
