@@ -16,6 +16,12 @@ import type { SimulatedNetwork } from "./network.ts";
 export const NATS = "nats";
 const CALL_TIMEOUT_MS = 2_000;
 
+interface Watcher {
+  readonly peer: Peer;
+  readonly brought: StoredRecord[];
+  wake: () => void;
+}
+
 /** The nats-server with its buckets and its stream. Its disk outlives it. */
 export class SimulatedNats {
   readonly feed = new SimulatedFeed();
@@ -27,6 +33,7 @@ export class SimulatedNats {
     string,
     Set<{ readonly peer: Peer; readonly hear: (word: HandOff) => void }>
   >();
+  readonly #watchers = new Set<Watcher>();
   #revision = 0;
   #server: SimulatedProcess;
 
@@ -41,7 +48,11 @@ export class SimulatedNats {
   }
 
   restart(): void {
-    if (this.#server.state === "dead") this.#server = new SimulatedProcess(NATS, this.#timeline);
+    if (this.#server.state !== "dead") return;
+    this.#server = new SimulatedProcess(NATS, this.#timeline);
+    // Watchers are connected anew, and brought everything again.
+    for (const watcher of this.#watchers)
+      for (const stored of this.#records.values()) this.#bring(watcher, stored);
   }
 
   /** The record as it stands, read by nobody of the simulated world. */
@@ -83,6 +94,7 @@ export class SimulatedNats {
       this.#revision += 1;
       const stored = { record, revision: this.#revision };
       this.#records.set(record.guestId, stored);
+      for (const watcher of this.#watchers) this.#bring(watcher, stored);
       return stored;
     };
     return {
@@ -95,6 +107,7 @@ export class SimulatedNats {
       keys: async function* (this: SimulatedNats) {
         yield* await call(() => [...this.#records.values()].map(({ record }) => record.guestId as never));
       }.bind(this),
+      watchAll: (signal) => this.#watchAll(peer, signal),
       archive: (state) => call(() => void this.#archive.set(state.migration?.migrationId ?? "", state)),
       readArchived: (migrationId) => call(() => this.#archive.get(migrationId) ?? null),
     };
@@ -117,6 +130,37 @@ export class SimulatedNats {
       last: (subject) => this.call(peer, async () => this.feed.last(subject)),
       append: (message, after) => this.call(peer, async () => this.feed.appendAfter(message, after)),
     };
+  }
+
+  async *#watchAll(peer: Peer, signal: AbortSignal): AsyncIterable<StoredRecord> {
+    const watcher: Watcher = { peer, brought: [...this.#records.values()], wake: () => {} };
+    this.#watchers.add(watcher);
+    const onAbort = () => watcher.wake();
+    signal.addEventListener("abort", onAbort);
+    try {
+      while (!signal.aborted) {
+        const next = watcher.brought.shift();
+        if (next !== undefined) yield next;
+        else {
+          await new Promise<void>((resolve) => {
+            watcher.wake = resolve;
+          });
+        }
+      }
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#watchers.delete(watcher);
+    }
+  }
+
+  #bring(watcher: Watcher, stored: StoredRecord): void {
+    const { peer, brought } = watcher;
+    const arrive = () =>
+      peer.process.run(() => {
+        brought.push(stored);
+        watcher.wake();
+      });
+    this.#network.send(NATS, peer.node, arrive, () => {});
   }
 
   /** A request to the server; whatever goes wrong on the way leaves its outcome unknown. */
