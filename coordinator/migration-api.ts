@@ -1,22 +1,35 @@
 import { SwitchoverError } from "../proto/error.ts";
 import type { Migration } from "../proto/gen/switchover/v1/migration.ts";
 import type {
+  CancelMigrationRequest,
+  CancelMigrationResponse,
   GetMigrationRequest,
   GetMigrationResponse,
+  MigrationServicePauseMigrationRequest,
+  MigrationServicePauseMigrationResponse,
+  MigrationServiceRecoverMigrationRequest,
+  MigrationServiceRecoverMigrationResponse,
+  MigrationServiceSwitchToPostCopyRequest,
+  MigrationServiceSwitchToPostCopyResponse,
+  ResolveMigrationRequest,
+  ResolveMigrationResponse,
   StartMigrationRequest,
   StartMigrationResponse,
   WatchMigrationRequest,
   WatchMigrationResponse,
 } from "../proto/gen/switchover/v1/migration_service.ts";
 import { type GuestId, type HostId, type MigrationId, parseMigrationId } from "../proto/ids.ts";
+import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
-import { LatestValue } from "./latest-value.ts";
-import { completeState } from "./migration/complete-state.ts";
-import { isTerminal } from "./migration/phase-edges.ts";
+import { intervene, migrationUnknown } from "./interventions.ts";
+import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
+import { type CompleteState, completeState } from "./migration/complete-state.ts";
 import { parseStartMigration } from "./migration-request.ts";
+import { watchMigration } from "./migration-watch.ts";
 import { compareAndSet } from "./record/compare-and-set.ts";
 import { claimGuest, isSameSpec, type MigrationRequest, requestReused } from "./record/guest-record.ts";
 import type { RecordStore, StoredRecord } from "./record/record-store.ts";
+import { checkResolution, parseResolution } from "./resolution-request.ts";
 import type { HostPort } from "./runner/host-port.ts";
 import type { MigrationRunner } from "./runner/migration-runner.ts";
 
@@ -29,6 +42,9 @@ export interface MigrationApiPorts {
   readonly random: () => number;
   readonly runner: MigrationRunner;
 }
+
+/** No caller waits longer for a store that is away. */
+const ANSWER_WITHIN_MS = 1_900;
 
 /** Attempts of one claim in a row, against other callers that want the same guest. */
 const CLAIM_ATTEMPTS = 8;
@@ -50,7 +66,10 @@ export class MigrationApi {
    * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent.
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
-    const request = parseStartMigration(asked);
+    return this.#inTime(this.#start(parseStartMigration(asked)));
+  }
+
+  async #start(request: MigrationRequest): Promise<StartMigrationResponse> {
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt += 1) {
       const found = await this.#ports.store.get(request.guestId);
       const migration = await this.#claim(request, found);
@@ -113,7 +132,50 @@ export class MigrationApi {
   /** The migration as it stands, ended ones too; NOT_FOUND / MIGRATION_UNKNOWN where there is none. */
   async getMigration(asked: GetMigrationRequest): Promise<GetMigrationResponse> {
     const { migrationId, guestId } = parseMigrationId(asked.migrationId, "migration_id");
-    return { migration: await this.#find(guestId, migrationId) };
+    return { migration: await this.#inTime(this.#find(guestId, migrationId)) };
+  }
+
+  /** Asks that the guest stays where it is. FAILED_PRECONDITION / TOO_LATE where that is known to be so. */
+  async cancelMigration({ migrationId }: CancelMigrationRequest): Promise<CancelMigrationResponse> {
+    return { migration: await this.#intervene(migrationId, () => CANCEL) };
+  }
+
+  /** Asks for the CPUs to move now. FAILED_PRECONDITION / NOT_POST_COPY where the mode is another. */
+  async switchToPostCopy({
+    migrationId,
+  }: MigrationServiceSwitchToPostCopyRequest): Promise<MigrationServiceSwitchToPostCopyResponse> {
+    return { migration: await this.#intervene(migrationId, () => SWITCH_TO_POST_COPY) };
+  }
+
+  /** Has the post-copy transfer paused until it is to be recovered. FAILED_PRECONDITION / NOT_POST_COPY without one. */
+  async pauseMigration({
+    migrationId,
+  }: MigrationServicePauseMigrationRequest): Promise<MigrationServicePauseMigrationResponse> {
+    return { migration: await this.#intervene(migrationId, () => PAUSE) };
+  }
+
+  /** Has a paused post-copy transfer recovered now. FAILED_PRECONDITION / NOT_PAUSED where none was paused. */
+  async recoverMigration({
+    migrationId,
+  }: MigrationServiceRecoverMigrationRequest): Promise<MigrationServiceRecoverMigrationResponse> {
+    return { migration: await this.#intervene(migrationId, () => RECOVER) };
+  }
+
+  /**
+   * Takes an operator's statements. INVALID_ARGUMENT for hosts without a part in the migration, and for a dead source
+   * that is to run the guest; FAILED_PRECONDITION / NOT_AMBIGUOUS for a resolution where nothing waits for one.
+   */
+  async resolveMigration(asked: ResolveMigrationRequest): Promise<ResolveMigrationResponse> {
+    checkResolution(asked);
+    return { migration: await this.#intervene(asked.migrationId, (state) => parseResolution(asked, state)) };
+  }
+
+  #intervene(migrationId: string, askOf: (state: CompleteState) => Ask): Promise<Migration> {
+    return this.#inTime(intervene(this.#ports, migrationId, askOf));
+  }
+
+  #inTime<T>(work: Promise<T>): Promise<T> {
+    return answerWithin(this.#ports.clock, ANSWER_WITHIN_MS, work);
   }
 
   async #find(guestId: GuestId, migrationId: MigrationId): Promise<Migration> {
@@ -124,10 +186,7 @@ export class MigrationApi {
     if (held?.migrationId === migrationId) return held;
     const archived = await this.#ports.store.readArchived(migrationId);
     if (archived?.migration !== undefined) return archived.migration;
-    throw new SwitchoverError("NOT_FOUND", `There is no migration ${migrationId}.`, {
-      reason: "MIGRATION_UNKNOWN",
-      field: "migration_id",
-    });
+    throw migrationUnknown(migrationId);
   }
 
   /**
@@ -139,69 +198,9 @@ export class MigrationApi {
     signal: AbortSignal,
   ): AsyncIterable<WatchMigrationResponse> {
     const { migrationId, guestId } = parseMigrationId(asked.migrationId, "migration_id");
-    const states = new NewerStates();
-    const ended = new AbortController();
-    const end = () => {
-      ended.abort();
-      states.end();
-    };
-    signal.addEventListener("abort", end);
-    const stopObserving = this.#ports.runner.observe(migrationId, (migration) => states.offer(migration));
-    try {
-      states.offer(await this.#find(guestId, migrationId));
-      if (signal.aborted) return;
-      void this.#watchStore(guestId, migrationId, states, ended.signal);
-      for await (const migration of states) {
-        yield { migration };
-        if (isTerminal(migration.phase)) return;
-      }
-    } finally {
-      stopObserving();
-      signal.removeEventListener("abort", end);
-      ended.abort();
+    const find = () => this.#find(guestId, migrationId);
+    for await (const migration of watchMigration(this.#ports, guestId, migrationId, find, signal)) {
+      yield { migration };
     }
   }
-
-  /** Brings what other coordinators commit. */
-  async #watchStore(
-    guestId: GuestId,
-    migrationId: MigrationId,
-    states: NewerStates,
-    signal: AbortSignal,
-  ): Promise<void> {
-    try {
-      for await (const { record } of this.#ports.store.watch(guestId, signal)) {
-        const held = record.migration?.migration;
-        if (held?.migrationId === migrationId) {
-          // Progress that is driven here is newer than the record.
-          states.offer(this.#ports.runner.current(guestId, migrationId) ?? held);
-          continue;
-        }
-        // The guest's next migration has the record: this one has ended, and is in the history.
-        states.offer(await this.#find(guestId, migrationId));
-      }
-      states.end();
-    } catch (thrown) {
-      if (signal.aborted) states.end();
-      else states.fail(SwitchoverError.from(thrown));
-    }
-  }
-}
-
-/** Two ways bring the states of one migration: what is older than what came before is left out. */
-class NewerStates extends LatestValue<Migration> {
-  #newest: Migration | null = null;
-
-  override offer(migration: Migration): void {
-    if (this.#newest !== null && !isNewer(migration, this.#newest)) return;
-    this.#newest = migration;
-    super.offer(migration);
-  }
-}
-
-function isNewer(migration: Migration, than: Migration): boolean {
-  const revision = migration.fence?.revision ?? 0n;
-  const known = than.fence?.revision ?? 0n;
-  if (revision !== known) return revision > known;
-  return (migration.progress?.transferredBytes ?? 0n) > (than.progress?.transferredBytes ?? 0n);
 }

@@ -5,7 +5,7 @@ import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
-import { restBeforeRecoveryUs } from "./post-copy.ts";
+import { recoveryDueAtUnixUs } from "./post-copy.ts";
 
 /** A moment after which the migration is to hear `DeadlinePassed`. */
 export interface Deadline {
@@ -52,9 +52,9 @@ export function deadlinesOf(
     const fromUnixUs = sinceUnixUs > enteredAtUnixUs ? sinceUnixUs : enteredAtUnixUs;
     deadlines.push({ name: "fence", atUnixUs: fromUnixUs + BigInt(fenceAfterMs) * 1_000n });
   }
-  if (phase === Phase.POST_COPY_PAUSED && !state.recoveryDue) {
-    const restUs = restBeforeRecoveryUs(state);
-    if (restUs !== null) deadlines.push({ name: "recover", atUnixUs: enteredAtUnixUs + restUs });
+  if (phase === Phase.POST_COPY_PAUSED) {
+    const dueAtUnixUs = recoveryDueAtUnixUs(state, enteredAtUnixUs, nowUnixUs);
+    if (dueAtUnixUs !== null) deadlines.push({ name: "recover", atUnixUs: dueAtUnixUs });
   }
   if (phase === Phase.COMPLETING && !state.wordsClosed && !areInstantsComplete(state)) {
     deadlines.push({ name: "words", atUnixUs: enteredAtUnixUs + WORDS_WITHIN_US });

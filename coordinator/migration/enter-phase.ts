@@ -4,6 +4,7 @@ import { NOT_GIVEN, withoutFailures } from "./facts.ts";
 import { withRightAtDestination } from "./hand-back.ts";
 import { outcomeIn, reasonIn } from "./outcome.ts";
 import { assertPhaseEdge } from "./phase-edges.ts";
+import { withoutRecovery } from "./post-copy.ts";
 
 /**
  * The state in its next phase, with the entry that the feed is fed from; what the phase starts afresh is forgotten.
@@ -39,6 +40,7 @@ function startAfresh(state: CompleteState, from: Phase): CompleteState {
         ? state
         : withoutSteps({ ...state, endingReasonCode: "", endingReason: "" });
     case Phase.POST_COPY_PAUSED:
+      // Every pause gets a recovery of its own.
       return withoutRecovery({
         ...state,
         pauseWanted: false,
@@ -55,15 +57,4 @@ function startAfresh(state: CompleteState, from: Phase): CompleteState {
 function withoutSteps(state: CompleteState): CompleteState {
   const source = withoutFailures(state, "source", (failure) => failure.command !== "releaseSource");
   return withoutFailures(source, "destination", () => true);
-}
-
-/** Every pause gets a recovery of its own. */
-function withoutRecovery(state: CompleteState): CompleteState {
-  const isStep = (name: string) => name === "recoverMigration" || name === "pauseMigration";
-  const side = (of: "source" | "destination") => ({
-    ...state[of],
-    done: state[of].done.filter((name) => !isStep(name)),
-    failed: state[of].failed.filter((failure) => !isStep(failure.command)),
-  });
-  return { ...state, recoveryUri: "", source: side("source"), destination: side("destination") };
 }

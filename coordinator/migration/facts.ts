@@ -98,6 +98,7 @@ const TRIED_UNTIL_DONE: readonly string[] = [
   "switchToPostCopy",
   "pauseMigration",
   "recoverMigration",
+  "cancelTransfer",
   "handBack",
   "fenceHost",
 ] satisfies readonly CommandName[];

@@ -53,13 +53,14 @@ function isBackWithSource(state: CompleteState): boolean {
 }
 
 /**
- * The source cannot use the right that it was given back, so the destination's VMM, kept alive for that, is to
- * start the guest after all. Once: a guest that neither side can start is a person's.
+ * The source cannot use the right that it was given back, so the destination's VMM, kept alive for that in post-copy, is
+ * to start the guest after all. Once: a guest that neither side can start is lost.
  */
 function isNoWayBack(state: CompleteState): boolean {
   const attempts = state.migration.phases.filter((entry) => entry.phase === Phase.HANDING_BACK).length;
   return (
     failureOf(state, "source", "resumeSource")?.reason === NO_WAY_BACK &&
+    isPostCopyMode(state) &&
     attempts === 1 &&
     !state.destination.hostDead &&
     !state.destination.vmmLost

@@ -1,6 +1,6 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
-import { isDone, isSettled, isTornApart, withoutFailures } from "./facts.ts";
+import { isDone, isSettled, isTornApart } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
 /**
@@ -61,6 +61,38 @@ export function isInPostCopy(state: CompleteState): boolean {
   return IN_POST_COPY.includes(state.migration.phase);
 }
 
+/** A VMM takes the order to connect, and may say no word of a connection that was refused. */
+const TRY_AGAIN_US = 5_000_000n;
+
+/** When the recovery of the present pause is due, or is taken for failed; null where nothing is waited for. */
+export function recoveryDueAtUnixUs(
+  state: CompleteState,
+  pausedAtUnixUs: bigint,
+  nowUnixUs: bigint,
+): bigint | null {
+  const restUs = restBeforeRecoveryUs(state);
+  if (restUs === null) return null;
+  if (!state.recoveryDue) return pausedAtUnixUs + restUs;
+  return isDone(state, "source", "recoverMigration") ? nowUnixUs + TRY_AGAIN_US : null;
+}
+
+/** The rest is over, or what was ordered has changed nothing: the destination listens anew, the source connects. */
+export function withRecoveryDue(state: CompleteState): CompleteState {
+  if (state.migration.phase !== Phase.POST_COPY_PAUSED) return state;
+  return { ...withoutRecovery(state), recoveryDue: true };
+}
+
+/** Forgets how far the present recovery is. */
+export function withoutRecovery(state: CompleteState): CompleteState {
+  const isStep = (name: string) => name === "recoverMigration" || name === "pauseMigration";
+  const side = (of: "source" | "destination") => ({
+    ...state[of],
+    done: state[of].done.filter((name) => !isStep(name)),
+    failed: state[of].failed.filter((failure) => !isStep(failure.command)),
+  });
+  return { ...state, recoveryUri: "", source: side("source"), destination: side("destination") };
+}
+
 /** A caller's pause: it also keeps a transfer paused that broke by itself. */
 export function withPauseAsked(state: CompleteState): CompleteState {
   return isInPostCopy(state) ? { ...state, pauseHeld: true } : state;
@@ -69,12 +101,5 @@ export function withPauseAsked(state: CompleteState): CompleteState {
 /** A caller's recovery: at once, and whatever was tried before. */
 export function withRecoveryAsked(state: CompleteState): CompleteState {
   if (!isInPostCopy(state)) return state;
-  const released = { ...state, pauseHeld: false, pauseWanted: false, pauses: 0, recoveryDue: true };
-  const forget = (of: CompleteState, side: "source" | "destination") =>
-    withoutFailures(
-      of,
-      side,
-      ({ command: name }) => name === "recoverMigration" || name === "pauseMigration",
-    );
-  return forget(forget(released, "source"), "destination");
+  return { ...withoutRecovery(state), pauseHeld: false, pauseWanted: false, pauses: 0, recoveryDue: true };
 }

@@ -17,6 +17,7 @@ import {
   leavePostCopy,
   withPauseAsked,
   withRecoveryAsked,
+  withRecoveryDue,
 } from "./post-copy.ts";
 import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
 import { commandsOfRollback, leaveRollback } from "./rollback.ts";
@@ -138,7 +139,7 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
     case "words":
       return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
     case "recover":
-      return phase === Phase.POST_COPY_PAUSED ? { ...state, recoveryDue: true } : state;
+      return withRecoveryDue(state);
   }
 }
 

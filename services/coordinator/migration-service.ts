@@ -8,18 +8,16 @@ import { serveServerStream } from "../grpc/server-stream.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
-const notYet = (): Promise<never> => Promise.reject(new Error("not yet"));
-
 /** MigrationService on the wire. Open WatchMigration streams end when `ending` aborts. */
 export function bindMigrationApi(api: MigrationApi, log: Log, ending: AbortSignal): ServiceBinding {
   const implementation: MigrationServiceServer = {
     startMigration: serveUnary("StartMigration", log, (request) => api.startMigration(request)),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
-    cancelMigration: serveUnary("CancelMigration", log, notYet),
-    switchToPostCopy: serveUnary("SwitchToPostCopy", log, notYet),
-    pauseMigration: serveUnary("PauseMigration", log, notYet),
-    recoverMigration: serveUnary("RecoverMigration", log, notYet),
-    resolveMigration: serveUnary("ResolveMigration", log, notYet),
+    cancelMigration: serveUnary("CancelMigration", log, (request) => api.cancelMigration(request)),
+    switchToPostCopy: serveUnary("SwitchToPostCopy", log, (request) => api.switchToPostCopy(request)),
+    pauseMigration: serveUnary("PauseMigration", log, (request) => api.pauseMigration(request)),
+    recoverMigration: serveUnary("RecoverMigration", log, (request) => api.recoverMigration(request)),
+    resolveMigration: serveUnary("ResolveMigration", log, (request) => api.resolveMigration(request)),
     watchMigration: serveServerStream("WatchMigration", log, ending, (request, context) =>
       api.watchMigration(request, context.signal),
     ),

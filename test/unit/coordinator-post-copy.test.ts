@@ -105,6 +105,15 @@ describe("a post-copy transfer that breaks", () => {
     }
   });
 
+  it("is recovered anew where the source was told to connect and nothing came of it", () => {
+    const story = inPostCopy();
+    breaks(story);
+    story.answers("destination", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
+    story.answers("source", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
+    assert.deepEqual(deadlinesOf(story.state, 7n, LIMITS), [{ name: "recover", atUnixUs: 5_000_007n }]);
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "recover" }), "| recoverMigration@destination");
+  });
+
   it("because it stalled is paused by us, and recovered by itself", () => {
     const story = inPostCopy();
     assert.equal(

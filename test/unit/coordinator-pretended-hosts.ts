@@ -163,6 +163,7 @@ export class PretendedHosts implements AgentPort {
 
   async cancelTransfer(hostId: HostId, request: CancelTransferRequest): Promise<CancelTransferResponse> {
     this.#called("cancelTransfer", hostId, request.fence);
+    await this.#whileHeld("cancelTransfer");
     if (this.#handOff !== undefined)
       return { answer: { $case: "tooLate", value: { handOff: this.#handOff } } };
     return { answer: { $case: "kept", value: { runState: "running", cpuState: CpuState.RUNNING } } };

@@ -1,0 +1,88 @@
+import { SwitchoverError } from "../proto/error.ts";
+import type { Migration } from "../proto/gen/switchover/v1/migration.ts";
+import type { GuestId, MigrationId } from "../proto/ids.ts";
+import { LatestValue } from "./latest-value.ts";
+import { isTerminal } from "./migration/phase-edges.ts";
+import type { RecordStore } from "./record/record-store.ts";
+import type { MigrationRunner } from "./runner/migration-runner.ts";
+
+interface WatchPorts {
+  readonly store: RecordStore;
+  readonly runner: MigrationRunner;
+}
+
+/** The states of one migration, by the runner where it is driven here, and by the store wherever it is. */
+export async function* watchMigration(
+  ports: WatchPorts,
+  guestId: GuestId,
+  migrationId: MigrationId,
+  find: () => Promise<Migration>,
+  signal: AbortSignal,
+): AsyncGenerator<Migration, void, undefined> {
+  const states = new NewerStates();
+  const ended = new AbortController();
+  const end = () => {
+    ended.abort();
+    states.end();
+  };
+  signal.addEventListener("abort", end);
+  const stopObserving = ports.runner.observe(migrationId, (migration) => states.offer(migration));
+  try {
+    states.offer(await find());
+    if (signal.aborted) return;
+    void watchStore(ports, guestId, migrationId, find, states, ended.signal);
+    for await (const migration of states) {
+      yield migration;
+      if (isTerminal(migration.phase)) return;
+    }
+  } finally {
+    stopObserving();
+    signal.removeEventListener("abort", end);
+    ended.abort();
+  }
+}
+
+/** Brings what other coordinators commit. */
+async function watchStore(
+  { store, runner }: WatchPorts,
+  guestId: GuestId,
+  migrationId: MigrationId,
+  find: () => Promise<Migration>,
+  states: NewerStates,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    for await (const { record } of store.watch(guestId, signal)) {
+      const held = record.migration?.migration;
+      if (held?.migrationId === migrationId) {
+        // Progress that is driven here is newer than the record.
+        states.offer(runner.current(guestId, migrationId) ?? held);
+        continue;
+      }
+      // The guest's next migration has the record: this one has ended, and is in the history.
+      states.offer(await find());
+    }
+    states.end();
+  } catch (thrown) {
+    if (signal.aborted) states.end();
+    else states.fail(SwitchoverError.from(thrown));
+  }
+}
+
+/** Two ways bring the states of one migration: what is older than what came before is left out. */
+class NewerStates extends LatestValue<Migration> {
+  #newest: Migration | null = null;
+
+  override offer(migration: Migration): void {
+    if (this.#newest !== null && !isNewer(migration, this.#newest)) return;
+    this.#newest = migration;
+    super.offer(migration);
+  }
+}
+
+function isNewer(migration: Migration, than: Migration): boolean {
+  const revision = migration.fence?.revision ?? 0n;
+  const known = than.fence?.revision ?? 0n;
+  if (revision !== known) return revision > known;
+  return (migration.progress?.transferredBytes ?? 0n) > (than.progress?.transferredBytes ?? 0n);
+}
