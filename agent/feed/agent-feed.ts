@@ -86,6 +86,11 @@ export class AgentFeed {
     return this.#followers.follow(subject, afterSequence, signal);
   }
 
+  /** How many events the stream is not known to hold. */
+  get unsent(): number {
+    return this.#spool.unsent;
+  }
+
   /** Tells what is held back; resolves with how many events the stream lacks, after `timeoutMs` or once that is none. */
   async drain(timeoutMs: number): Promise<number> {
     this.#hold.close();

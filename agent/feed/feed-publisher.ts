@@ -12,12 +12,15 @@ const LANES_KEPT = 1_024;
 const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 2_000;
 
+/** A subject without messages. */
+const NONE: StoredMessage = { position: 0, messageId: "", sequence: 0n };
+
 /** One subject's way to the stream. */
 interface Lane {
   readonly subject: string;
   state: "idle" | "ready" | "sending" | "waiting";
-  /** Position of the subject's newest message, 0 where there is none. */
-  after: number | "unread" | "in doubt";
+  /** The subject's newest message. */
+  newest: StoredMessage | "unread" | "in doubt";
   failures: number;
   cancelWait: () => void;
 }
@@ -67,7 +70,7 @@ export class FeedPublisher {
   }
 
   #open(subject: string): Lane {
-    const lane: Lane = { subject, state: "idle", after: "unread", failures: 0, cancelWait: () => {} };
+    const lane: Lane = { subject, state: "idle", newest: "unread", failures: 0, cancelWait: () => {} };
     this.#lanes.set(subject, lane);
     if (this.#lanes.size > LANES_KEPT) {
       for (const [old, { state }] of this.#lanes) {
@@ -101,7 +104,7 @@ export class FeedPublisher {
       if (event !== undefined) await this.#sendNext(lane, event);
       lane.failures = 0;
     } catch (thrown) {
-      lane.after = "in doubt";
+      lane.newest = "in doubt";
       outcome = this.#judge(event, SwitchoverError.from(thrown));
     }
     this.#sending -= 1;
@@ -125,20 +128,22 @@ export class FeedPublisher {
       return;
     }
     // A subject's first event finds none before it, or is told that it was overtaken.
-    if (lane.after === "unread" && event.sequence === 1n) lane.after = 0;
-    if (typeof lane.after !== "number") {
-      const last = await stream.last(subject);
+    if (lane.newest === "unread" && event.sequence === 1n) lane.newest = NONE;
+    if (typeof lane.newest === "string") {
+      lane.newest = (await stream.last(subject)) ?? NONE;
       if (this.#state === "closed") return;
-      lane.after = last?.position ?? 0;
-      if (last !== null && last.sequence >= event.sequence) {
-        this.#settleUpTo(lane.subject, last);
-        return;
-      }
     }
-    const appended = await stream.append({ subject, messageId: messageIdOf(event), body }, lane.after);
+    if (lane.newest.sequence >= event.sequence) {
+      this.#settleUpTo(subject, lane.newest);
+      return;
+    }
+    const messageId = messageIdOf(event);
+    const appended = await stream.append({ subject, messageId, body }, lane.newest.position);
     if (this.#state === "closed") return;
-    lane.after = appended.t === "stored" ? appended.position : "in doubt";
-    if (appended.t === "stored") spool.settle(event);
+    if (appended.t === "stored") {
+      lane.newest = { position: appended.position, messageId, sequence: event.sequence };
+      spool.settle(event);
+    } else lane.newest = "in doubt";
   }
 
   /** The stream is as far as `last`: who numbered that has sent all before it, and whoever came later shares numbers. */

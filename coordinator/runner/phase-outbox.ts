@@ -38,7 +38,7 @@ export function phaseChangedEvent(state: CompleteState, sequence: number): FeedE
 /**
  * Brings a migration's phases to the feed: each once and in order, also across coordinators and crashes. The
  * record is the outbox: a phase is committed before it is published, and what the feed lacks is published by
- * whoever takes the migration up next.
+ * whoever takes the migration up next. Several may do so at a time: the feed takes a phase only after the one before.
  */
 export class PhaseOutbox {
   readonly #ports: Pick<RunnerPorts, "feed" | "clock" | "log">;

@@ -268,9 +268,13 @@ test("the feed holds every event once and in order after the server was killed a
   );
 });
 
-async function storedSequences(link: NatsLink, migrationId: MigrationId): Promise<readonly number[]> {
+async function storedSequences(
+  link: NatsLink,
+  migrationId: string,
+  guestId = "",
+): Promise<readonly number[]> {
   const connection = await link.whenReachable(WAIT_MS);
-  const subject = subjectOf({ guestId: "", migrationId }, HA);
+  const subject = subjectOf({ guestId, migrationId }, HA);
   const consumer = await connection.jetstream().consumers.get(FEED_STREAM, { filterSubjects: subject });
   const { num_pending: count } = await consumer.info();
   const sequences: number[] = [];
@@ -325,6 +329,94 @@ test("an event whose acknowledgement was lost is not stored again when JetStream
   assert.equal(await stored(), 2);
 });
 
+test("a host's words are in the feed once and in order after its agent and NATS were killed in an outage", async (t) => {
+  const link = await openLink(t);
+  const guestId = newGuest();
+  const migrationId = migrationIdOf(guestId, Date.now(), 0.3);
+  const spool = join(folder, `feed-${guestId}`);
+  const first = openHost(t, link, spool);
+  for (let round = 1; round <= 500; round += 1) {
+    first.say(migrationId, guestId, round);
+    first.say("", guestId, round);
+  }
+  await until(async () => (await storedSequences(link, migrationId)).length > 20, "the first events");
+  await killServer(link);
+  first.feed.close();
+  const second = openHost(t, link, spool);
+  for (let round = 501; round <= 600; round += 1) {
+    second.say(migrationId, guestId, round);
+    second.say("", guestId, round);
+  }
+  assert.equal(await second.feed.drain(WAIT_MS), 0);
+  const expected = Array.from({ length: 600 }, (_, index) => index + 1);
+  assert.deepEqual(await storedSequences(link, migrationId), expected);
+  assert.deepEqual(await storedSequences(link, "", guestId), expected);
+});
+
+test("two processes that send one spool's words at the same time store each once and in order", async (t) => {
+  const links = [await openLink(t), await openLink(t)] as const;
+  const guestId = newGuest();
+  const migrationId = migrationIdOf(guestId, Date.now(), 0.4);
+  const spool = join(folder, `feed-${guestId}`);
+  const old = openHost(t, links[0], spool);
+  for (let round = 1; round <= 300; round += 1) old.say(migrationId, guestId, round);
+  // The old process lives on and sends what it has.
+  const successor = openHost(t, links[1], spool);
+  for (let round = 301; round <= 400; round += 1) successor.say(migrationId, guestId, round);
+  assert.equal(await successor.feed.drain(WAIT_MS), 0);
+  assert.equal(await old.feed.drain(WAIT_MS), 0);
+  const expected = Array.from({ length: 400 }, (_, index) => index + 1);
+  assert.deepEqual(await storedSequences(links[0], migrationId), expected);
+});
+
+test("an agent that lost its spool says nothing under its predecessor's numbers", async (t) => {
+  const link = await openLink(t);
+  const guestId = newGuest();
+  const first = openHost(t, link);
+  for (let round = 1; round <= 3; round += 1) first.say("", guestId, round);
+  assert.equal(await first.feed.drain(WAIT_MS), 0);
+  first.feed.close();
+  const second = openHost(t, link);
+  second.say("", guestId, 4);
+  second.say("", guestId, 5);
+  assert.equal(await second.feed.drain(WAIT_MS), 0);
+  assert.deepEqual(await storedSequences(link, "", guestId), [1, 2, 3, 4, 5]);
+});
+
+test("an event too large for NATS is passed over", async (t) => {
+  const link = await openLink(t);
+  const guestId = newGuest();
+  const stream = new NatsFeedStream(link);
+  const body = JSON.stringify(FeedEvent.toJSON(eventOf("" as MigrationId, guestId, 1n)));
+  const subject = subjectOf({ guestId, migrationId: "" }, HA);
+  const error = await rejection(
+    stream.append({ subject, messageId: "large", body: body.padEnd(2_000_000) }, 0),
+  );
+  assert.deepEqual([error.code, error.reason], ["INVALID_ARGUMENT", "EVENT_UNSENDABLE"]);
+  assert.equal(await stream.last(subject), null);
+});
+
+test("a message is stored only as the next after the one that its writer knows of", async (t) => {
+  const stream = new NatsFeedStream(await openLink(t));
+  const guestId = newGuest();
+  const subject = subjectOf({ guestId, migrationId: "" }, HA);
+  const append = (sequence: bigint, after: number) => {
+    const body = JSON.stringify(FeedEvent.toJSON(eventOf("" as MigrationId, guestId, sequence)));
+    return stream.append({ subject, messageId: `${guestId}:${sequence}`, body }, after);
+  };
+  const first = await append(1n, 0);
+  assert.ok(first.t === "stored");
+  assert.deepEqual(await append(2n, 0), { t: "overtaken" });
+  const second = await append(2n, first.position);
+  assert.ok(second.t === "stored" && second.position > first.position);
+  assert.deepEqual(await append(2n, first.position), second);
+  assert.deepEqual(await stream.last(subject), {
+    position: second.position,
+    messageId: `${guestId}:2`,
+    sequence: 2n,
+  });
+});
+
 /** A wire to a server whose answers can be lost. */
 async function openWire(t: TestContext, serverPort: number) {
   const sockets = new Set<Socket>();
@@ -372,6 +464,42 @@ test("a coordinator's words are stored once and its last sequence is found", asy
     await feed.publish(eventOf(migrationId, guestId, sequence), `${migrationId}:coordinator:${sequence}`);
   }
   assert.equal(await feed.lastSequence(migrationId), 2n);
+});
+
+test("coordinators that publish one migration's phases at the same time store each once and in order", async (t) => {
+  const own = join(folder, "phases");
+  const other = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder: own, log: silent });
+  t.after(() => other.close());
+  const connection = await connect({ servers: other.url });
+  t.after(() => connection.close());
+  const { streams } = await connection.jetstreamManager();
+  // Ids are forgotten at once: what is stored once is so by its place alone.
+  await streams.add({ name: FEED_STREAM, subjects: [FEED_ALL], duplicate_window: nanos(100) });
+  const guestId = newGuest();
+  const migrationId = migrationIdOf(guestId, Date.now(), 0.125);
+  const phases = Array.from({ length: 40 }, (_, index) => BigInt(index + 1));
+  const coordinators = await Promise.all(
+    ["one", "two", "three"].map(async (name) => {
+      const link = NatsLink.open({ url: other.url, name, log: silent });
+      t.after(() => link.close());
+      await link.whenReachable(WAIT_MS);
+      return new NatsPhaseFeed(link);
+    }),
+  );
+  const publishAll = async (feed: NatsPhaseFeed) => {
+    for (const sequence of phases) {
+      await feed.publish(eventOf(migrationId, guestId, sequence), `${migrationId}:${sequence}`);
+    }
+  };
+  await Promise.all(coordinators.map(publishAll));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await Promise.all(coordinators.map(publishAll));
+  const consumer = await connection.jetstream().consumers.get(FEED_STREAM);
+  const stored: bigint[] = [];
+  for await (const message of await consumer.fetch({ max_messages: 100, expires: 1_000 })) {
+    stored.push(FeedEvent.fromJSON(message.json()).sequence);
+  }
+  assert.deepEqual(stored, phases);
 });
 
 test("a consumer hears every event in order, a refused one again, also after the server was killed", async (t) => {

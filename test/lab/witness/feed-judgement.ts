@@ -1,13 +1,20 @@
-import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
+import { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
+import { Phase, phaseToJSON } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { QmpRecord } from "./records.ts";
 
 /**
  * What is wrong with the feed of one migration as an observer heard it: empty when every publisher's events are
- * there once and in order, nothing is told under an older epoch than before, and what agents say of CPUs is what the
- * witness of the VMMs saw.
+ * there once and in order, each phase follows the one before, none follows the last, nothing is told under an older
+ * epoch than before, no two events say the same, and what agents say of CPUs is what the witness of the VMMs saw.
  */
 export function judgeFeed(events: readonly FeedEvent[], qmp: readonly QmpRecord[]): readonly string[] {
-  return [...misnumbered(events), ...epochsGoneBack(events), ...contradicted(events, qmp)];
+  return [
+    ...misnumbered(events),
+    ...repeated(events),
+    ...unchained(events),
+    ...epochsGoneBack(events),
+    ...contradicted(events, qmp),
+  ];
 }
 
 function misnumbered(events: readonly FeedEvent[]): readonly string[] {
@@ -19,6 +26,35 @@ function misnumbered(events: readonly FeedEvent[]): readonly string[] {
     return sequence === expected
       ? []
       : [`I7: event ${sequence} of ${publisher} came where ${expected} was due.`];
+  });
+}
+
+/** One thing that happened at one instant, under two numbers. */
+function repeated(events: readonly FeedEvent[]): readonly string[] {
+  const seen = new Map<string, bigint>();
+  return events.flatMap((event) => {
+    const { hostId, sequence } = event;
+    const said = JSON.stringify(FeedEvent.toJSON({ ...event, sequence: 0n }));
+    const before = seen.get(said);
+    seen.set(said, sequence);
+    return before === undefined || before === sequence
+      ? []
+      : [`I7: event ${sequence} of ${hostId || "the coordinator"} says what ${before} had said.`];
+  });
+}
+
+function unchained(events: readonly FeedEvent[]): readonly string[] {
+  let phase = Phase.UNSPECIFIED;
+  return events.flatMap(({ event, sequence }) => {
+    if (event?.$case !== "phaseChanged") return [];
+    const { from, to } = event.value;
+    const before = phase;
+    phase = to;
+    return from === before
+      ? []
+      : [
+          `I7: phase ${phaseToJSON(to)} (${sequence}) follows ${phaseToJSON(before)}, not ${phaseToJSON(from)}.`,
+        ];
   });
 }
 
