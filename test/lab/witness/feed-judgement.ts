@@ -44,7 +44,7 @@ function repeated(events: readonly FeedEvent[]): readonly string[] {
 }
 
 function unchained(events: readonly FeedEvent[]): readonly string[] {
-  let phase = Phase.UNSPECIFIED;
+  let phase: Phase = Phase.UNSPECIFIED;
   return events.flatMap(({ event, sequence }) => {
     if (event?.$case !== "phaseChanged") return [];
     const { from, to } = event.value;
