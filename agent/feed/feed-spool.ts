@@ -283,12 +283,9 @@ export class FeedSpool {
   }
 
   #trim(): void {
-    const { keep } = this.#limits;
-    if (this.#segments.bytes <= keep) return;
     try {
-      const removed = this.#segments.trim(keep);
-      if (removed.size > 0)
-        this.#topics.forgetEvents(({ place }) => place !== undefined && removed.has(place.segment));
+      const removed = this.#segments.trim(this.#limits.keep);
+      if (removed !== undefined) this.#topics.forgetEvents(({ place }) => place?.segment === removed);
     } catch (thrown) {
       this.#warn(thrown);
     }

@@ -98,18 +98,21 @@ export class SpoolSegments {
     this.#synced = Math.max(this.#synced, number);
   }
 
-  /** Removes what is done with, oldest first, while more than `keepBytes` are there; returns the segments' numbers. */
-  trim(keepBytes: number): ReadonlySet<number> {
-    const removed = new Set<number>();
+  /**
+   * Removes the oldest segment that is done with where more than `keepBytes` are there, and returns its number. One at a
+   * time: a guest's CPUs may stop at any moment, and removing takes a millisecond.
+   */
+  trim(keepBytes: number): number | undefined {
+    if (this.#bytes <= keepBytes) return undefined;
     for (const [number, { bytes, unsent }] of this.#segments) {
-      if (this.#bytes <= keepBytes) break;
-      if (unsent > 0 || number >= this.#synced) continue;
+      if (number >= this.#synced) return undefined;
+      if (unsent > 0) continue;
       this.#store.remove(number);
       this.#segments.delete(number);
       this.#bytes -= bytes;
-      removed.add(number);
+      return number;
     }
-    return removed;
+    return undefined;
   }
 
   close(): void {
