@@ -23,6 +23,8 @@ export interface HostAgentPorts {
   readonly hostId: HostId;
   readonly version: string;
   readonly kernelRelease: string;
+  /** Another one after each boot of the host (random/boot_id). */
+  readonly bootId: string;
   /** The address that QEMU's incoming side listens on. */
   readonly migrationAddress: string;
   /** What this agent said before, and says from now on; its alone. */

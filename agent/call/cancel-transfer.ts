@@ -32,7 +32,7 @@ export async function cancelTransfer(
   if (saidUnder(entries(), epoch, "kept") === undefined) {
     runner.order({ kind: "keepOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
     await runner.waitUntil(
-      ({ role }) => role.kind !== "outgoing",
+      ({ role }) => role.kind !== "outgoing" && !(role.kind === "resident" && role.stoppedBy === "unread"),
       LAST_WORD_TIMEOUT_MS,
       "the VMM's last word on the transfer",
     );

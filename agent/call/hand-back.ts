@@ -29,8 +29,10 @@ export async function handBack(host: Host, request: HandBackRequest): Promise<Ha
   return { answer: HandBackAnswer.HANDED_BACK };
 }
 
+/** Or may have. */
 function hasStarted({ role }: Guest): boolean {
-  if (role.kind === "incoming") return role.contSentAtUnixUs !== null;
+  // A host that died in between may have lost the line that says so.
+  if (role.kind === "incoming") return role.contSentAtUnixUs !== null || role.memory !== "whole";
   return role.kind !== "vacant" && role.kind !== "fenced";
 }
 

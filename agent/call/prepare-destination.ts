@@ -49,6 +49,7 @@ export async function prepareDestination(
     migrationId,
     mode,
     sourceHostId,
+    bootId: host.ports.bootId,
   });
   await instance.journal.sync();
   instance.devices.rearm();

@@ -26,6 +26,7 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
   if (runner.guest.cpus.kind === "running" && holdsRightToRun(runner.guest)) {
     return { applied: Applied.ALREADY_SO, runState: "running" };
   }
+  if (role.kind === "resident" && role.stoppedBy === "unread") await awaitStart(runner);
   if (role.kind === "relinquished") await retake(host, call, role);
   else if (role.kind === "resident") runner.order({ kind: "resumeOrdered", atUnixUs, fence });
   else throw notKept(runner.guest);
@@ -66,7 +67,10 @@ async function retake(host: Host, { adopted, fence }: MigrationCall, role: Relin
 
 function awaitStart(runner: GuestRunner): Promise<Guest> {
   return runner.waitUntil(
-    ({ cpus, role }) => cpus.kind === "running" || role.kind !== "resident" || role.start === "none",
+    ({ cpus, role }) =>
+      cpus.kind === "running" ||
+      role.kind !== "resident" ||
+      (role.start === "none" && role.stoppedBy !== "unread"),
     CPUS_START_TIMEOUT_MS,
     "the CPUs to run",
   );

@@ -4,7 +4,7 @@ import type { GuestEvent } from "./guest-event.ts";
 import { type Step, step } from "./step.ts";
 
 /** Waits from the beginning: nothing loaded, no word. */
-export function awaitWord(sourceHostId: HostId): Incoming {
+export function awaitWord(sourceHostId: HostId, memory: Incoming["memory"] = "whole"): Incoming {
   return {
     kind: "incoming",
     sourceHostId,
@@ -14,19 +14,20 @@ export function awaitWord(sourceHostId: HostId): Incoming {
     handOff: null,
     registrationAsked: false,
     contSentAtUnixUs: null,
+    memory,
   };
 }
 
 /** A migration claims the waiting VMM; what an older one left is forgotten. Journaled before the VMM is touched. */
 export function claimForMigration(guest: Guest, event: GuestEvent & { kind: "destinationPrepared" }): Step {
-  const { fence, migrationId, mode, sourceHostId } = event;
+  const { bootId, fence, migrationId, mode, sourceHostId } = event;
   return step(
     {
       ...guest,
       fence,
-      migration: newTie({ migrationId, mode, side: "destination" }),
+      migration: newTie({ migrationId, mode, side: "destination", bootId }),
       role: awaitWord(sourceHostId),
     },
-    [{ kind: "journal", word: { kind: "prepared", fence, migrationId, sourceHostId, mode } }],
+    [{ kind: "journal", word: { kind: "prepared", fence, migrationId, sourceHostId, mode, bootId } }],
   );
 }

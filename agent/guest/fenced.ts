@@ -80,6 +80,7 @@ function startAfterAll(guest: Guest, event: GuestEvent & { kind: "handOffReceive
         migrationId: migration.migrationId,
         sourceHostId: role.sourceHostId,
         mode: migration.mode,
+        bootId: migration.bootId,
       },
     },
     ...taken.operations,

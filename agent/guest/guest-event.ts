@@ -8,6 +8,7 @@ import type { MigrationMode, PointOfNoReturn } from "./guest.ts";
 export type GuestEvent = { readonly atUnixUs: number } & (
   | VmmHeard
   | KernelAnswered
+  | StartUnjournaled
   | WordHeard
   | TimerFired
   | Ordered
@@ -29,6 +30,9 @@ export type VmmHeard =
 /** Why the run state was asked for: the answer is used for nothing else. */
 export type RunStatePurpose = "stopCause" | "readiness" | "rollback";
 export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
+
+/** From the gate's own runner: the NICs are registered, and the journal does not take that `cont` follows. */
+export type StartUnjournaled = { readonly kind: "startUnjournaled" };
 
 export type KernelAnswered =
   | { readonly kind: "nicsRegistered" }
@@ -56,7 +60,9 @@ export type GuestTimer =
   | "startAgain"
   /** CPUs without the right to run still run. */
   | "stopAgain"
-  | "quitAgain";
+  | "quitAgain"
+  /** The journal did not take that the guest is to start: perhaps it does now. */
+  | "registerAgain";
 
 /** Orders that the agent has already admitted: their fence is not older than the guest's. */
 export type Ordered =
@@ -74,6 +80,7 @@ export type Ordered =
       readonly migrationId: MigrationId;
       readonly mode: MigrationMode;
       readonly sourceHostId: HostId;
+      readonly bootId: string;
     }
   | { readonly kind: "startOrdered" }
   | { readonly kind: "stopOrdered" }

@@ -14,6 +14,11 @@ export type GuestOperation =
   | { readonly kind: "deregisterNics" }
   /** Written before the next operation, synced after. */
   | { readonly kind: "journal"; readonly word: JournalWord }
+  /**
+   * Written as soon as the journal takes it, before any later word: what has happened all the same, and only an agent
+   * that comes back asks for.
+   */
+  | { readonly kind: "journalWhenPossible"; readonly word: JournalWord }
   | { readonly kind: "publishHandOff"; readonly handOff: HandOff }
   | { readonly kind: "sendCont" }
   | { readonly kind: "sendStop" }

@@ -8,7 +8,7 @@ import type { Log } from "../log.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import { evolve } from "./evolve.ts";
 import type { Guest } from "./guest.ts";
-import type { GuestEvent, RunStatePurpose } from "./guest-event.ts";
+import type { GuestEvent, RunStatePurpose, TransferStatusPurpose } from "./guest-event.ts";
 import type { GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
 import { logFieldsOf } from "./log-fields.ts";
 import { alarm, type Step } from "./step.ts";
@@ -17,10 +17,12 @@ import { alarm, type Step } from "./step.ts";
 const ANNOUNCE_AFTER_MS = [0, 50, 150, 350, 750] as const;
 /** More in one turn would be a loop: the rest waits for the next. */
 const EVENTS_A_TURN = 256;
-const QUESTION_ATTEMPTS = 5;
 /** A full disk may have room again at any time; the wait doubles up to the limit. */
 const STEP_RETRY_MS = 50;
 const STEP_RETRY_LIMIT_MS = 1_000;
+const UNWRITTEN_LIMIT = 16;
+/** A VMM whose main loop is busy, with a page fault of post-copy for instance, is asked again in its own time. */
+const ASK_AGAIN_MS = 250;
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
@@ -81,6 +83,8 @@ export class GuestRunner {
   #guest: Guest;
   #turn: "idle" | "running" = "idle";
   #toPublish: Parameters<PublishGuestEvent>[] = [];
+  /** Words that the journal did not take yet; bounded by what a guest's CPUs can do while a disk is full. */
+  #unwritten: JournalWord[] = [];
   #cancelAnnouncements: () => void = () => {};
 
   constructor(ports: GuestRunnerPorts, adopted: Step) {
@@ -177,6 +181,11 @@ export class GuestRunner {
     if (attempt === 0) {
       this.#perform(alarm(fault.reason, `A step of the guest's gate could not be taken: ${fault.message}`));
     }
+    if (event.kind === "nicsRegistered") {
+      // The CPUs stand, and are not started without the journal: nothing stays registered for them.
+      this.#hear({ kind: "startUnjournaled" });
+      return;
+    }
     this.#setTimer(Math.min(STEP_RETRY_MS * 2 ** Math.min(attempt, 5), STEP_RETRY_LIMIT_MS), () => {
       this.#turn = "running";
       this.#takeOrRetry(event, attempt + 1);
@@ -211,7 +220,12 @@ export class GuestRunner {
         this.#answerKernel(devices.stop(), "nicsDeregistered", "nicsDeregistrationRefused");
         break;
       case "journal":
+        this.#writeUnwritten();
         journal(operation.word);
+        break;
+      case "journalWhenPossible":
+        this.#unwritten.push(operation.word);
+        this.#writeWhenPossible();
         break;
       case "publishHandOff":
         handOffs.publish(operation.handOff);
@@ -231,16 +245,10 @@ export class GuestRunner {
         });
         break;
       case "readRunState":
-        this.#readRunState(operation.purpose, QUESTION_ATTEMPTS);
+        this.#readRunState(operation.purpose);
         break;
       case "readTransferStatus":
-        vmm.sendQueryMigrate((answer) => {
-          if (answer.kind === "failed") this.#warn("The VMM did not tell its migration status", answer.error);
-          else {
-            const status = answer.value.statusText;
-            this.#hear({ kind: "transferStatusRead", purpose: operation.purpose, status });
-          }
-        });
+        this.#readTransferStatus(operation.purpose);
         break;
       case "cancelTransfer":
         vmm.sendMigrateCancel((answer) => {
@@ -271,6 +279,24 @@ export class GuestRunner {
     }
   }
 
+  /** Throws where the journal takes none; what is written is not written again. */
+  #writeUnwritten(): void {
+    for (let word = this.#unwritten[0]; word !== undefined; word = this.#unwritten[0]) {
+      this.#ports.journal(word);
+      this.#unwritten.shift();
+    }
+  }
+
+  #writeWhenPossible(): void {
+    try {
+      this.#writeUnwritten();
+    } catch (thrown) {
+      this.#warn("A word waits for the journal", SwitchoverError.from(thrown));
+      this.#unwritten = this.#unwritten.slice(-UNWRITTEN_LIMIT);
+      this.#setTimer(STEP_RETRY_LIMIT_MS, () => this.#writeWhenPossible());
+    }
+  }
+
   #answerKernel(
     change: DevicesChange,
     done: "nicsRegistered" | "nicsDeregistered",
@@ -279,15 +305,28 @@ export class GuestRunner {
     this.#hear(change.ok ? { kind: done } : { kind: refused, sentence: change.sentence });
   }
 
-  #readRunState(purpose: RunStatePurpose, attemptsLeft: number): void {
+  #readRunState(purpose: RunStatePurpose): void {
     this.#ports.vmm.sendQueryStatus((answer) => {
       if (answer.kind === "done") {
         this.#hear({ kind: "runStateRead", purpose, runState: answer.value.runStateText });
         return;
       }
       this.#warn("The VMM did not tell its run state", answer.error);
-      if (answer.error.reason === "QMP_TIMEOUT" && attemptsLeft > 1)
-        this.#readRunState(purpose, attemptsLeft - 1);
+      if (answer.error.reason === "QMP_TIMEOUT")
+        this.#setTimer(ASK_AGAIN_MS, () => this.#readRunState(purpose));
+    });
+  }
+
+  #readTransferStatus(purpose: TransferStatusPurpose): void {
+    this.#ports.vmm.sendQueryMigrate((answer) => {
+      if (answer.kind === "done") {
+        this.#hear({ kind: "transferStatusRead", purpose, status: answer.value.statusText });
+        return;
+      }
+      this.#warn("The VMM did not tell its migration status", answer.error);
+      if (answer.error.reason === "QMP_TIMEOUT") {
+        this.#setTimer(ASK_AGAIN_MS, () => this.#readTransferStatus(purpose));
+      }
     });
   }
 

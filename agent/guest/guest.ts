@@ -44,6 +44,8 @@ export interface MigrationTie {
   readonly side: "source" | "destination";
   /** The VMM's migration status as it last said it; "none" before. */
   readonly transferStatus: string;
+  /** Of the host's run in which the instance was prepared; empty at a source. */
+  readonly bootId: string;
 }
 
 export type MigrationMode = "live" | "postCopy";
@@ -57,8 +59,11 @@ export interface Resident {
   readonly start: "none" | "registering" | "contSent";
   /** When `cont` was last sent; null before. */
   readonly contSentAtUnixUs: number | null;
-  /** Whose stop it is that the CPUs stand, while they do: a switchover's ends with it, an owner's does not. */
-  readonly stoppedBy: "owner" | "switchover";
+  /**
+   * Whose stop it is that the CPUs stand, while they do: a switchover's ends with it, an owner's does not. `unread`
+   * until QEMU has told the reason of a stop that came with a transfer's end.
+   */
+  readonly stoppedBy: "owner" | "switchover" | "unread";
 }
 
 /** Holds the right to run and gives it away as soon as its VMM can no longer fail back. */
@@ -122,6 +127,8 @@ export interface Incoming {
   readonly handOff: HandOff | null;
   readonly registrationAsked: boolean;
   readonly contSentAtUnixUs: number | null;
+  /** A host that died may have lost the journal's last lines, and a `contSent` with them. */
+  readonly memory: "whole" | "mayLackLastWords";
 }
 
 /** Journaled that it never started the guest and never will; the guard stops it should it run all the same. */

@@ -14,6 +14,8 @@ const HAND_OFF_OVERDUE_MS = 20;
 const LOADED_IN_POST_COPY: ReadonlySet<string> = new Set(["postcopy-active", "postcopy-paused"]);
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
+/** A full disk may have room again at any time. */
+const REGISTER_AGAIN_MS = 250;
 /** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
 const EAGER_READINESS_READS = 32;
 
@@ -37,15 +39,20 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
       return startIfDue(guest, role);
     case "nicsRegistrationRefused":
       return giveUp(guest, role, `Its NICs could not be registered: ${event.sentence}`);
+    case "startUnjournaled":
+      return step(withRole(guest, { ...role, registrationAsked: false }), [
+        { kind: "deregisterNics" },
+        { kind: "setTimer", timer: "registerAgain", delayMs: REGISTER_AGAIN_MS },
+      ]);
     case "contSent":
       return step(withRole(guest, { ...role, contSentAtUnixUs: event.atUnixUs }));
     case "contRefused":
       return refuseCont(guest, event);
     case "vmmLost":
       // Once `cont` was sent the guest is this side's, and so is its crash.
-      return role.contSentAtUnixUs === null
-        ? fence(guest, `Its VMM is gone: ${event.sentence}`)
-        : own(guest, role, "none", []);
+      if (role.contSentAtUnixUs !== null) return own(guest, role, "none", []);
+      // What is not known not to have run is not handed back.
+      return role.memory === "whole" ? fence(guest, `Its VMM is gone: ${event.sentence}`) : step(guest);
     case "cpusResumed":
       if (role.contSentAtUnixUs === null) {
         return stopWithoutRight(
@@ -55,7 +62,7 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
       }
       return own(guest, role, "none", [
         ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
-        { kind: "journal", word: { kind: "started", fence: guest.fence } },
+        { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } },
         { kind: "announce" },
       ]);
     case "cpusStopped":
@@ -88,6 +95,8 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
         : step(guest);
     case "readReadinessAgain":
       return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
+    case "registerAgain":
+      return role.contSentAtUnixUs === null ? advance(guest, role, []) : step(guest);
     case "readyOverdue": {
       const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
       return role.handOff !== null && role.ready === null ? giveUp(guest, role, sentence) : step(guest);
@@ -163,11 +172,11 @@ function receiveRestated(guest: Guest, event: GuestEvent & { kind: "handOffRecei
   const { fence: ofWord } = event.handOff;
   if (role.kind !== "incoming" || role.contSentAtUnixUs !== null) return step(guest);
   if (migration === null || ofWord === undefined) return step(guest);
-  const { migrationId, mode } = migration;
+  const { bootId, migrationId, mode } = migration;
   const { sourceHostId } = role;
   const taken = receiveWord({ ...guest, fence: ofWord }, { ...role, handOff: null }, event);
   return step(taken.guest, [
-    { kind: "journal", word: { kind: "prepared", fence: ofWord, migrationId, sourceHostId, mode } },
+    { kind: "journal", word: { kind: "prepared", fence: ofWord, migrationId, sourceHostId, mode, bootId } },
     ...taken.operations,
   ]);
 }

@@ -1,5 +1,5 @@
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
-import { type Guest, type Outgoing, RESIDENT } from "./guest.ts";
+import { type Guest, type Outgoing, RESIDENT, type Resident, type SwitchoverStop } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { type Step, step, told } from "./step.ts";
@@ -47,12 +47,16 @@ export function keepGuest(guest: Guest, role: Outgoing, first: readonly GuestOpe
   const { fence } = guest;
   const runState = role.runStateBefore;
   const cpuState = guest.cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED;
-  const stoppedBy = role.stop !== null && runState === "running" ? "switchover" : "owner";
+  const stoppedBy = role.stop !== null && runState === "running" ? stopperOf(role.stop) : "owner";
   return step({ ...guest, role: { ...RESIDENT, stoppedBy } }, [
     ...first,
     { kind: "journal", word: { kind: "kept", fence, runState, cpus: guest.cpus.kind } },
     told({ $case: "kept", value: { runState, cpuState } }),
   ]);
+}
+
+function stopperOf({ cause }: SwitchoverStop): Resident["stoppedBy"] {
+  return cause === "unread" ? "unread" : "switchover";
 }
 
 function isInPostCopy({ migration }: Guest): boolean {

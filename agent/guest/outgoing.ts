@@ -6,14 +6,9 @@ import { askToKeep, judgeKeep, keepGuest } from "./keep.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
 import { type Step, step, told } from "./step.ts";
+import { isSwitchoverRunState } from "./stop-cause.ts";
 
 const CONFIRMATIONS_NEEDED = 2;
-/** Run states that QEMU enters by itself at switchover; every other one had an owner's or a device's reason. */
-const SWITCHOVER_RUN_STATES: ReadonlySet<string> = new Set([
-  "finish-migrate",
-  "postmigrate",
-  "pre-switchover",
-]);
 
 /**
  * Holds the right to run until its VMM can no longer fail back; then gives it away, once, in this order: CPUs
@@ -93,7 +88,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
 function judgeStop(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "runStateRead" }): Step {
   if (event.purpose !== "stopCause" || role.stop === null || role.stop.cause !== "unread") return step(guest);
   if (event.runState === "running") return step(guest);
-  if (SWITCHOVER_RUN_STATES.has(event.runState)) {
+  if (isSwitchoverRunState(event.runState)) {
     return giveWordIfDue(guest, { ...role, stop: { ...role.stop, cause: "switchover" } }, event);
   }
   const paused: Outgoing = { ...role, stop: null, runStateBefore: event.runState };
@@ -104,7 +99,7 @@ function judgeStop(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "ru
 function noteRunState({ fence }: Guest, role: Outgoing, runState: string): readonly GuestOperation[] {
   return role.runStateBefore === runState
     ? []
-    : [{ kind: "journal", word: { kind: "runStateNoted", fence, runState } }];
+    : [{ kind: "journalWhenPossible", word: { kind: "runStateNoted", fence, runState } }];
 }
 
 function after(operations: readonly GuestOperation[], next: Step): Step {
@@ -138,8 +133,8 @@ function judgeStatus(
       }
       return step(guest, confirmationReads(guest, role));
     case "postcopy-paused":
-      // Only a post-copy that was past its switch can be paused.
-      return role.stop === null ? step(guest) : giveWordIfDue(guest, { ...role, canFailBack: false }, event);
+      // Only a post-copy that was past its switch can be paused; of a guest that stood, no STOP has come.
+      return giveWordIfDue(guest, { ...role, canFailBack: false }, event);
     case "failed":
       // QEMU resumes the guest by itself within microseconds of this event: register before it does where we can.
       return role.stop !== null && guest.registration === "quarantined" && role.runStateBefore === "running"

@@ -15,7 +15,8 @@ import {
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import type { Memory, Standing } from "./remember.ts";
-import { type Step, step, told } from "./step.ts";
+import { type Step, step } from "./step.ts";
+import { tellAgain } from "./tell-again.ts";
 
 /** What an agent that comes back finds of a VMM. */
 export type FoundVmm =
@@ -48,12 +49,13 @@ export interface Recalled {
 export function recall(
   guestId: GuestId,
   hostId: HostId,
+  bootId: string,
   memory: Memory,
   found: FoundVmm,
   atUnixUs: number,
 ): Recalled {
   const running = found.vmm === "connected" && found.running;
-  const role = roleOf(memory, found);
+  const role = roleOf(memory, found, bootId);
   const guest: Guest = {
     guestId,
     instanceId: memory.instanceId,
@@ -72,19 +74,21 @@ export function recall(
   const missed = missedBy(role, memory, found, atUnixUs).map(
     (event) => ({ ...event, atUnixUs }) as GuestEvent,
   );
-  return { adopted: step(guest, firstOf(guest, role)), missed };
+  const news = tellAgain(guest, memory, atUnixUs);
+  return { adopted: step(guest, [...firstOf(guest, role), ...news]), missed };
 }
 
 /** The migration whose name the instance's events are told under, with the status that its VMM had before it was missed. */
 function tieOf({ claim, standing }: Memory, found: FoundVmm): MigrationTie | null {
   if (claim === null) return null;
   const side = claim.kind === "armed" ? "source" : "destination";
-  const tie = newTie({ migrationId: claim.migrationId, mode: claim.mode, side });
+  const bootId = claim.kind === "armed" ? "" : claim.bootId;
+  const tie = newTie({ migrationId: claim.migrationId, mode: claim.mode, side, bootId });
   const isHeard = standing.kind !== "outgoing" && standing.kind !== "incoming";
   return isHeard && found.vmm === "connected" ? { ...tie, transferStatus: found.transferStatus } : tie;
 }
 
-function roleOf({ claim, released, standing }: Memory, found: FoundVmm): Role {
+function roleOf({ claim, released, standing }: Memory, found: FoundVmm, bootId: string): Role {
   switch (standing.kind) {
     case "unclaimed":
       return found.vmm === "connected" && found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT;
@@ -93,7 +97,9 @@ function roleOf({ claim, released, standing }: Memory, found: FoundVmm): Role {
     case "relinquished":
       return { kind: "relinquished", handOff: standing.handOff, released };
     case "incoming":
-      return claim?.kind === "prepared" ? awaitWord(claim.sourceHostId) : { kind: "vacant" };
+      return claim?.kind === "prepared"
+        ? awaitWord(claim.sourceHostId, claim.bootId === bootId ? "whole" : "mayLackLastWords")
+        : { kind: "vacant" };
     case "fenced": {
       const isHeld = claim?.mode === "postCopy" && released === "kept" && found.vmm === "connected";
       const vmm = isHeld ? "heldForSource" : "ending";
@@ -146,15 +152,10 @@ function firstOf(guest: Guest, role: Role): readonly GuestOperation[] {
       // The word may have been on its way when the agent was killed; who has it already passes over it.
       return [
         kernel,
-        { kind: "publishHandOff", handOff: role.handOff },
-        told({ $case: "handedOff", value: { handOff: role.handOff } }),
+        ...(role.released === "kept" ? [{ kind: "publishHandOff", handOff: role.handOff } as const] : []),
       ];
     case "fenced":
-      return [
-        kernel,
-        ...(role.vmm === "ending" ? endVmm(guest, role) : []),
-        told({ $case: "handedBack", value: { sentence: role.sentence } }),
-      ];
+      return [kernel, ...(role.vmm === "ending" ? endVmm(guest, role) : [])];
     default:
       return [kernel];
   }
@@ -184,11 +185,21 @@ function missedBy(
       return found.running ? [resumed] : [{ kind: "transferStatusChanged", status: found.transferStatus }];
     case "resident": {
       const wasStarting = memory.standing.kind === "resident" && memory.standing.start !== "done";
-      return found.running && wasStarting ? [resumed] : [];
+      const status = memory.claim?.kind === "prepared" ? statusOf(found) : [];
+      return found.running && wasStarting ? [resumed, ...status] : status;
     }
+    case "relinquished":
+      return [...(found.running ? [resumed] : []), ...(role.released === "kept" ? statusOf(found) : [])];
     default:
       return found.running ? [resumed] : [];
   }
+}
+
+/** How far the pages have come while nobody listened. */
+function statusOf({
+  transferStatus: status,
+}: FoundVmm & { vmm: "connected" }): readonly Untimed<GuestEvent>[] {
+  return status === "none" ? [] : [{ kind: "transferStatusChanged", status }];
 }
 
 /** The transfer's status, where it can be this attempt's: a QEMU keeps the last one of an earlier transfer. */

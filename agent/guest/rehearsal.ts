@@ -30,7 +30,7 @@ function rehearseOne(mode: "live" | "postCopy"): void {
   const source = pretendedGate(SOURCE, { runState: "running", afterStop: "finish-migrate" }, words);
   const destination = pretendedGate(DESTINATION, { runState: "inmigrate", afterStop: "paused" }, words);
   const tie = { fence: FENCE, migrationId: MIGRATION_ID, mode, atUnixUs: 0 };
-  destination.runner.dispatch({ ...tie, kind: "destinationPrepared", sourceHostId: SOURCE });
+  destination.runner.dispatch({ ...tie, kind: "destinationPrepared", sourceHostId: SOURCE, bootId: "" });
   source.runner.dispatch({
     ...tie,
     kind: "sourceArmed",

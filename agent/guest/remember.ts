@@ -18,6 +18,8 @@ export interface Memory {
   /** The migration that the instance last took part in, and how. */
   readonly claim: WordOf<"armed"> | WordOf<"prepared"> | null;
   readonly standing: Standing;
+  /** What was said since the claim, oldest first. */
+  readonly said: readonly JournalEntry[];
   /** Where its VMM listened for its guest; null where it never did. */
   readonly incomingUri: string | null;
   readonly released: "kept" | "released";
@@ -68,12 +70,14 @@ function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"n
     fence: FENCE_ZERO,
     claim: null,
     standing: { kind: "unclaimed" },
+    said: [],
     incomingUri: null,
     released: "kept",
   };
 }
 
-function withWord(memory: Memory, { word, atUnixUs }: JournalEntry): Memory {
+function withWord(memory: Memory, entry: JournalEntry): Memory {
+  const { word, atUnixUs } = entry;
   const fence = fenceOf(word);
   const fenced: Memory = fence === FENCE_ZERO ? memory : { ...memory, fence };
   switch (word.kind) {
@@ -85,6 +89,7 @@ function withWord(memory: Memory, { word, atUnixUs }: JournalEntry): Memory {
         ...fenced,
         claim: word,
         released: "kept",
+        said: [],
         standing: standingAfter(memory.standing, word, atUnixUs),
       };
     case "incomingOpened":
@@ -92,7 +97,11 @@ function withWord(memory: Memory, { word, atUnixUs }: JournalEntry): Memory {
     case "released":
       return { ...fenced, released: "released" };
     default:
-      return { ...fenced, standing: standingAfter(memory.standing, word, atUnixUs) };
+      return {
+        ...fenced,
+        said: [...memory.said, entry],
+        standing: standingAfter(memory.standing, word, atUnixUs),
+      };
   }
 }
 

@@ -3,6 +3,7 @@ import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { alarm, type Step, step, told } from "./step.ts";
+import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /** QEMU is between the failure and its resumption for some 100 us. */
 const READ_ROLLBACK_AGAIN_MS = 5;
@@ -45,7 +46,9 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
       return step({ ...resumed, role: { ...role, start: "registering" } }, [{ kind: "registerNics" }]);
     }
     case "runStateRead":
-      return event.purpose === "rollback" ? judgeRollback(guest, role, event.runState) : step(guest);
+      return event.purpose === "rollback"
+        ? judgeRollback(guest, role, event.runState)
+        : judgeStopper(guest, role, event.runState);
     case "timerFired":
       if (event.timer === "startAgain" && isToBeStarted(guest, role)) {
         return step(as({ start: "registering" }), [{ kind: "registerNics" }]);
@@ -78,7 +81,7 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
         {
           ...guest,
           fence: event.fence,
-          migration: newTie({ migrationId: event.migrationId, mode: event.mode, side: "source" }),
+          migration: newTie({ migrationId: event.migrationId, mode: event.mode, side: "source", bootId: "" }),
           role: {
             kind: "outgoing",
             destinationHostId: event.destinationHostId,
@@ -120,8 +123,8 @@ function runStateOf({ cpus }: Guest): string {
 function startedWords(guest: Guest, role: Resident): readonly GuestOperation[] {
   if (guest.migration === null) return [];
   return [
-    ...(role.start === "contSent" || role.stoppedBy === "switchover"
-      ? [{ kind: "journal", word: { kind: "started", fence: guest.fence } } as const]
+    ...(role.start === "contSent" || role.stoppedBy !== "owner"
+      ? [{ kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } } as const]
       : []),
     ...(guest.migration.side === "source"
       ? [told({ $case: "sourceResumed", value: { runState: "running" } })]
@@ -146,8 +149,15 @@ function startAgainLater(role: Resident): readonly GuestOperation[] {
     : [];
 }
 
+/** Joins the stop that came with a transfer's end with its reason: an owner's stop ends with the owner's start. */
+function judgeStopper(guest: Guest, role: Resident, runState: string): Step {
+  if (role.stoppedBy !== "unread" || runState === "running") return step(guest);
+  if (isSwitchoverRunState(runState)) return step({ ...guest, role: { ...role, stoppedBy: "switchover" } });
+  return step({ ...guest, role: { ...role, stoppedBy: "owner" } }, notedPause(guest));
+}
+
 function notedPause({ fence }: Guest): readonly GuestOperation[] {
-  return [{ kind: "journal", word: { kind: "runStateNoted", fence, runState: "paused" } }];
+  return [{ kind: "journalWhenPossible", word: { kind: "runStateNoted", fence, runState: "paused" } }];
 }
 
 /** The transfer failed after the switchover's stop, and its VMM has not resumed the guest so far. */

@@ -199,7 +199,14 @@ export class Instance {
 
   #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
     const { guestId, ports } = this.#parts;
-    const { adopted, missed } = recall(guestId, ports.hostId, memory, found, ports.clock.unixUs());
+    const { adopted, missed } = recall(
+      guestId,
+      ports.hostId,
+      ports.bootId,
+      memory,
+      found,
+      ports.clock.unixUs(),
+    );
     const { runner, progress } = this.#bind(vmm, features, qmpPath, adopted);
     const { role } = adopted.guest;
     if (found.vmm === "connected" && role.kind === "outgoing" && role.transfer === "begun") {

@@ -45,6 +45,8 @@ export type JournalWord =
       readonly migrationId: MigrationId;
       readonly sourceHostId: HostId;
       readonly mode: MigrationMode;
+      /** Names the host's run: after another boot the journal may lack what was written and not synced. */
+      readonly bootId: string;
     }
   /** The VMM listens there for its guest. */
   | { readonly kind: "incomingOpened"; readonly fence: Fence; readonly incomingUri: string }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
@@ -57,6 +58,7 @@ export async function startAgentServer(
     hostId: values["host-id"],
     version,
     kernelRelease: release(),
+    bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     migrationAddress: values["migration-address"],
     journals: openJournalDirectory(values["state-dir"]),
     clock,

@@ -44,6 +44,7 @@ function withAgent(body: (bench: Bench) => Promise<void>): Promise<void> {
         hostId: "ha" as HostId,
         version: "0.0.0",
         kernelRelease: "test",
+        bootId: "test",
         migrationAddress: "127.0.0.1",
         journals: openJournalDirectory(stateDirectory),
         clock: {

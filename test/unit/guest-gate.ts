@@ -104,6 +104,7 @@ export function incomingGuest(mode: MigrationMode): Guest {
     migrationId: MIGRATION,
     mode,
     sourceHostId: SOURCE,
+    bootId: "boot-1",
   })[0].guest;
 }
 
@@ -129,6 +130,8 @@ export function operationWord(operation: GuestOperation): string[] {
       return [];
     case "journal":
       return [`journal ${operation.word.kind}`];
+    case "journalWhenPossible":
+      return [`journalWhenPossible ${operation.word.kind}`];
     case "readRunState":
       return [`read ${operation.purpose}`];
     case "readTransferStatus":

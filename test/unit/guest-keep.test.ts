@@ -132,7 +132,21 @@ describe("a transfer that ends without a switch", () => {
       { kind: "stopOrdered" },
       { kind: "resumeOrdered", fence: FENCE },
     );
-    assert.deepEqual(answers[5]?.done, ["journal runStateNoted"]);
+    assert.deepEqual(answers[5]?.done, ["journalWhenPossible runStateNoted"]);
+    assert.deepEqual(last(answers).done, []);
+  });
+
+  it("is its owner's stop where QEMU says so after the transfer has ended", () => {
+    const answers = play(
+      armedGuest("live", "completed"),
+      BEGIN,
+      STOP,
+      DEREGISTERED,
+      status("failed"),
+      { kind: "runStateRead", purpose: "stopCause", runState: "paused" },
+      { kind: "resumeOrdered", fence: FENCE },
+    );
+    assert.deepEqual(answers[4]?.done, ["journalWhenPossible runStateNoted"]);
     assert.deepEqual(last(answers).done, []);
   });
 
@@ -175,7 +189,7 @@ describe("a source that handed off, and is given the guest back", () => {
     const answers = play(given, RETAKE, REGISTERED, { kind: "contSent" }, RESUME);
     assert.deepEqual(answers[0].done, ["journal retaken", "registerNics"]);
     assert.deepEqual(answers[1]?.done, ["sendCont"]);
-    assert.deepEqual(last(answers).done, ["journal started", "announce"]);
+    assert.deepEqual(last(answers).done, ["journalWhenPossible started", "announce"]);
     assert.ok(last(answers).told.includes("sourceResumed"));
     assert.equal(last(answers).guest.fence.epoch, 8n);
   });

@@ -37,6 +37,7 @@ const claimed = (mode: "live" | "postCopy"): JournalWord => ({
   migrationId: MIGRATION,
   sourceHostId: SOURCE,
   mode,
+  bootId: "boot-1",
 });
 const BEGUN: JournalWord = { kind: "transferBegun", fence: FENCE };
 const HANDED_OFF: JournalWord = { kind: "handedOff", handOff: handOff() };
@@ -51,7 +52,7 @@ const found = (runState: string, transferStatus = "none"): FoundVmm => ({
 });
 
 /** What an agent that comes back does for an instance with this journal: every operation but questions and news. */
-function comeBack(words: readonly JournalWord[], vmm: FoundVmm) {
+function comeBack(words: readonly JournalWord[], vmm: FoundVmm, bootId = "boot-1") {
   const entries = [PREPARED, ADOPTED, ...words].map((word, index) => ({
     atUnixUs: 100 + index,
     instanceId: INSTANCE,
@@ -59,7 +60,7 @@ function comeBack(words: readonly JournalWord[], vmm: FoundVmm) {
   }));
   const [memory] = remember(entries);
   if (memory === undefined) throw new Error("the journal remembers no instance");
-  const { adopted, missed } = recall(GUEST, SOURCE, memory, vmm, 5_000);
+  const { adopted, missed } = recall(GUEST, SOURCE, bootId, memory, vmm, 5_000);
   let guest: Guest = adopted.guest;
   const done: string[] = [];
   const told: string[] = [];
@@ -177,7 +178,7 @@ describe("an agent that comes back to a destination", () => {
 
   it("tells that the guest runs where that was missed, with the time of its `cont`", () => {
     const back = comeBack([claimed("live"), CONT_SENT], found("running", "completed"));
-    assert.deepEqual(back.done, ["registerNics", "journal started", "announce"]);
+    assert.deepEqual(back.done, ["registerNics", "journalWhenPossible started", "announce"]);
     assert.ok(back.told.includes("cpusStarted"));
   });
 
@@ -195,6 +196,21 @@ describe("an agent that comes back to a destination", () => {
     assert.deepEqual(back.told.at(-1), "handedBack");
     const held = comeBack([claimed("postCopy"), handedBack], found("paused", "postcopy-active"));
     assert.deepEqual(held.done, ["deregisterNics"]);
+  });
+
+  it("does not hand back what a host that died may have started: the line that says so may be lost with it", () => {
+    const back = comeBack([claimed("live")], { vmm: "lost", sentence: "gone" }, "boot-2");
+    assert.deepEqual(back.done, ["deregisterNics"]);
+    assert.deepEqual(back.told.at(-1), "vmmLost");
+  });
+
+  it("tells again what it may have been killed before it could tell", () => {
+    const paused: JournalWord = { kind: "takenOverPaused", fence: FENCE };
+    assert.ok(
+      comeBack([claimed("live"), paused], found("paused", "completed")).told.includes("takenOverPaused"),
+    );
+    const ran = comeBack([claimed("postCopy"), CONT_SENT, STARTED], found("running", "completed"));
+    assert.ok(ran.told.includes("cpusStarted") && ran.told.includes("transferStatusChanged"));
   });
 
   it("hands the guest back when its VMM is gone and `cont` was never journaled", () => {

@@ -145,6 +145,7 @@ describe("the runner of a guest's gate", () => {
       migrationId: MIGRATION,
       mode: "live",
       sourceHostId: SOURCE,
+      bootId: "boot-1",
     } as const;
     assert.throws(() => gate.runner.order(order), { code: "UNAVAILABLE", reason: "JOURNAL_UNWRITABLE" });
     assert.equal(gate.runner.guest.role.kind, "vacant");

@@ -13,6 +13,7 @@ export class SimulatedHost {
   kernel: PretendedKernel;
   /** By the path of their monitor. */
   readonly qemus = new Map<string, Qemu>();
+  #boots = 1;
 
   constructor(hostId: string, random: Random) {
     this.hostId = hostId;
@@ -25,6 +26,11 @@ export class SimulatedHost {
     for (const qemu of this.qemus.values()) qemu.kill();
     this.disk.crash();
     this.kernel = bootKernel();
+    this.#boots += 1;
+  }
+
+  get bootId(): string {
+    return `boot-${this.#boots}`;
   }
 }
 

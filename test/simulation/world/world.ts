@@ -243,6 +243,7 @@ export class World {
       hostId: hostId as HostId,
       version: "0.0.0",
       kernelRelease: "0.0.0",
+      bootId: host.bootId,
       migrationAddress: "10.0.0.1",
       journals: host.disk.storeFor(process),
       clock: process,
