@@ -6,10 +6,12 @@ import { type MigrateValues, startRequest } from "./settings.ts";
 
 /** What each command does; returns the exit code, throws SwitchoverError. */
 export interface CommandPorts {
-  readonly client: CoordinatorClient;
+  readonly client: Pick<CoordinatorClient, keyof CoordinatorClient>;
   readonly display: Display;
   /** Aborts when the person wants to go; a migration goes on without them. */
   readonly signal: AbortSignal;
+  /** Whether a person stands by a statement that nobody can check. */
+  confirm(statement: string): Promise<boolean>;
 }
 
 export async function migrate(values: MigrateValues, ports: CommandPorts): Promise<number> {

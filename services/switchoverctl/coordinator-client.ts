@@ -1,8 +1,9 @@
-import type { Client } from "@grpc/grpc-js";
+import type { Client, MethodDefinition } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import {
   MigrationServiceService as methods,
+  type ResolveMigrationRequest,
   type StartMigrationRequest,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { openChannel } from "../grpc/channel.ts";
@@ -24,14 +25,32 @@ export class CoordinatorClient {
     this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE] });
   }
 
-  async start(request: StartMigrationRequest): Promise<Migration> {
-    const options = { timeoutMs: CALL_TIMEOUT_MS };
-    return present((await callUnary(this.#client, methods.startMigration, request, options)).migration);
+  start(request: StartMigrationRequest): Promise<Migration> {
+    return this.#call(methods.startMigration, request);
   }
 
-  async get(migrationId: string): Promise<Migration> {
-    const options = { timeoutMs: CALL_TIMEOUT_MS };
-    return present((await callUnary(this.#client, methods.getMigration, { migrationId }, options)).migration);
+  get(migrationId: string): Promise<Migration> {
+    return this.#call(methods.getMigration, { migrationId });
+  }
+
+  cancel(migrationId: string): Promise<Migration> {
+    return this.#call(methods.cancelMigration, { migrationId });
+  }
+
+  switchToPostCopy(migrationId: string): Promise<Migration> {
+    return this.#call(methods.switchToPostCopy, { migrationId });
+  }
+
+  pause(migrationId: string): Promise<Migration> {
+    return this.#call(methods.pauseMigration, { migrationId });
+  }
+
+  recover(migrationId: string): Promise<Migration> {
+    return this.#call(methods.recoverMigration, { migrationId });
+  }
+
+  resolve(request: ResolveMigrationRequest): Promise<Migration> {
+    return this.#call(methods.resolveMigration, request);
   }
 
   /**
@@ -58,6 +77,14 @@ export class CoordinatorClient {
 
   close(): void {
     this.#client.close();
+  }
+
+  async #call<Request>(
+    method: MethodDefinition<Request, { migration: Migration | undefined }>,
+    request: Request,
+  ): Promise<Migration> {
+    const { migration } = await callUnary(this.#client, method, request, { timeoutMs: CALL_TIMEOUT_MS });
+    return present(migration);
   }
 }
 

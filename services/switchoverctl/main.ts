@@ -6,9 +6,21 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
+import { confirm } from "./confirm.ts";
 import { CoordinatorClient } from "./coordinator-client.ts";
 import { Display } from "./display.ts";
 import { EXIT_CODES, exitCodeOfError } from "./exit-code.ts";
+import {
+  CANCEL_USAGE,
+  checkResolveValues,
+  INTERVENTION_SETTINGS,
+  PAUSE_USAGE,
+  POST_COPY_USAGE,
+  RECOVER_USAGE,
+  RESOLVE_SETTINGS,
+  RESOLVE_USAGE,
+} from "./intervention-settings.ts";
+import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
 import {
   type CommonValues,
   checkMigrateValues,
@@ -30,46 +42,68 @@ interface Command<S extends Settings> {
   readonly run: (values: Values<S>, operand: string, ports: CommandPorts) => Promise<number>;
 }
 
-async function main(argv: readonly string[]): Promise<number> {
-  const [name, ...rest] = argv;
-  switch (name) {
-    case "migrate":
-      return runCommand("migrate", rest, {
-        settings: MIGRATE_SETTINGS,
-        usage: MIGRATE_USAGE,
-        operand: "none",
-        check: checkMigrateValues,
-        run: (values, _operand, ports) => migrate(values, ports),
-      });
-    case "show":
-      return runCommand("show", rest, {
-        settings: SHOW_SETTINGS,
-        usage: SHOW_USAGE,
-        operand: "MIGRATION_ID",
-        check: () => [],
-        run: (_values, operand, ports) => show(operand, ports),
-      });
-    case "watch":
-      return runCommand("watch", rest, {
-        settings: WATCH_SETTINGS,
-        usage: WATCH_USAGE,
-        operand: "MIGRATION_ID",
-        check: () => [],
-        run: (_values, operand, ports) => watch(operand, ports),
-      });
-    case "--help":
-    case "-h":
-    case "help":
-      process.stdout.write(PROGRAM_USAGE);
-      return EXIT_CODES.done;
-    default:
-      process.stderr.write(
-        name === undefined
-          ? PROGRAM_USAGE
-          : `switchoverctl: "${name}" is no command; see switchoverctl --help\n`,
-      );
-      return EXIT_CODES.usage;
+function command<S extends Settings>(name: string, of: Command<S>): readonly [string, Run] {
+  return [name, (argv) => runCommand(name, argv, of)];
+}
+
+type Run = (argv: readonly string[]) => Promise<number>;
+
+/** A command that asks something of a migration that has begun. */
+function intervention(
+  name: string,
+  text: UsageText,
+  run: Command<typeof INTERVENTION_SETTINGS>["run"],
+): readonly [string, Run] {
+  const settings = INTERVENTION_SETTINGS;
+  return command(name, { settings, usage: text, operand: "MIGRATION_ID", check: () => [], run });
+}
+
+const COMMANDS: ReadonlyMap<string, Run> = new Map([
+  command("migrate", {
+    settings: MIGRATE_SETTINGS,
+    usage: MIGRATE_USAGE,
+    operand: "none",
+    check: checkMigrateValues,
+    run: (values, _operand, ports) => migrate(values, ports),
+  }),
+  command("show", {
+    settings: SHOW_SETTINGS,
+    usage: SHOW_USAGE,
+    operand: "MIGRATION_ID",
+    check: () => [],
+    run: (_values, operand, ports) => show(operand, ports),
+  }),
+  command("watch", {
+    settings: WATCH_SETTINGS,
+    usage: WATCH_USAGE,
+    operand: "MIGRATION_ID",
+    check: () => [],
+    run: (_values, operand, ports) => watch(operand, ports),
+  }),
+  intervention("cancel", CANCEL_USAGE, cancel),
+  intervention("post-copy", POST_COPY_USAGE, switchToPostCopy),
+  intervention("pause", PAUSE_USAGE, pause),
+  intervention("recover", RECOVER_USAGE, recover),
+  command("resolve", {
+    settings: RESOLVE_SETTINGS,
+    usage: RESOLVE_USAGE,
+    operand: "MIGRATION_ID",
+    check: checkResolveValues,
+    run: resolve,
+  }),
+]);
+
+async function main([name, ...rest]: readonly string[]): Promise<number> {
+  const run = name === undefined ? undefined : COMMANDS.get(name);
+  if (run !== undefined) return run(rest);
+  if (name === "--help" || name === "-h" || name === "help") {
+    process.stdout.write(PROGRAM_USAGE);
+    return EXIT_CODES.done;
   }
+  process.stderr.write(
+    name === undefined ? PROGRAM_USAGE : `switchoverctl: "${name}" is no command; see switchoverctl --help\n`,
+  );
+  return EXIT_CODES.usage;
 }
 
 async function runCommand<S extends Settings>(
@@ -108,7 +142,12 @@ async function withPorts(
   const client = new CoordinatorClient(values.coordinator);
   const display = new Display(process.stdout, values.json === "on" ? "json" : "text");
   try {
-    return await run({ client, display, signal: leaving.signal });
+    return await run({
+      client,
+      display,
+      signal: leaving.signal,
+      confirm: (statement) => confirm(statement, process.stdin, process.stderr),
+    });
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     const exitCode = exitCodeOfError(error);

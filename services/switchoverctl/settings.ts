@@ -9,7 +9,7 @@ import { onOff, optional, required, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 
 /** Flags and help of every command. */
-const COMMON_SETTINGS = {
+export const COMMON_SETTINGS = {
   coordinator: withDefault(parseTarget, "127.0.0.1:7440", {
     placeholder: "TARGET",
     help: "Coordinator, HOST:PORT or unix:/PATH",
@@ -72,14 +72,14 @@ export const WATCH_SETTINGS = COMMON_SETTINGS;
 export type MigrateValues = Values<typeof MIGRATE_SETTINGS>;
 export type CommonValues = Values<typeof COMMON_SETTINGS>;
 
-const ENVIRONMENT = ["coordinator"];
+export const COMMON_ENVIRONMENT = ["coordinator"];
 
 export const MIGRATE_USAGE: UsageText = {
   synopsis: "switchoverctl migrate --guest ID --from HOST --to HOST [flags]",
   purpose:
     "Moves a running guest to another host. Exits with 0 when it is complete (without --wait: when it has begun),\n" +
     "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.",
-  environment: ENVIRONMENT,
+  environment: COMMON_ENVIRONMENT,
   examples: [
     "switchoverctl migrate --guest web-7 --from ha --to hb --wait",
     "switchoverctl migrate --guest web-7 --from ha --to hb --mode post-copy --post-copy-after-passes 2 --wait",
@@ -91,14 +91,14 @@ export const SHOW_USAGE: UsageText = {
   synopsis: "switchoverctl show MIGRATION_ID [flags]",
   purpose:
     "Shows a migration as it stands, with the timeline of its switchover; exit codes as those of migrate.",
-  environment: ENVIRONMENT,
+  environment: COMMON_ENVIRONMENT,
   examples: ["switchoverctl show web-7-mk3v0q8ya1z9", "switchoverctl show web-7-mk3v0q8ya1z9 --json"],
 };
 
 export const WATCH_USAGE: UsageText = {
   synopsis: "switchoverctl watch MIGRATION_ID [flags]",
   purpose: "Shows a migration's progress until it has ended; exit codes as those of migrate.",
-  environment: ENVIRONMENT,
+  environment: COMMON_ENVIRONMENT,
   examples: ["switchoverctl watch web-7-mk3v0q8ya1z9", "switchoverctl watch web-7-mk3v0q8ya1z9 --json"],
 };
 
@@ -107,9 +107,14 @@ export const PROGRAM_USAGE = `Usage: switchoverctl COMMAND [flags]
 Moves guests between hosts, and their network identity with their CPUs.
 
 Commands:
-  migrate  Move a guest to another host
-  show     Show a migration as it stands
-  watch    Follow a migration to its end
+  migrate    Move a guest to another host
+  show       Show a migration as it stands
+  watch      Follow a migration to its end
+  cancel     Leave the guest where it is, if it is not too late
+  post-copy  Move the CPUs now, the remaining pages after
+  pause      Pause a post-copy transfer
+  recover    Recover a paused post-copy transfer
+  resolve    State that a host is dead, or where a waiting migration ends
 
 Help for a command: switchoverctl COMMAND --help
 

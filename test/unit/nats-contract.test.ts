@@ -20,7 +20,7 @@ import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import { GuestRecord, HostRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import { type GuestId, type HostId, type MigrationId, migrationIdOf } from "../../proto/ids.ts";
-import { FEED_ALL, FEED_STREAM, HOST_BUCKET } from "../../proto/subjects.ts";
+import { FEED_ALL, FEED_STREAM, GUEST_BUCKET, HOST_BUCKET } from "../../proto/subjects.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import type { Log } from "../../services/log/log.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
@@ -159,6 +159,29 @@ test("a watch shows the record as it stands, then the newest, also after the ser
   await until(() => seen.at(-1)?.record.revision === 3n, "the third state");
   ending.abort();
   await watching;
+});
+
+test("a watch of all records shows each as it changes, and is not stopped by one that cannot be read", async (t) => {
+  const link = await openLink(t);
+  const store = new NatsGuestRecordStore(link);
+  const [broken, whole] = [newGuest(), newGuest()];
+  const kv = await link.connection?.jetstream().views.kv(GUEST_BUCKET, { bindOnly: true });
+  await kv?.put(broken, "{");
+  const ending = new AbortController();
+  const seen: bigint[] = [];
+  const watching = (async () => {
+    for await (const { record } of store.watchAll(ending.signal)) {
+      if (record.guestId === whole) seen.push(record.revision);
+    }
+  })();
+  const { revision } = await store.create(recordOf(whole, 1n));
+  await until(() => seen.length === 1, "the first state");
+  await store.update(recordOf(whole, 2n), revision);
+  await until(() => seen.length === 2, "the second state");
+  assert.deepEqual(seen, [1n, 2n]);
+  ending.abort();
+  await watching;
+  await kv?.purge(broken);
 });
 
 test("every guest with a record is listed", async (t) => {

@@ -1,0 +1,95 @@
+import { Resolution } from "../../proto/gen/switchover/v1/migration_service.ts";
+import type { Fault, Values } from "../config/read-settings.ts";
+import { onOff } from "../config/setting.ts";
+import type { UsageText } from "../config/usage.ts";
+import { COMMON_ENVIRONMENT, COMMON_SETTINGS } from "./settings.ts";
+
+/** Flags and help of the commands that ask something of a migration that has begun. */
+export const INTERVENTION_SETTINGS = {
+  wait: onOff("Show progress and stay until what was asked for is so, or the migration has ended"),
+  ...COMMON_SETTINGS,
+};
+
+export const RESOLVE_SETTINGS = {
+  "source-dead": onOff("State that the source host is dead: powered off, nothing runs there"),
+  "destination-dead": onOff("State that the destination host is dead: powered off, nothing runs there"),
+  "resume-source": onOff(
+    "Have the source run the guest again, once the destination has said that it never will",
+  ),
+  "guest-lost": onOff("Give the guest up"),
+  yes: onOff("State it without being asked again; required where stdin is no terminal"),
+  ...INTERVENTION_SETTINGS,
+};
+
+export type InterventionValues = Values<typeof INTERVENTION_SETTINGS>;
+export type ResolveValues = Values<typeof RESOLVE_SETTINGS>;
+
+const EXIT_CODES =
+  "Exits with 0 when that is stored, 1 when it is refused, 2 for a wrong command line, 3 when no coordinator\nanswers";
+const EXAMPLE_ID = "web-7-mk3v0q8ya1z9";
+
+function usageOf(command: string, purpose: string, examples: readonly string[]): UsageText {
+  return {
+    synopsis: `switchoverctl ${command} MIGRATION_ID [flags]`,
+    purpose,
+    environment: COMMON_ENVIRONMENT,
+    examples: examples.map((flags) => `switchoverctl ${command} ${EXAMPLE_ID}${flags}`),
+  };
+}
+
+export const CANCEL_USAGE = usageOf(
+  "cancel",
+  "Asks that the guest stays where it is. Only the source knows whether it is too late; the migration tells.\n" +
+    `${EXIT_CODES}; with --wait 0 when the guest stayed.`,
+  ["", " --wait"],
+);
+
+export const POST_COPY_USAGE = usageOf(
+  "post-copy",
+  "Moves the CPUs of a migration in post-copy mode now; the remaining pages follow.\n" +
+    `${EXIT_CODES}; with --wait as those of migrate.`,
+  ["", " --wait"],
+);
+
+export const PAUSE_USAGE = usageOf(
+  "pause",
+  "Pauses a post-copy transfer: the guest runs on at the destination, and waits where it needs a page that is missing,\n" +
+    `until recover. ${EXIT_CODES}; with --wait 0 when it is paused.`,
+  ["", " --wait"],
+);
+
+export const RECOVER_USAGE = usageOf(
+  "recover",
+  "Recovers a paused post-copy transfer now. One that broke by itself is recovered without being asked.\n" +
+    `${EXIT_CODES}; with --wait as those of migrate.`,
+  ["", " --wait"],
+);
+
+export const RESOLVE_USAGE = usageOf(
+  "resolve",
+  "States what no agent can be asked about. A false statement can run the guest twice, or lose it.\n" +
+    `${EXIT_CODES}; with --wait as those of migrate.`,
+  [" --source-dead", " --destination-dead --yes --wait", " --resume-source", " --guest-lost --yes"],
+);
+
+/** Faults that show only when flags are seen together. */
+export function checkResolveValues(values: ResolveValues): readonly Fault[] {
+  const chosen = (["source-dead", "destination-dead", "resume-source", "guest-lost"] as const).filter(
+    (name) => values[name] === "on",
+  );
+  if (chosen.length === 0) {
+    const sentence = "One of --source-dead, --destination-dead, --resume-source, --guest-lost is required.";
+    return [{ name: "resolve", sentence }];
+  }
+  if (values["resume-source"] === "off") return [];
+  const against = (["source-dead", "guest-lost"] as const).filter((name) => values[name] === "on");
+  return against.map((name) => ({
+    name: `--${name}`,
+    sentence: `--resume-source and --${name} exclude each other.`,
+  }));
+}
+
+export function resolutionIn(values: ResolveValues): Resolution {
+  if (values["resume-source"] === "on") return Resolution.RESUME_SOURCE;
+  return values["guest-lost"] === "on" ? Resolution.GUEST_LOST : Resolution.UNSPECIFIED;
+}
