@@ -181,10 +181,10 @@ export class GuestRunner {
     if (attempt === 0) {
       this.#perform(alarm(fault.reason, `A step of the guest's gate could not be taken: ${fault.message}`));
     }
-    if (event.kind === "nicsRegistered") {
+    if (event.kind === "nicsRegistered" || isRegisteredInVain(this.#guest)) {
       // The CPUs stand, and are not started without the journal: nothing stays registered for them.
       this.#hear({ kind: "startUnjournaled" });
-      return;
+      if (event.kind === "nicsRegistered") return;
     }
     this.#setTimer(Math.min(STEP_RETRY_MS * 2 ** Math.min(attempt, 5), STEP_RETRY_LIMIT_MS), () => {
       this.#turn = "running";
@@ -377,6 +377,10 @@ export class GuestRunner {
       `${sentence}: ${error.message}`,
     );
   }
+}
+
+function isRegisteredInVain({ cpus, registration }: Guest): boolean {
+  return cpus.kind === "stopped" && registration === "registered";
 }
 
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;

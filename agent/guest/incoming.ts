@@ -96,7 +96,7 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
     case "readReadinessAgain":
       return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
     case "registerAgain":
-      return role.contSentAtUnixUs === null ? advance(guest, role, []) : step(guest);
+      return role.ready !== null && role.contSentAtUnixUs === null ? advance(guest, role, []) : step(guest);
     case "readyOverdue": {
       const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
       return role.handOff !== null && role.ready === null ? giveUp(guest, role, sentence) : step(guest);

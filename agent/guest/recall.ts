@@ -34,6 +34,9 @@ const NOT_STARTED: ReadonlySet<string> = new Set(["paused", "postmigrate", "fini
 /** Run states that QEMU enters at the end of a transfer and at no other time. */
 const SWITCHED: ReadonlySet<string> = new Set(["finish-migrate", "postmigrate"]);
 
+/** When a VMM did what nobody heard. */
+const UNKNOWN = 0;
+
 export interface Recalled {
   readonly adopted: Step;
   /** What was missed, in an order in which it can have happened: the gate hears it and finishes or rolls back. */
@@ -71,9 +74,7 @@ export function recall(
     role,
     vmm: "connected",
   };
-  const missed = missedBy(role, memory, found, atUnixUs).map(
-    (event) => ({ ...event, atUnixUs }) as GuestEvent,
-  );
+  const missed = missedBy(role, memory, found).map((event) => ({ ...event, atUnixUs }) as GuestEvent);
   const news = tellAgain(guest, memory, atUnixUs);
   return { adopted: step(guest, [...firstOf(guest, role), ...news]), missed };
 }
@@ -163,26 +164,21 @@ function firstOf(guest: Guest, role: Role): readonly GuestOperation[] {
 
 type Untimed<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
 
-function missedBy(
-  role: Role,
-  memory: Memory,
-  found: FoundVmm,
-  atUnixUs: number,
-): readonly Untimed<GuestEvent>[] {
+function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed<GuestEvent>[] {
   if (found.vmm === "lost") return [{ kind: "vmmLost", sentence: found.sentence }];
-  const resumed = { kind: "cpusResumed", resumedAtUnixUs: atUnixUs } as const;
+  const resumed = { kind: "cpusResumed", resumedAtUnixUs: UNKNOWN } as const;
   switch (role.kind) {
     case "outgoing":
       if (found.running) {
         return [...(role.runStateBefore === "running" ? [] : [resumed]), ...transferOf(role, found)];
       }
       return [
-        { kind: "cpusStopped", stoppedAtUnixUs: atUnixUs },
+        { kind: "cpusStopped", stoppedAtUnixUs: UNKNOWN },
         { kind: "runStateRead", purpose: "stopCause", runState: found.runState },
         ...transferOf(role, found),
       ];
     case "incoming":
-      return found.running ? [resumed] : [{ kind: "transferStatusChanged", status: found.transferStatus }];
+      return [...(found.running ? [resumed] : []), ...statusOf(found)];
     case "resident": {
       const wasStarting = memory.standing.kind === "resident" && memory.standing.start !== "done";
       const status = memory.claim?.kind === "prepared" ? statusOf(found) : [];

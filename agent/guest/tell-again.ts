@@ -52,7 +52,7 @@ function ofDestination({ said }: Memory): readonly GuestOperation[] {
   const contSent = lastOf(said, "contSent");
   const started = lastOf(said, "started");
   if (contSent === undefined || started === undefined) return [];
-  const value = { contSentAtUnixUs: BigInt(contSent.atUnixUs), resumedAtUnixUs: BigInt(started.atUnixUs) };
+  const value = { contSentAtUnixUs: BigInt(contSent.atUnixUs), resumedAtUnixUs: 0n };
   return [told({ $case: "cpusStarted", value })];
 }
 

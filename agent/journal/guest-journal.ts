@@ -43,11 +43,13 @@ export class GuestJournal implements Journal {
   readonly #path: string;
   readonly #fd: number;
   readonly #entries: JournalEntry[];
+  #bytes: number;
   #state: "open" | "closed" = "open";
 
-  private constructor(path: string, fd: number, entries: readonly JournalEntry[]) {
+  private constructor(path: string, fd: number, entries: readonly JournalEntry[], bytes: number) {
     this.#path = path;
     this.#fd = fd;
+    this.#bytes = bytes;
     this.#entries = [...entries];
   }
 
@@ -58,7 +60,7 @@ export class GuestJournal implements Journal {
       const fd = openSync(path, "a+", 0o600);
       const { entries, wholeBytes } = decodeJournal(readFileSync(path, "utf8"));
       ftruncateSync(fd, wholeBytes);
-      return new GuestJournal(path, fd, entries);
+      return new GuestJournal(path, fd, entries, wholeBytes);
     } catch (thrown) {
       if (thrown instanceof SwitchoverError) throw thrown;
       throw unwritable(path, thrown);
@@ -75,9 +77,20 @@ export class GuestJournal implements Journal {
       const written = writeSync(this.#fd, line);
       if (written !== line.length) throw new Error(`only ${written} of ${line.length} bytes were taken`);
     } catch (thrown) {
+      this.#cutOff();
       throw unwritable(this.#path, thrown);
     }
+    this.#bytes += line.length;
     this.#entries.push(entry);
+  }
+
+  /** A part of a line that a full disk took must not stand before the next one. */
+  #cutOff(): void {
+    try {
+      ftruncateSync(this.#fd, this.#bytes);
+    } catch {
+      return;
+    }
   }
 
   async sync(): Promise<void> {
