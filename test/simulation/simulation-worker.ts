@@ -12,6 +12,9 @@ const { first, step, end, rule } = workerData as {
   readonly rule: BreakRule | undefined;
 };
 
+// Nobody reads the stacks of the many errors that are meant to happen here; the run that fails is played again.
+Error.stackTraceLimit = 0;
+
 const totals = noTotals();
 const tell = (word: WorkerWord) => parentPort?.postMessage(word);
 let stop = false;

@@ -13,6 +13,7 @@ const NEW_PORT: BridgePortFlags = {
   broadcastFlood: "on",
 };
 const ENOENT = 2;
+const EEXIST = 17;
 const ENODEV = 19;
 const EINVAL = 22;
 const EOPNOTSUPP = 95;
@@ -23,6 +24,14 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   /** By bridge and address. */
   readonly #entries = new Map<string, FdbEntry>();
   #lastIfindex = 1;
+  readonly #registration: "replace" | "exclusive";
+  /** Told when a frame moves an entry that somebody had made. */
+  onStolen: (entry: FdbEntry) => void = () => {};
+
+  /** `exclusive`: as if registrations came with NLM_F_EXCL, which finds what was learned in its way (trap 1). */
+  constructor(registration: "replace" | "exclusive" = "replace") {
+    this.#registration = registration;
+  }
 
   execute({ requests }: { readonly requests: readonly RouteRequest[] }): RouteResult[] {
     return requests.map((request) => this.#carryOut(request));
@@ -67,6 +76,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       masterIfindex: port.masterIfindex,
     } as const;
     this.#entries.set(key, { ...(entry ?? learned), ifindex: port.ifindex });
+    if (entry?.state === "static") this.onStolen(entry);
   }
 
   /** What the bridge holds for the address. */
@@ -143,6 +153,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     if (masterIfindex === undefined) return refusal(EOPNOTSUPP);
     const key = `${masterIfindex} ${macAddress}`;
     if (request.op === "replaceFdbEntry") {
+      if (this.#registration === "exclusive" && this.#entries.has(key)) return refusal(EEXIST);
       this.#entries.set(key, { ifindex, macAddress, state: "static", sticky: request.sticky, masterIfindex });
       return done;
     }

@@ -28,6 +28,9 @@ const COMMANDS: readonly AgentCommand[] = [
 /** A connection without a sign of life for so long is given up, by both ends. */
 const KEEPALIVE_US = 10_000_000;
 
+/** Given as the reason: an error of its own would cost a stack trace each time. */
+const ENDED = "ended";
+
 /** The agent that lives on a host at the moment; null where none does. */
 export type FindAgent = (hostId: string) => (Peer & { readonly agent: HostAgent }) | null;
 
@@ -203,7 +206,7 @@ class FollowStream {
   #end(): void {
     if (this.#broken) return;
     this.#broken = true;
-    this.#ended.abort();
+    this.#ended.abort(ENDED);
     this.#caller.process.run(() => this.#wake());
   }
 }

@@ -50,10 +50,14 @@ export class SimulatedGuest {
   /** The QEMUs from which the guest could go on: its newest state, all of it, or all of it together. */
   survivors(): readonly Qemu[] {
     return this.qemus.filter(
-      (qemu) =>
-        qemu.isAlive &&
-        qemu.memory?.generation === this.#newest &&
-        (qemu.memory.pages === "all" || qemu.transfer?.source.isAlive === true),
+      (qemu) => qemu.isAlive && qemu.memory?.generation === this.#newest && canGoOn(qemu, qemu.memory),
     );
   }
+}
+
+/** In post-copy each end needs the other: QEMU has no way back for a source whose destination died. */
+function canGoOn(qemu: Qemu, { pages }: GuestMemory): boolean {
+  const { transfer } = qemu;
+  if (transfer?.isTornApart() === true) return false;
+  return pages === "all" || transfer?.source.isAlive === true;
 }

@@ -15,17 +15,20 @@ export class SimulatedHost {
   readonly qemus = new Map<string, Qemu>();
   #boots = 1;
 
-  constructor(hostId: string, random: Random) {
+  readonly #boot: () => PretendedKernel;
+
+  constructor(hostId: string, random: Random, registration: "replace" | "exclusive", onStolen: () => void) {
     this.hostId = hostId;
     this.disk = new SimulatedDisk(random);
-    this.kernel = bootKernel();
+    this.#boot = () => bootKernel(registration, onStolen);
+    this.kernel = this.#boot();
   }
 
   /** Power off and on: processes are gone, the kernel forgets, the disk keeps what was synced. */
   crash(): void {
     for (const qemu of this.qemus.values()) qemu.kill();
     this.disk.crash();
-    this.kernel = bootKernel();
+    this.kernel = this.#boot();
     this.#boots += 1;
   }
 
@@ -34,8 +37,9 @@ export class SimulatedHost {
   }
 }
 
-function bootKernel(): PretendedKernel {
-  const kernel = new PretendedKernel();
+function bootKernel(registration: "replace" | "exclusive", onStolen: () => void): PretendedKernel {
+  const kernel = new PretendedKernel(registration);
+  kernel.onStolen = onStolen;
   kernel.addBridge(BRIDGE);
   kernel.addPort(UPLINK, BRIDGE);
   return kernel;

@@ -81,7 +81,7 @@ export class Qemu {
   contOnTheWay = 0;
   /** Who started the CPUs last. */
   startedBy: StartedBy = "cont";
-  #autostart: "yes" | "no" = "yes";
+  #autostart: "no" | "itself" | "stranger" = "itself";
   readonly #capabilities = new Set<string>();
   /** Commands that wait while the main loop is held. */
   readonly #waiting: (() => void)[] = [];
@@ -158,7 +158,7 @@ export class Qemu {
 
   /** The load is through: what `-incoming` ends in. */
   finishLoad(): void {
-    if (this.#autostart === "yes") this.resumeCpus("itself");
+    if (this.#autostart !== "no") this.resumeCpus(this.#autostart);
     else this.runState = "paused";
   }
 
@@ -233,7 +233,7 @@ export class Qemu {
   }
 
   #cont(by: StartedBy): QemuAnswer {
-    if (this.runState === "inmigrate") this.#autostart = "yes";
+    if (this.runState === "inmigrate") this.#autostart = by === "stranger" ? by : "itself";
     else if (this.memory === null || this.runState === "shutdown") {
       return { kind: "refused", desc: "Resetting the Virtual Machine is required" };
     } else this.resumeCpus(by);

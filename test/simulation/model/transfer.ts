@@ -55,6 +55,11 @@ export class Transfer {
     return !["completed", "ended"].includes(this.stage);
   }
 
+  /** In post-copy, with one end dead. */
+  isTornApart(): boolean {
+    return this.stage === "postCopy" && !(this.source.isAlive && this.destination?.isAlive === true);
+  }
+
   transferredBytes(): number {
     const { nowUs } = this.source.parts.timeline;
     return Math.round((this.#flowedUs + (this.#flows() ? nowUs - this.#flowingSinceUs : 0)) * BYTES_PER_US);

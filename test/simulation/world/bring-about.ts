@@ -34,7 +34,7 @@ export function bringAbout(
       world.nats.server.kill();
       return () => world.nats.restart();
     case "qemuKilled":
-      instance?.qemu.kill();
+      if (instance !== null) world.killQemu(instance.qemu);
       return nothing;
     case "qemuStopped":
       instance?.qemu.process.stop();

@@ -210,7 +210,8 @@ export class ControlPlane {
             deviceName: nic.deviceName,
             bridge: BRIDGE,
             macTableManager: MacTableManager.SWITCHOVER,
-            entryMobility: EntryMobility.STICKY,
+            entryMobility:
+              this.#world.breakage.entries === "sticky" ? EntryMobility.STICKY : EntryMobility.ROAMING,
           },
         },
       }),

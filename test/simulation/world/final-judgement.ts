@@ -6,7 +6,7 @@ import { GUEST_ID, registrationOf, type World } from "./world.ts";
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 
 /** What must hold once everything is healed and has come to rest; null where it does. */
-export function judgeEnd(world: World, control: ControlPlane): Violation | null {
+export function judgeEnd(world: World, control: ControlPlane, faults: number): Violation | null {
   const { guest, nats } = world;
   const lost = (sentence: string): Violation => ({ invariant: "I8", sentence });
   const held = nats.record(GUEST_ID)?.migration;
@@ -14,13 +14,19 @@ export function judgeEnd(world: World, control: ControlPlane): Violation | null 
   if (held !== undefined && (phase === undefined || !TERMINAL.has(phase) || !held.archived)) {
     return lost(`The migration ${held.migration?.migrationId} is still open, in phase ${phase}.`);
   }
+  if (
+    faults === 0 &&
+    control.endings.some((ending) => ending === "refused" || ending.phase !== Phase.COMPLETED)
+  ) {
+    return lost("Nothing went wrong, and a migration did not complete.");
+  }
   const living = guest.qemus.filter((qemu) => qemu.isAlive && qemu.memory !== null);
   if (control.owner === null) {
-    return world.guestLostForCause === null ? lost("The guest was said to be lost, and was not.") : null;
+    return world.lostForCause === null ? lost("The guest was said to be lost, and was not.") : null;
   }
   const { qemu } = control.owner;
   if (!qemu.isAlive) {
-    return world.guestLostForCause === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
+    return world.lostForCause === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
   }
   const running = living.filter((candidate) => candidate.isRunning);
   if (guest.wanted === "running" && !running.includes(qemu)) {

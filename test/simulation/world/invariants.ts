@@ -61,7 +61,7 @@ export class InvariantChecker {
   /** The first violation that this step shows. */
   check(): Violation | null {
     this.checks += 8;
-    const { guest, nats, staleCommandTaken, instances } = this.#world;
+    const { guest, nats, instances } = this.#world;
     let registered: SimulatedInstance | null = null;
     let running: SimulatedInstance | null = null;
     for (const instance of instances) {
@@ -79,9 +79,12 @@ export class InvariantChecker {
       this.#boundStopped(instance, registration);
       this.#boundRunning(instance, registration);
     }
-    if (guest.wentBackwards !== null) this.#violated("I4", guest.wentBackwards);
-    if (staleCommandTaken !== null) this.#violated("I6", staleCommandTaken);
-    if (nats.feed.fault !== null) this.#violated("I7", nats.feed.fault);
+    this.#noted("I4", guest.wentBackwards);
+    this.#noted("I5", this.#world.registrationStolen);
+    this.#noted("I6", this.#world.staleCommandTaken);
+    this.#noted("I8", this.#world.wordNotJournaled);
+    this.#noted("I8", this.#world.guestLost());
+    this.#noted("I7", nats.feed.fault);
     return this.#found;
   }
 
@@ -168,6 +171,10 @@ export class InvariantChecker {
     if (timeline.nowUs - fromUs > boundUs) {
       this.#violated(invariant, `${nameOf(instance)} ${what} for ${timeline.nowUs - timed.sinceUs} us.`);
     }
+  }
+
+  #noted(invariant: InvariantName, sentence: string | null): void {
+    if (sentence !== null) this.#violated(invariant, sentence);
   }
 
   #violated(invariant: InvariantName, sentence: string): void {

@@ -1,3 +1,5 @@
+import { takeBrokenPromise } from "../engine/broken-promises.ts";
+import { Turns } from "../engine/turns.ts";
 import { type Breakage, UNBROKEN } from "./breakage.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FaultInjector } from "./fault-injector.ts";
@@ -39,15 +41,19 @@ export async function runSchedule(
   const control = new ControlPlane(world);
   const injector = new FaultInjector(world, control);
   const checker = new InvariantChecker(world);
+  const turns = new Turns();
   let steps = 0;
   let violation: Violation | null = null;
+  let crash: unknown;
 
   const stepUntil = async (untilUs: number, isOver: () => boolean): Promise<void> => {
     while (violation === null && !isOver()) {
       if (world.timeline.step(untilUs) === "nothing left") return;
       steps += 1;
-      await turn();
+      await turns.next();
       injector.look();
+      crash ??= takeBrokenPromise();
+      if (crash !== undefined) throw crash;
       violation = checker.check();
       if (steps > STEPS_AT_MOST) {
         violation ??= { invariant: "I8", sentence: `The run is still busy after ${steps} steps.` };
@@ -58,7 +64,6 @@ export async function runSchedule(
   for (const hostId of HOST_IDS) world.startAgent(hostId);
   for (let index = 0; index < schedule.coordinators; index += 1) world.startCoordinator(index);
   let scenario: "going on" | "over" = "going on";
-  let crash: unknown;
   void (async () => {
     await control.boot();
     for (const [index, plan] of schedule.migrations.entries()) {
@@ -76,11 +81,13 @@ export async function runSchedule(
   await stepUntil(SCENARIO_US, () => scenario === "over");
   injector.heal();
   const healedAtUs = world.timeline.nowUs;
-  await stepUntil(healedAtUs + HEALING_US, () => scenario === "over" && judgeEnd(world, control) === null);
-  violation ??= judgeEnd(world, control);
+  await stepUntil(
+    healedAtUs + HEALING_US,
+    () => scenario === "over" && judgeEnd(world, control, injector.happened.length) === null,
+  );
+  violation ??= judgeEnd(world, control, injector.happened.length);
   await stepUntil(world.timeline.nowUs + AFTERMATH_US, () => false);
-  violation ??= judgeEnd(world, control);
-  if (crash !== undefined && violation === null) throw crash;
+  violation ??= judgeEnd(world, control, injector.happened.length);
   world.close();
   return {
     violation,
@@ -90,9 +97,4 @@ export async function runSchedule(
     faults: injector.happened,
     endings: control.endings,
   };
-}
-
-/** Lets all promises come to rest. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,6 +1,6 @@
 import type { BeforeOperation } from "../../../agent/guest/guest-runner.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
-import type { HostAgentPorts } from "../../../agent/host-agent-ports.ts";
+import type { HandOffBus, HostAgentPorts } from "../../../agent/host-agent-ports.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
@@ -20,7 +20,7 @@ import { SimulatedNetwork } from "../model/network.ts";
 import { Qemu } from "../model/qemu.ts";
 import { openQmpLink } from "../model/qmp-link.ts";
 import type { Transfer } from "../model/transfer.ts";
-import type { Breakage } from "./breakage.ts";
+import type { Breakage, SeenFence } from "./breakage.ts";
 import type { Schedule } from "./schedule.ts";
 
 export const HOST_IDS = ["ha", "hb", "hc"] as const;
@@ -50,11 +50,6 @@ export interface LivingCoordinator extends Peer {
 /** Says what happens, where somebody listens. */
 export type Trace = (who: string, what: string) => void;
 
-interface FenceSeen {
-  readonly epoch: bigint;
-  readonly revision: bigint;
-}
-
 /** Three hosts, one guest, coordinators, NATS, and the networks between them: all state of a run. */
 export class World {
   readonly schedule: Schedule;
@@ -72,17 +67,23 @@ export class World {
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
   /** A command that did something although a newer one had come before it, in words. */
   staleCommandTaken: string | null = null;
-  readonly #breakage: Breakage;
+  /** Which fault took the last that the guest could go on from. */
+  lostForCause: string | null = null;
+  /** A registration that a mere frame moved, in words. */
+  registrationStolen: string | null = null;
+  /** A hand-off that left its host and is not in its journal, in words. */
+  wordNotJournaled: string | null = null;
+  readonly breakage: Breakage;
   readonly #random: Random;
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
-  readonly #newestFences = new Map<string, FenceSeen>();
+  readonly #newestFences = new Map<string, SeenFence>();
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
     const { seed, nics } = schedule;
     this.schedule = schedule;
     this.trace = trace;
-    this.#breakage = breakage;
+    this.breakage = breakage;
     this.timeline = new Timeline(new Random(seed, 1));
     this.#random = new Random(seed, 2);
     this.#qemuRandom = new Random(seed, 3);
@@ -91,7 +92,11 @@ export class World {
     const macAddresses = Array.from({ length: nics }, (_, index) => `52:54:00:00:00:0${index + 1}`);
     this.guest = new SimulatedGuest(GUEST_ID, macAddresses);
     this.control = { node: CONTROL_PLANE, process: new SimulatedProcess(CONTROL_PLANE, this.timeline) };
-    for (const hostId of HOST_IDS) this.hosts.set(hostId, new SimulatedHost(hostId, new Random(seed, 5)));
+    for (const hostId of HOST_IDS) {
+      const onStolen = () => this.#entryStolen(hostId);
+      const host = new SimulatedHost(hostId, new Random(seed, 5), breakage.registration, onStolen);
+      this.hosts.set(hostId, host);
+    }
     this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
@@ -163,7 +168,7 @@ export class World {
     if (present !== undefined && present.process.state !== "dead") return;
     const process = new SimulatedProcess(`agent ${hostId}`, this.timeline);
     this.trace?.(process.name, "started");
-    const agent = new HostAgent(this.#breakage.agentPorts(this.#agentPorts(hostId, process)));
+    const agent = new HostAgent(this.breakage.agentPorts(this.#agentPorts(hostId, process)));
     // A killed agent's promises may break; nobody waits for them.
     agent.restored.catch(() => {});
     this.agents.set(hostId, { node: hostId, process, agent });
@@ -187,7 +192,7 @@ export class World {
     const store = nats.recordStore(peer);
     const runner = new MigrationRunner({
       store,
-      agents: this.#breakage.agentPort(agents),
+      agents: this.breakage.agentPort(agents),
       feed: nats.feedPort(peer),
       fencing: { fence: (hostId) => this.#fence(hostId) },
       clock: process,
@@ -220,18 +225,53 @@ export class World {
   crashHost(hostId: string): void {
     this.killAgent(hostId);
     this.trace?.(hostId, "CRASHED");
-    this.host(hostId).crash();
+    const host = this.host(hostId);
+    for (const qemu of host.qemus.values()) this.killQemu(qemu);
+    host.crash();
   }
 
-  /** Why the guest is lost, where nothing is left to go on from. */
-  get guestLostForCause(): string | null {
-    return this.guest.survivors().length > 0 ? null : "No QEMU has all that the guest had lived through.";
+  /** Kills a QEMU as a fault does: what is lost by that is lost for a cause. */
+  killQemu(qemu: Qemu): void {
+    const before = this.guest.survivors().length;
+    qemu.kill();
+    if (before > 0 && this.guest.survivors().length === 0)
+      this.lostForCause = `${qemu.parts.name} was killed.`;
+  }
+
+  /** In words, where nothing is left to go on from and no fault did that. */
+  guestLost(): string | null {
+    const { guest, lostForCause } = this;
+    if (guest.qemus.length === 0 || lostForCause !== null || guest.survivors().length > 0) return null;
+    return "Nothing is left of the guest, and no fault took it.";
   }
 
   close(): void {
     for (const coordinator of this.coordinators) coordinator?.runner.close();
     for (const { process } of this.agents.values()) process.kill();
     this.control.process.kill();
+  }
+
+  #entryStolen(hostId: string): void {
+    const cut = this.instances.find(({ host, qemu }) => host.hostId === hostId && qemu.isRunning);
+    if (cut !== undefined) {
+      this.registrationStolen ??= `A late frame took the registration of ${cut.qemu.parts.name} away.`;
+    }
+  }
+
+  /** The word as it leaves its host. */
+  #watchWords(hostId: string, bus: HandOffBus): HandOffBus {
+    return {
+      ...bus,
+      publish: (word) => {
+        const isJournaled = this.host(hostId)
+          .disk.read(word.guestId)
+          .some(
+            ({ word: said }) => said.kind === "handedOff" && said.handOff.fence?.epoch === word.fence?.epoch,
+          );
+        if (!isJournaled) this.wordNotJournaled ??= `${hostId} gave a word that it had not journaled.`;
+        bus.publish(word);
+      },
+    };
   }
 
   #agentPorts(hostId: string, process: SimulatedProcess): HostAgentPorts {
@@ -248,7 +288,7 @@ export class World {
       journals: host.disk.storeFor(process),
       clock: process,
       log: this.#logOf(process.name),
-      handOffs: this.nats.handOffBus(peer),
+      handOffs: this.#watchWords(hostId, this.nats.handOffBus(peer)),
       spool: host.disk.spool.storeFor(process),
       feed: this.nats.feedStream(peer),
       devices: {
@@ -291,20 +331,21 @@ export class World {
     request: unknown,
     agent: HostAgent,
   ): Promise<unknown> {
-    const { fence } = request as { readonly fence?: FenceSeen };
+    const { fence, instanceId } = request as { readonly fence?: SeenFence; readonly instanceId: string };
+    const key = `${hostId} ${instanceId}`;
     this.trace?.(`agent ${hostId}`, `asked ${command} ${fence?.epoch}.${fence?.revision}`);
     const changes = fence !== undefined && command !== "getHandOff";
-    const newest = this.#newestFences.get(hostId);
+    const newest = this.#newestFences.get(key);
     const isStale = changes && newest !== undefined && isOlder(fence, newest);
     const { disk } = this.host(hostId);
     const said = disk.read(GUEST_ID).length;
     try {
-      const answer = await commandOf(agent, command, this.#breakage.request(request, newest));
+      const answer = await commandOf(agent, command, this.breakage.request(request, newest));
       const { applied } = answer as { readonly applied?: Applied };
       const changed = applied === undefined ? disk.read(GUEST_ID).length > said : applied === Applied.CHANGED;
       if (isStale && changed) {
         this.staleCommandTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
-      } else if (changes && !isStale) this.#newestFences.set(hostId, fence);
+      } else if (changes && !isStale) this.#newestFences.set(key, fence);
       this.trace?.(`agent ${hostId}`, `answered ${command}`);
       return answer;
     } catch (thrown) {
@@ -356,7 +397,7 @@ export function registrationOf({ host, nics }: SimulatedInstance): "all" | "some
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
-function isOlder(left: FenceSeen, right: FenceSeen): boolean {
+function isOlder(left: SeenFence, right: SeenFence): boolean {
   return left.epoch < right.epoch || (left.epoch === right.epoch && left.revision < right.revision);
 }
 
