@@ -24,6 +24,8 @@ export class SimulatedGuest {
   onResume: (qemu: Qemu) => void = () => {};
   /** Told whenever CPUs stop. */
   onStop: (qemu: Qemu) => void = () => {};
+  /** Which fault took, or may have taken, the last that the guest could go on from; in words. */
+  lostForCause: string | null = null;
   #newest = 0;
 
   constructor(guestId: string, macAddresses: readonly string[]) {
@@ -45,6 +47,14 @@ export class SimulatedGuest {
     }
     this.#newest += 1;
     qemu.memory = { generation: this.#newest, pages: memory?.pages ?? "some" };
+  }
+
+  /** A QEMU dies by a fault: what is lost with it is lost for a cause. Once `cont` was sent, nothing else may go on. */
+  takeAway(qemu: Qemu, cause: string): void {
+    const before = this.survivors().length;
+    const wasStarting = qemu.contOnTheWay > 0;
+    qemu.kill();
+    if (wasStarting || (before > 0 && this.survivors().length === 0)) this.lostForCause ??= cause;
   }
 
   /** The QEMUs from which the guest could go on: its newest state, all of it, or all of it together. */

@@ -114,7 +114,8 @@ export class Qemu {
   /** Carries a command out when its turn comes, and answers. Out-of-band ones need no main loop. */
   execute(command: QemuCommand, answer: (answer: QemuAnswer) => void): void {
     const work = () => answer(this.#carryOut(command));
-    if (this.#mainLoop === "free" || OUT_OF_BAND.has(command.name)) work();
+    const isNext = this.#mainLoop === "free" && this.#waiting.length === 0;
+    if (isNext || OUT_OF_BAND.has(command.name)) work();
     else this.#waiting.push(work);
   }
 
@@ -122,12 +123,18 @@ export class Qemu {
     this.#mainLoop = "held";
   }
 
+  /** One command that waited is carried out at once, the others in the next turns of the main loop. */
   releaseMainLoop(): void {
-    if (this.#mainLoop === "free") return;
     this.#mainLoop = "free";
-    for (const work of this.#waiting.splice(0)) {
-      if (this.#mainLoop === "free" && this.isAlive) work();
-    }
+    const work = this.#waiting.shift();
+    if (work === undefined || !this.isAlive) return;
+    work();
+    const { timeline, random } = this.parts;
+    timeline.after(random.between(10, 150), () =>
+      this.process.run(() => {
+        if (this.#mainLoop === "free") this.releaseMainLoop();
+      }),
+    );
   }
 
   setStatus(status: string): void {
@@ -225,7 +232,7 @@ export class Qemu {
         if (this.transfer?.isUnderWay() !== true) {
           return { kind: "refused", desc: "Instance 'migration' not found" };
         }
-        this.transfer.reset();
+        this.transfer.reset("agent");
         return done;
       default:
         return done;
@@ -281,7 +288,8 @@ export class Qemu {
     const port = this.parts.ports.listen(this, portOf(uri));
     if (port === undefined) return { kind: "refused", desc: "Failed to bind socket: Address already in use" };
     this.listensOn = port;
-    this.transfer.listenAgain();
+    this.transfer.isListening = true;
+    this.setStatus("setup");
     return done;
   }
 }

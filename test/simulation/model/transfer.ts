@@ -30,6 +30,7 @@ export class Transfer {
   stage: Stage = "connecting";
   passes = 0;
   #stream: "flowing" | "stalled" | "broken" = "flowing";
+  #brokenBy: "network" | "agent" = "agent";
   /** What waits for the stream to flow. */
   readonly #held: (() => void)[] = [];
   #runStateBefore: string;
@@ -79,14 +80,19 @@ export class Transfer {
     for (const work of this.#held.splice(0)) work();
   }
 
-  /** Both ends see the connection break. */
-  reset(): void {
+  /** Both ends see the connection break: by the network, or because one of their agents asked for it. */
+  reset(by: "network" | "agent"): void {
     if (this.#stream === "broken" || this.stage === "ended") return;
+    this.#brokenBy = by;
     this.#countFlow();
     this.#stream = "broken";
     this.#held.length = 0;
-    this.source.process.run(() => this.#sourceSawBreak());
-    this.destination?.process.run(() => this.#destinationSawBreak());
+    // A sender notices when it sends: one that is held to a bandwidth only when it may send again.
+    const { random } = this.source.parts;
+    this.#atSourceAnyway(random.spread(20, this.stage === "flushing" ? 2_000 : 100_000), () => {
+      if (this.#stream === "broken") this.#sourceSawBreak();
+    });
+    this.#at(this.destination, random.between(0, 300), () => this.#destinationSawBreak());
   }
 
   endDied(end: Qemu): void {
@@ -97,7 +103,7 @@ export class Transfer {
       this.#stream = "broken";
       if (this.stage === "completed" && this.#loaded !== "no") return;
       destination?.process.run(() => this.#destinationSawBreak());
-    } else this.reset();
+    } else this.reset("network");
   }
 
   cancel(): QemuAnswer {
@@ -107,9 +113,11 @@ export class Transfer {
       case "copying":
         source.setStatus("cancelling");
         this.#turn += 1;
-        this.#atSource(this.#us(100, 3_000), () => {
+        this.#closeTowardsDestination();
+        // A stream that is held to a bandwidth notices only when it may send again.
+        this.#atSourceAnyway(source.parts.random.spread(100, 100_000), () => {
+          this.stage = "ended";
           source.setStatus("cancelled");
-          this.#end();
         });
         return done;
       case "flushing":
@@ -151,40 +159,35 @@ export class Transfer {
   /** `migrate-pause` of one end; undefined where it refuses. */
   pause(end: Qemu): QemuAnswer | undefined {
     if (this.stage !== "postCopy" || end.status !== "postcopy-active") return undefined;
-    this.reset();
+    this.reset("agent");
     return done;
-  }
-
-  listenAgain(): void {
-    this.isListening = true;
   }
 
   /** `migrate` with `resume`. */
   resume(destination: Qemu | undefined): void {
     const { source } = this;
-    const recovering = source.parts.version === "10.2" ? "postcopy-recover-setup" : "postcopy-recover";
-    source.setStatus(recovering);
-    this.#atSourceAnyway(this.#us(500, 3_000), () => {
-      if (
-        destination === undefined ||
-        destination !== this.destination ||
-        !destination.isAlive ||
-        !this.isListening
-      ) {
-        source.setStatus("postcopy-paused");
-        return;
+    const canConnect = () =>
+      destination !== undefined &&
+      destination === this.destination &&
+      destination.isAlive &&
+      this.isListening;
+    this.#atSourceAnyway(0, () => {
+      if (source.parts.version === "10.2") source.setStatus("postcopy-recover-setup");
+      if (!canConnect()) source.setStatus("postcopy-paused");
+      else {
+        this.isListening = false;
+        this.#stream = "flowing";
+        this.#flowingSinceUs = source.parts.timeline.nowUs;
+        source.setStatus("postcopy-recover");
+        this.#atSource(this.#us(0, 2_000), () => source.setStatus("postcopy-active"));
+        this.#at(destination, this.#us(0, 8_000), () => {
+          if (this.#stream === "broken") return;
+          destination?.setStatus("postcopy-recover");
+          destination?.setStatus("postcopy-active");
+          if (this.#loaded === "loading") this.#finishPostCopyLoad();
+          this.#sendPages();
+        });
       }
-      this.isListening = false;
-      this.#stream = "flowing";
-      this.#flowingSinceUs = source.parts.timeline.nowUs;
-      source.setStatus("postcopy-recover");
-      destination.setStatus("postcopy-recover");
-      this.#atSource(this.#us(300, 2_000), () => {
-        source.setStatus("postcopy-active");
-        destination.setStatus("postcopy-active");
-        if (this.#loaded === "loading") this.#finishPostCopyLoad();
-        this.#sendPages();
-      });
     });
   }
 
@@ -197,7 +200,9 @@ export class Transfer {
     }
     destination.transfer = this;
     this.stage = "copying";
-    destination.process.run(() => destination.setStatus("active"));
+    this.#at(destination, this.#us(0, 3_000), () => {
+      if (destination.status === "setup") destination.setStatus("active");
+    });
     this.#pass();
     source.setStatus("active");
     this.#atSource(this.#jitter(source.parts.copyUs), () => this.#converge());
@@ -213,6 +218,14 @@ export class Transfer {
     const { source } = this;
     this.#noteRunState();
     this.stage = "stopping";
+    if (source.has("pause-before-switchover")) {
+      source.stopCpus("finish-migrate");
+      this.#atSourceAnyway(this.#us(500, 1_200), () => {
+        this.stage = "flushing";
+        source.setStatus("pre-switchover");
+      });
+      return;
+    }
     source.holdMainLoop();
     source.stopCpus("finish-migrate");
     // The socket's buffer takes the device state, whatever becomes of it.
@@ -224,8 +237,8 @@ export class Transfer {
       const end = () => this.#completeLive();
       // So may it take the last pages: then the source is through, and nobody knows whether they will arrive.
       if (this.#stream === "stalled" && source.parts.random.chance(0.5)) {
-        this.#atSourceAnyway(this.#us(50, 600), () => this.#stream !== "broken" && end());
-      } else this.#atSource(this.#us(50, 600), end);
+        this.#atSourceAnyway(this.#us(20, 600), () => this.#stream !== "broken" && end());
+      } else this.#atSource(this.#us(20, 600), end);
     });
   }
 
@@ -334,10 +347,11 @@ export class Transfer {
     this.#turn += 1;
     // The return path's thread waits for the other end; one that died says nothing more, and the cancel hangs.
     if (destination?.isAlive !== true) return done;
-    this.#atSourceAnyway(this.#us(200, 3_000), () => {
+    this.#closeTowardsDestination();
+    this.#atSourceAnyway(source.parts.random.spread(200, 100_000), () => {
       source.setStatus("cancelled");
       if (source.runState === "finish-migrate") source.runState = "postmigrate";
-      this.#end();
+      this.stage = "ended";
     });
     return done;
   }
@@ -377,7 +391,8 @@ export class Transfer {
     }
     // QEMU 7.2 to 10.2 end their process where the load fails.
     destination.setStatus("failed");
-    destination.kill();
+    if (this.#brokenBy === "agent") destination.kill();
+    else destination.parts.guest.takeAway(destination, `The stream to ${destination.parts.name} broke.`);
   }
 
   /** After STOP, before the point of no return: `failed`, and microseconds later the guest runs again. */
@@ -397,10 +412,14 @@ export class Transfer {
     else source.runState = source.parts.version === "10.2" ? this.#runStateBefore : "postmigrate";
   }
 
-  /** The stream is closed from the source's side. */
   #end(): void {
-    const { destination } = this;
     this.stage = "ended";
+    this.#closeTowardsDestination();
+  }
+
+  /** The stream is closed from the source's side. */
+  #closeTowardsDestination(): void {
+    const { destination } = this;
     this.#countFlow();
     this.#stream = "broken";
     this.#held.length = 0;

@@ -34,7 +34,7 @@ export function bringAbout(
       world.nats.server.kill();
       return () => world.nats.restart();
     case "qemuKilled":
-      if (instance !== null) world.killQemu(instance.qemu);
+      if (instance !== null) world.guest.takeAway(instance.qemu, `${instance.qemu.parts.name} was killed.`);
       return nothing;
     case "qemuStopped":
       instance?.qemu.process.stop();
@@ -43,7 +43,7 @@ export function bringAbout(
       world.crashHost(hostId);
       return () => world.startAgent(hostId);
     case "streamReset":
-      control.source?.qemu.transfer?.reset();
+      control.source?.qemu.transfer?.reset("network");
       return nothing;
     case "streamStalled": {
       const transfer = control.source?.qemu.transfer;

@@ -67,8 +67,6 @@ export class World {
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
   /** A command that did something although a newer one had come before it, in words. */
   staleCommandTaken: string | null = null;
-  /** Which fault took the last that the guest could go on from. */
-  lostForCause: string | null = null;
   /** A registration that a mere frame moved, in words. */
   registrationStolen: string | null = null;
   /** A hand-off that left its host and is not in its journal, in words. */
@@ -226,22 +224,14 @@ export class World {
     this.killAgent(hostId);
     this.trace?.(hostId, "CRASHED");
     const host = this.host(hostId);
-    for (const qemu of host.qemus.values()) this.killQemu(qemu);
+    for (const qemu of host.qemus.values()) this.guest.takeAway(qemu, `${hostId} crashed.`);
     host.crash();
-  }
-
-  /** Kills a QEMU as a fault does: what is lost by that is lost for a cause. */
-  killQemu(qemu: Qemu): void {
-    const before = this.guest.survivors().length;
-    qemu.kill();
-    if (before > 0 && this.guest.survivors().length === 0)
-      this.lostForCause = `${qemu.parts.name} was killed.`;
   }
 
   /** In words, where nothing is left to go on from and no fault did that. */
   guestLost(): string | null {
-    const { guest, lostForCause } = this;
-    if (guest.qemus.length === 0 || lostForCause !== null || guest.survivors().length > 0) return null;
+    const { guest } = this;
+    if (guest.qemus.length === 0 || guest.lostForCause !== null || guest.survivors().length > 0) return null;
     return "Nothing is left of the guest, and no fault took it.";
   }
 
