@@ -100,6 +100,7 @@ function learnSourceStatus(
     learned = { ...learned, postCopyWanted: learned.postCopyWanted || isPostCopyDue(learned) };
   }
   if (status.startsWith("postcopy-")) learned = { ...learned, postCopyActive: true };
+  if (status === "postcopy-paused") learned = { ...learned, pauseWanted: false };
   if ((status === "failed" || status === "cancelled") && !learned.handedOff) {
     learned = withEnding(
       learned,
@@ -132,7 +133,11 @@ function learnStall(state: CompleteState): CompleteState {
 
 function learnStallInPostCopy(state: CompleteState): CompleteState {
   const { phase } = state.migration;
-  if (phase !== Phase.POST_COPY && phase !== Phase.POST_COPY_RECOVERING) return state;
+  const isInPostCopy = phase === Phase.POST_COPY || phase === Phase.POST_COPY_RECOVERING;
+  // A destination may see that its stream broke while the source goes on waiting for it.
+  const isPausedThereOnly =
+    phase === Phase.POST_COPY_PAUSED && state.source.transferStatus !== "postcopy-paused";
+  if (!isInPostCopy && !isPausedThereOnly) return state;
   const wanted = { ...state, pauseWanted: true };
   return withoutFailures(wanted, "source", (failure) => failure.command === "pauseMigration");
 }

@@ -1,6 +1,6 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
-import { isPostCopyMode, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
+import { isHandOffAwaited, isPostCopyMode, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
 import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
@@ -25,6 +25,9 @@ export interface DeadlineLimits {
   readonly fenceAfterMs: number;
 }
 
+/** A destination that is ready has everything; its source is about to hand off, or never will. */
+const HAND_OFF_WITHIN_US = 10_000_000n;
+
 /** What the state waits for by the clock; derived from committed times, so that a restart shortens nothing. */
 export function deadlinesOf(
   state: CompleteState,
@@ -40,6 +43,9 @@ export function deadlinesOf(
     if (trigger?.$case === "afterMs") {
       deadlines.push({ name: "postCopy", atUnixUs: enteredAtUnixUs + BigInt(trigger.value) * 1_000n });
     }
+  }
+  if (phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)) {
+    deadlines.push({ name: "handOff", atUnixUs: nowUnixUs + HAND_OFF_WITHIN_US });
   }
   const again = [...state.source.failed, ...state.destination.failed].filter(mayBeAskedAgain);
   if (again.length > 0) {

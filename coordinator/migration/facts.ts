@@ -155,6 +155,11 @@ export function isUnknownThere(state: CompleteState, side: Side, name: CommandNa
   return failureOf(state, side, name)?.code === "NOT_FOUND";
 }
 
+/** The destination is ready, and asks for a word that has not been given. */
+export function isHandOffAwaited(state: CompleteState): boolean {
+  return state.handOffWanted && !state.handedOff && !state.kept;
+}
+
 /** The destination waits for the source's word, and there is nobody to get it from. */
 export function isSourceSilent(state: CompleteState): boolean {
   if (!state.handOffWanted || state.handOff !== undefined || state.kept || state.source.hostDead)

@@ -48,6 +48,10 @@ export function restBeforeRecoveryUs({ pauseHeld, pauses }: CompleteState): bigi
 }
 
 export function commandsOfPostCopyPaused(state: CompleteState): readonly MigrationCommand[] {
+  return [...(state.pauseWanted ? commandsOfPostCopy(state) : []), ...commandsToRecover(state)];
+}
+
+function commandsToRecover(state: CompleteState): readonly MigrationCommand[] {
   if (!state.recoveryDue || restBeforeRecoveryUs(state) === null) return [];
   const side = isDone(state, "destination", "recoverMigration") ? "source" : "destination";
   return isSettled(state, side, "recoverMigration")

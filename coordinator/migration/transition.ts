@@ -4,7 +4,7 @@ import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
 import { type CompleteState, completeState, withMigration } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { mayBeAskedAgain, withoutFailures } from "./facts.ts";
+import { isHandOffAwaited, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
 import { withFenceWanted } from "./fence-host.ts";
 import { commandsOfHandingBack, leaveHandingBack, withRightAtSource } from "./hand-back.ts";
 import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
@@ -128,6 +128,10 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
   switch (deadline) {
     case "postCopy":
       return phase === Phase.TRANSFERRING ? { ...state, postCopyWanted: true } : state;
+    case "handOff":
+      return phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)
+        ? withEnding(state, "HAND_OFF_OVERDUE", "The destination was ready, and the source did not hand off.")
+        : state;
     case "askAgain":
       return withoutFailures(
         withoutFailures(state, "source", mayBeAskedAgain),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { deadlinesOf } from "../../coordinator/migration/deadlines.ts";
 import { NO_WAY_BACK } from "../../coordinator/migration/facts.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
@@ -64,6 +65,21 @@ describe("a hand-off that does not arrive", () => {
     assert.equal(
       story.answers("source", { name: "getHandOff", handOff: undefined }),
       "ROLLING_BACK | cancelTransfer@source",
+    );
+  });
+
+  it("is not waited for without end: the source says whether it keeps the guest", () => {
+    const story = new Story().toStopped();
+    story.awaitsHandOff();
+    const deadlines = deadlinesOf(story.state, 5n, { fenceAfterMs: 10_000 });
+    assert.deepEqual(deadlines, [{ name: "handOff", atUnixUs: 10_000_005n }]);
+    assert.equal(
+      story.hear({ t: "DeadlinePassed", deadline: "handOff" }),
+      "ROLLING_BACK | cancelTransfer@source",
+    );
+    assert.equal(
+      story.answers("source", { name: "cancelTransfer", answer: "tooLate", handOff: handOffOf() }),
+      "SWITCHING_OVER | deliverHandOff@destination",
     );
   });
 

@@ -125,6 +125,19 @@ describe("a post-copy transfer that breaks", () => {
     assert.deepEqual(outstanding(story), ["recoverMigration@destination"]);
   });
 
+  it("at the destination alone is paused at the source as well, once that has waited in vain", () => {
+    const story = inPostCopy();
+    story.status("destination", "postcopy-paused");
+    assert.equal(
+      story.says("source", { t: "TransferStalled", stalledForMs: 5_000 }),
+      "| pauseMigration@source",
+    );
+    story.status("source", "postcopy-paused");
+    assert.equal(story.state.pauseWanted, false);
+    isRecovered(story);
+    assert.deepEqual(outstanding(story), []);
+  });
+
   it("is given up with its guest when an operator says so, and its reason says what it waits for till then", () => {
     const story = inPostCopy();
     breaks(story);
