@@ -8,11 +8,13 @@
  *     start      quarantined -> registered, read back  just before the CPUs start
  *     stop       registered -> quarantined             as soon as the CPUs have stopped
  *     verify     judges what the kernel holds          at any time; changes nothing
+ *     mend       as others left it -> a port, up       before start or stop put right what drifted
  *     release    quarantined -> as found or absent     when the guest is gone from the host
  *
  * *Quarantined*: no registration, nothing flooded to the guest, nothing learned from it, nothing sent by the host.
  * Each plan may be carried out again at any time with the same end.
  */
+import type { KernelChange } from "../netlink/kernel-change.ts";
 import type { Link } from "../netlink/link.ts";
 import type { RouteResult } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
@@ -60,10 +62,17 @@ export type VerifyOutcome =
   | { readonly registration: "registered" }
   /** All that `prepare` and `stop` make is there. */
   | { readonly registration: "quarantined" }
-  /** Neither; the problems are those that keep it from being registered. */
-  | { readonly registration: "drifted"; readonly problems: readonly NicProblem[] }
+  /** Neither: what keeps it from being registered, and what from being quarantined. */
+  | {
+      readonly registration: "drifted";
+      readonly problems: readonly NicProblem[];
+      readonly quarantineProblems: readonly NicProblem[];
+    }
   /** The device is gone, or is not where the definition says. */
   | { readonly registration: "absent"; readonly problem: NicProblem };
+
+/** What a gate makes of its guest's NICs. */
+export type Registered = "registered" | "quarantined";
 
 /** A plan and the judgement of its answers, which come one a request and in its order. */
 export interface DeviceOperation<Nic extends NicDefinition, Outcome> {
@@ -110,6 +119,26 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly start: DeviceOperation<Nic, StartOutcome>;
   readonly stop: DeviceOperation<Nic, StopOutcome>;
   readonly verify: DeviceOperation<Nic, VerifyOutcome>;
+  /** Against what others do to a NIC that is registered or quarantined. */
+  readonly mend: {
+    /**
+     * Whether what the kernel tells can mean that the NIC is not as `registered` says: `agrees` for what its own gate
+     * made, and for what is none of its business. `place` is where it was last.
+     */
+    hear(
+      nic: Nic,
+      place: NicPlace | undefined,
+      change: KernelChange,
+      registered: Registered,
+    ): "agrees" | "mayDiffer";
+    /** Puts back what neither `start` nor `stop` touch; empty where the device is not there or is another's. */
+    plan(
+      nic: Nic,
+      links: SeenLinks,
+      ownership: DeviceOwnership,
+      registered: Registered,
+    ): readonly RouteRequest[];
+  };
   /** Ends the quarantine: off the bridge where `prepare` put it there, and deleted if that is asked and it is ours. */
   readonly release: {
     /** Empty where nothing is left to release. */

@@ -49,6 +49,8 @@ export interface StopReport {
 
 export interface ArmedNicSet {
   readonly nics: readonly NicDefinition[];
+  /** Where the NIC was when it was last looked up. */
+  placeOf(nicId: string): NicPlace | undefined;
   start(): StartReport;
   stop(): StopReport;
 }
@@ -116,6 +118,10 @@ class KernelNicSet implements ArmedNicSet {
     this.#placed = placed;
     this.#start = encodeOperation("start", placed);
     this.#stop = encodeOperation("stop", placed);
+  }
+
+  placeOf(nicId: string): NicPlace | undefined {
+    return this.#placed.find(({ nic }) => nic.nicId === nicId)?.place;
   }
 
   start(): StartReport {

@@ -112,6 +112,17 @@ export function judgeRegistration(
   return undefined;
 }
 
+/** Undefined where the bridge delivers the guest's frames elsewhere or nowhere. */
+export function judgeAbsence(
+  nic: TapOnBridgeNic,
+  place: NicPlace,
+  result: RouteResult | undefined,
+): NicProblem | undefined {
+  if (!pointsHere(place, result)) return undefined;
+  const sentence = `${nic.macAddress} is registered on ${nic.deviceName}, whose guest does not run.`;
+  return { reason: "UNWANTED_REGISTRATION", sentence, field: "mac_address" };
+}
+
 /** Whether the bridge delivers the guest's frames to this port. */
 export function pointsHere(place: NicPlace, result: RouteResult | undefined): boolean {
   return entryOf(result)?.ifindex === place.deviceIfindex;

@@ -1,10 +1,12 @@
 import type { RouteResult } from "../netlink/route-port.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
 import type { TapOnBridgeNic } from "./nic-definition.ts";
+import { tapOnBridgeMending } from "./tap-on-bridge-mending.ts";
 import { bridgeMissing, CREATED_ALIAS, tapOnBridgePreparation } from "./tap-on-bridge-preparation.ts";
 import {
   entryOf,
   isErrno,
+  judgeAbsence,
   judgePort,
   judgeRegistration,
   KERNEL_FLAGS,
@@ -90,11 +92,16 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
         judgeRegistration(nic, place, entry),
       ].filter((problem) => problem !== undefined);
       if (problems.length === 0) return { registration: "registered" };
-      const quarantined = judgePort(nic, place, link, QUARANTINE_FLAGS) === undefined;
-      if (quarantined && !pointsHere(place, entry)) return { registration: "quarantined" };
-      return { registration: "drifted", problems };
+      const quarantineProblems = [
+        judgePort(nic, place, link, QUARANTINE_FLAGS),
+        judgeAbsence(nic, place, entry),
+      ].filter((problem) => problem !== undefined);
+      if (quarantineProblems.length === 0) return { registration: "quarantined" };
+      return { registration: "drifted", problems, quarantineProblems };
     },
   },
+
+  mend: tapOnBridgeMending,
 
   release: {
     // A tap outlives its bridge, and a stranger may have taken its name: only one that says so is ours to delete.

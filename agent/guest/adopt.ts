@@ -24,6 +24,7 @@ export function adopt(found: {
     cpus,
     registration: "quarantined",
     registrationFailures: 0,
+    drift: null,
     migration: null,
     role: found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT,
     vmm: "connected",

@@ -1,3 +1,4 @@
+import { evolveDrift, mendAgain } from "./drift.ts";
 import { evolveFenced } from "./fenced.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
@@ -18,6 +19,7 @@ import { evolveVacant } from "./vacant.ts";
  *   guest cannot be started         -> journal "never", then publish: the right goes back     (incoming, fenced)
  *   transfer ended without a switch -> journal "kept": the word is never given                (outgoing)
  *   CPUs run without the right      -> stop them, raise an alarm                  (relinquished, incoming, fenced)
+ *   others undo what is registered  -> register again, at once, then damped                   (drift)
  *   CPUs resume with the right      -> register at once                                       (resident, outgoing, R8)
  *   order to start                  -> register and read back, then `cont`                    (resident)
  *
@@ -81,11 +83,11 @@ function note(guest: Guest, event: GuestEvent): Step {
         [told({ $case: "transferStatusChanged", value: { status: event.status, error: "" } })],
       );
     case "nicsRegistered":
-      return step({ ...guest, registration: "registered", registrationFailures: 0 }, [
+      return step({ ...guest, registration: "registered", registrationFailures: 0, drift: null }, [
         told({ $case: "nicsRegistered", value: { registeredAtUnixUs: BigInt(event.atUnixUs) } }),
       ]);
     case "nicsDeregistered":
-      return step({ ...guest, registration: "quarantined", registrationFailures: 0 }, [
+      return step({ ...guest, registration: "quarantined", registrationFailures: 0, drift: null }, [
         told({ $case: "nicsDeregistered", value: { deregisteredAtUnixUs: BigInt(event.atUnixUs) } }),
       ]);
     case "nicsRegistrationRefused":
@@ -97,8 +99,14 @@ function note(guest: Guest, event: GuestEvent): Step {
         alarm("DEREGISTRATION_REFUSED", event.sentence),
         { kind: "setTimer", timer: "retryDeregistration", delayMs: retryDelayMs(guest) },
       ]);
+    case "registrationDrifted":
+    case "nicsMended":
+    case "nicsMendingFailed":
+      return evolveDrift(guest, event);
     case "timerFired":
-      return step(guest, retriesOf(guest, event.timer));
+      return event.timer === "mendRegistration"
+        ? mendAgain(guest, event.atUnixUs)
+        : step(guest, retriesOf(guest, event.timer));
     case "vmmLost":
       return step({ ...guest, vmm: "lost", cpus: { kind: "stopped", runState: "gone" } }, [
         ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),

@@ -38,7 +38,16 @@ export type KernelAnswered =
   | { readonly kind: "nicsRegistered" }
   | { readonly kind: "nicsRegistrationRefused"; readonly sentence: string }
   | { readonly kind: "nicsDeregistered" }
-  | { readonly kind: "nicsDeregistrationRefused"; readonly sentence: string };
+  | { readonly kind: "nicsDeregistrationRefused"; readonly sentence: string }
+  /** Read in the kernel: the NICs are not as the gate last made them. */
+  | { readonly kind: "registrationDrifted"; readonly reason: string; readonly sentence: string }
+  | { readonly kind: "nicsMended" }
+  | {
+      readonly kind: "nicsMendingFailed";
+      /** `missing`: a device or its bridge is not there. */
+      readonly cause: "missing" | "refused";
+      readonly sentence: string;
+    };
 
 export type WordHeard = {
   readonly kind: "handOffReceived";
@@ -62,7 +71,8 @@ export type GuestTimer =
   | "stopAgain"
   | "quitAgain"
   /** The journal did not take that the guest is to start: perhaps it does now. */
-  | "registerAgain";
+  | "registerAgain"
+  | "mendRegistration";
 
 /** Orders that the agent has already admitted: their fence is not older than the guest's. */
 export type Ordered =

@@ -1,6 +1,7 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
+import type { Guest } from "./guest.ts";
 import type { GuestTimer, RunStatePurpose, TransferStatusPurpose } from "./guest-event.ts";
 
 /**
@@ -12,6 +13,8 @@ export type GuestOperation =
   | { readonly kind: "registerNics" }
   /** All NICs, one batch, each tried. */
   | { readonly kind: "deregisterNics" }
+  /** Each NIC that is not as the gate last made it, for itself; read back. */
+  | { readonly kind: "mendNics"; readonly registered: Guest["registration"] }
   /** Written before the next operation, synced after. */
   | { readonly kind: "journal"; readonly word: JournalWord }
   /**

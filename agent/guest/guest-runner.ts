@@ -29,7 +29,13 @@ export interface GuestDevices {
   start(): DevicesChange;
   stop(): DevicesChange;
   release(): DevicesChange;
+  /** Makes each NIC as `registered` says again; what is so is not touched. */
+  mend(registered: Guest["registration"]): DevicesMending;
 }
+
+export type DevicesMending =
+  | { readonly result: "mended" }
+  | { readonly result: "missing" | "refused"; readonly sentence: string };
 
 export type DevicesChange = { readonly ok: true } | { readonly ok: false; readonly sentence: string };
 
@@ -219,6 +225,15 @@ export class GuestRunner {
         this.#cancelAnnouncements();
         this.#answerKernel(devices.stop(), "nicsDeregistered", "nicsDeregistrationRefused");
         break;
+      case "mendNics": {
+        const mending = devices.mend(operation.registered);
+        this.#hear(
+          mending.result === "mended"
+            ? { kind: "nicsMended" }
+            : { kind: "nicsMendingFailed", cause: mending.result, sentence: mending.sentence },
+        );
+        break;
+      }
       case "journal":
         this.#writeUnwritten();
         journal(operation.word);

@@ -1,6 +1,7 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
+import type { Drift } from "./drift.ts";
 
 /**
  * One instance of a guest on this host, as the CPU gate sees it: plain data, changed only by `evolve`.
@@ -28,6 +29,8 @@ export interface Guest {
   readonly registration: "quarantined" | "registered";
   /** Failed attempts in a row to change the registration. */
   readonly registrationFailures: number;
+  /** Null while nobody has changed what the gate made. */
+  readonly drift: Drift | null;
   /** The migration this instance takes part in, or took part in last: its events are told under that name. */
   readonly migration: MigrationTie | null;
   readonly role: Role;

@@ -70,6 +70,7 @@ export function recall(
     // What is not known to be registered is registered, or deregistered, first of all.
     registration: "quarantined",
     registrationFailures: 0,
+    drift: null,
     migration: tieOf(memory, found),
     role,
     vmm: "connected",

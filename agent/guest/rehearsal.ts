@@ -95,7 +95,12 @@ function pretendedGate(
   const runner = new GuestRunner(
     {
       vmm,
-      devices: { start: () => done, stop: () => done, release: () => done },
+      devices: {
+        start: () => done,
+        stop: () => done,
+        release: () => done,
+        mend: () => ({ result: "mended" }),
+      },
       clock: { unixUs: () => 0, after: () => () => {} },
       log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
       handOffs: { publish: (word) => void words.push(word), subscribe: () => () => {} },

@@ -1,9 +1,10 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import type { NicProblem } from "../device/device.ts";
+import type { DeviceOwnership, NicPlace, NicProblem, Registered } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
+import { findDrift, mendNics, type NicDrift } from "../device/nic-mending.ts";
 import { type HostDevices, type PreparedNic, releaseNics } from "../device/nic-preparation.ts";
 import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../device/nic-set.ts";
-import type { DevicesChange, GuestDevices } from "../guest/guest-runner.ts";
+import type { DevicesChange, DevicesMending, GuestDevices } from "../guest/guest-runner.ts";
 
 const REHEARSALS = 10;
 
@@ -104,9 +105,45 @@ export class PreparedDevices implements GuestDevices {
     return sentences.length === 0 ? { ok: true } : { ok: false, sentence: sentences.join(" ") };
   }
 
+  /** Where each NIC is, as far as this was looked up last. */
+  placeOf(nicId: string): NicPlace | undefined {
+    return this.#armed?.placeOf(nicId);
+  }
+
+  /** How the NICs differ from what `registered` says. Throws as `RoutePort.execute` does. */
+  findDrift(registered: Registered): readonly NicDrift[] {
+    return findDrift(this.#host.route, this.#nics, registered);
+  }
+
+  mend(registered: Registered): DevicesMending {
+    try {
+      const left = mendNics(this.#host.route, this.#nics, this.#ownerships(), registered);
+      if (left.length === 0) {
+        this.#rearmIfAllThere();
+        return { result: "mended" };
+      }
+      const sentence = left.map(({ nicId, problem }) => `${nicId}: ${problem.sentence}`).join(" ");
+      return { result: left.every(({ extent }) => extent === "missing") ? "missing" : "refused", sentence };
+    } catch (thrown) {
+      return { result: "refused", sentence: SwitchoverError.from(thrown).message };
+    }
+  }
+
+  /** A device that was created again is another one: the next stop must not have to look for it. */
+  #rearmIfAllThere(): void {
+    try {
+      this.#armed = armNicSet(this.#host.route, this.#nics, this.#clockUs);
+    } catch {
+      // A quarantined device may be missing; what is armed looks it up when it comes to that.
+    }
+  }
+
+  #ownerships(): ReadonlyMap<string, DeviceOwnership> {
+    return new Map(this.#prepared.map(({ nicId, ownership }) => [nicId, ownership]));
+  }
+
   release(): DevicesChange {
-    const ownerships = new Map(this.#prepared.map(({ nicId, ownership }) => [nicId, ownership]));
-    const reports = releaseNics(this.#host.route, this.#nics, ownerships, "delete");
+    const reports = releaseNics(this.#host.route, this.#nics, this.#ownerships(), "delete");
     const problems = reports.flatMap(({ problem }) => (problem === undefined ? [] : [problem.sentence]));
     return problems.length === 0 ? { ok: true } : { ok: false, sentence: problems.join(" ") };
   }

@@ -36,6 +36,7 @@ const NETLINK_GET_STRICT_CHK = 12;
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 const SOCKADDR_NL_BYTES = 12;
+const SOCKADDR_NL_GROUPS = 8;
 const DATAGRAM_BYTES = 64 * 1024;
 const MAX_INTERRUPTIONS = 16;
 const MAX_DRAINED = 100_000;
@@ -50,29 +51,46 @@ const ENOBUFS = 105;
  */
 export function openRouteEndpoint(options: EndpointOptions = {}): NetlinkEndpoint {
   const { receiveTimeoutMs = 1000, receiveBufferBytes = 4 * 1024 * 1024 } = options;
+  return new SocketEndpoint(
+    openRouteFd(receiveBufferBytes, 0, (set) => {
+      set(SOL_SOCKET, SO_RCVTIMEO, timeval(receiveTimeoutMs), "set the receive deadline of a netlink socket");
+      set(SOL_NETLINK, NETLINK_CAP_ACK, int32(1), "ask netlink for short acks");
+      set(SOL_NETLINK, NETLINK_EXT_ACK, int32(1), "ask netlink for the texts of its errors");
+      set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, int32(1), "ask netlink for filtered dumps");
+    }),
+  );
+}
+
+type SetOption = (level: number, name: number, value: Uint8Array, what: string) => void;
+
+/** `groups` is the mask of the multicast groups (`RTMGRP_*`) that the socket hears. Throws as its callers say. */
+export function openRouteFd(
+  receiveBufferBytes: number,
+  groups: number,
+  configure: (set: SetOption) => void = () => undefined,
+): number {
   const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
   if (fd < 0) throw systemError("open a netlink socket", -fd);
-  const set = (level: number, name: number, value: Uint8Array, what: string): void => {
+  const set: SetOption = (level, name, value, what) => {
     const result = libc.setsockopt(fd, level, name, value);
     if (result < 0) throw systemError(what, -result);
   };
   try {
-    const address = new Uint8Array(SOCKADDR_NL_BYTES);
-    new DataView(address.buffer).setUint16(0, AF_NETLINK, HOST_IS_LITTLE_ENDIAN);
-    const bound = libc.bind(fd, address);
-    if (bound < 0) throw systemError("bind a netlink socket", -bound);
-    set(SOL_SOCKET, SO_RCVTIMEO, timeval(receiveTimeoutMs), "set the receive deadline of a netlink socket");
     if (libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, int32(receiveBufferBytes)) < 0) {
       set(SOL_SOCKET, SO_RCVBUF, int32(receiveBufferBytes), "size the receive buffer of a netlink socket");
     }
-    set(SOL_NETLINK, NETLINK_CAP_ACK, int32(1), "ask netlink for short acks");
-    set(SOL_NETLINK, NETLINK_EXT_ACK, int32(1), "ask netlink for the texts of its errors");
-    set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, int32(1), "ask netlink for filtered dumps");
+    configure(set);
+    const address = new Uint8Array(SOCKADDR_NL_BYTES);
+    const view = new DataView(address.buffer);
+    view.setUint16(0, AF_NETLINK, HOST_IS_LITTLE_ENDIAN);
+    view.setUint32(SOCKADDR_NL_GROUPS, groups, HOST_IS_LITTLE_ENDIAN);
+    const bound = libc.bind(fd, address);
+    if (bound < 0) throw systemError("bind a netlink socket", -bound);
+    return fd;
   } catch (thrown) {
     libc.close(fd);
     throw thrown;
   }
-  return new SocketEndpoint(fd);
 }
 
 class SocketEndpoint implements NetlinkEndpoint {
@@ -119,7 +137,7 @@ function uninterrupted(call: () => number): number {
   return result;
 }
 
-function systemError(what: string, errno: number): SwitchoverError {
+export function systemError(what: string, errno: number): SwitchoverError {
   const name = errnoName(errno);
   if (errno === EAGAIN) {
     return new SwitchoverError("DEADLINE_EXCEEDED", "The kernel did not answer a netlink request in time.", {

@@ -15,6 +15,10 @@ const setsockoptCall = libc.func(
 );
 const sendCall = libc.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)");
 const recvCall = libc.func("intptr_t recv(int fd, void *bytes, size_t length, int flags)");
+const getsockoptCall = libc.func(
+  "int getsockopt(int fd, int level, int name, void *value, _Inout_ uint32_t *length)",
+);
+const fcntlCall = libc.func("int fcntl(int fd, int command, intptr_t argument)");
 const closeCall = libc.func("int close(int fd)");
 const ioctlPointerCall = libc.func("ioctl", "int", ["int", "unsigned long", "void *"]);
 const ioctlNumberCall = libc.func("ioctl", "int", ["int", "unsigned long", "intptr_t"]);
@@ -29,6 +33,18 @@ export function bind(fd: number, address: Uint8Array): number {
 
 export function setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
   return orErrno(setsockoptCall(fd, level, name, value, value.length));
+}
+
+/** Writes into `into`; returns how many bytes the option has. */
+export function getsockopt(fd: number, level: number, name: number, into: Uint8Array): number {
+  const length = [into.length];
+  const result = orErrno(getsockoptCall(fd, level, name, into, length));
+  return result < 0 ? result : (length[0] ?? 0);
+}
+
+/** `fcntl` with a number in place of the pointer. */
+export function fcntl(fd: number, command: number, argument: number): number {
+  return orErrno(fcntlCall(fd, command, argument));
 }
 
 export function send(fd: number, bytes: Uint8Array, flags: number): number {

@@ -12,6 +12,7 @@ export const IFLA = {
   IFNAME: 3,
   MTU: 4,
   MASTER: 10,
+  PROTINFO: 12,
   TXQLEN: 13,
   OPERSTATE: 16,
   LINKINFO: 18,

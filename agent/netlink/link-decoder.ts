@@ -15,6 +15,7 @@ import {
   INFO,
 } from "./link-attributes.ts";
 import { malformed } from "./message.ts";
+import { PF_BRIDGE } from "./neighbour.ts";
 
 /** By number, RFC 2863 and linux/if.h (`IF_OPER_*`). */
 const OPER_STATES: readonly OperState[] = [
@@ -45,13 +46,17 @@ interface LinkDraft {
   tunMode?: "tun" | "tap";
 }
 
-/** Reads the payload of an RTM_NEWLINK. What this agent has no use for is skipped. */
+/**
+ * Reads the payload of an RTM_NEWLINK or RTM_DELLINK. What this agent has no use for is skipped. A bridge's own message
+ * about its port (family PF_BRIDGE) tells neither kind nor alias.
+ */
 export function decodeLink(payload: Uint8Array): Link {
   if (payload.length < IFINFOMSG_BYTES) throw malformed("A link message is shorter than its fixed part.");
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const draft: LinkDraft = {};
   const attributes = new AttributeDecoder(payload, IFINFOMSG_BYTES);
-  while (attributes.next()) readAttribute(attributes, draft);
+  const family = view.getUint8(0);
+  while (attributes.next()) readAttribute(attributes, family, draft);
   attributes.finish();
   const { name, ...rest } = draft;
   if (name === undefined) throw malformed("A link has no name.");
@@ -66,7 +71,7 @@ export function decodeLink(payload: Uint8Array): Link {
   };
 }
 
-function readAttribute(attributes: AttributeDecoder, draft: LinkDraft): void {
+function readAttribute(attributes: AttributeDecoder, family: number, draft: LinkDraft): void {
   switch (attributes.type) {
     case IFLA.IFNAME:
       draft.name = attributes.string();
@@ -88,6 +93,11 @@ function readAttribute(attributes: AttributeDecoder, draft: LinkDraft): void {
       break;
     case IFLA.IFALIAS:
       draft.alias = attributes.string();
+      break;
+    case IFLA.PROTINFO:
+      attributes.nested((data) => {
+        if (family === PF_BRIDGE) draft.port = readBridgePort(data);
+      });
       break;
     case IFLA.LINKINFO:
       attributes.nested((info) => readLinkInfo(info, draft));

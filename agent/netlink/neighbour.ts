@@ -7,10 +7,10 @@ import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
 import { encodeMessage, malformed, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE } from "./message.ts";
 
 export const RTM_NEWNEIGH = 28;
-const RTM_DELNEIGH = 29;
+export const RTM_DELNEIGH = 29;
 const RTM_GETNEIGH = 30;
 
-const PF_BRIDGE = 7;
+export const PF_BRIDGE = 7;
 const NDMSG_BYTES = 12;
 
 const NUD_REACHABLE = 0x02;
@@ -82,7 +82,7 @@ export function encodeDumpFdb(bridgeIfindex: number): Uint8Array {
   );
 }
 
-/** Reads the payload of an RTM_NEWNEIGH of family PF_BRIDGE. */
+/** Reads the payload of an RTM_NEWNEIGH or RTM_DELNEIGH of family PF_BRIDGE. */
 export function decodeFdbEntry(payload: Uint8Array): FdbEntry {
   if (payload.length < NDMSG_BYTES) throw malformed("A neighbour message is shorter than its fixed part.");
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);

@@ -66,6 +66,7 @@ export function residentGuest(cpus: "running" | "paused" | "prelaunch"): Guest {
     cpus: cpus === "running" ? { kind: "running" } : { kind: "stopped", runState: cpus },
     registration: cpus === "running" ? "registered" : "quarantined",
     registrationFailures: 0,
+    drift: null,
     migration: null,
     role,
     vmm: "connected",

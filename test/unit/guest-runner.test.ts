@@ -60,6 +60,7 @@ function benchedGate(
           return { ok: true };
         },
         release: () => ({ ok: true }),
+        mend: () => ({ result: "mended" }),
       },
       clock: {
         unixUs: () => now++,

@@ -1,0 +1,101 @@
+/**
+ * What others did to the NICs of one instance: seen, and put right again, each NIC for itself. A guest that has lost one
+ * of its NICs keeps the others.
+ */
+import { encodeBatch } from "../netlink/route-batch.ts";
+import type { RoutePort } from "../netlink/route-port.ts";
+import type { DeviceOwnership, NicProblem, Registered, VerifyOutcome } from "./device.ts";
+import { deviceTypeOf } from "./device-types.ts";
+import type { NicDefinition } from "./nic-definition.ts";
+import { readLinks } from "./nic-requests.ts";
+import { verifyNics } from "./nic-set.ts";
+
+export interface NicDrift {
+  readonly nicId: string;
+  /** `missing`: the device or its bridge is not there, and nothing can be done before it is. */
+  readonly extent: "drifted" | "missing";
+  readonly problem: NicProblem;
+}
+
+/** How the NICs differ from what `registered` says; changes nothing. Throws as `RoutePort.execute` does. */
+export function findDrift(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  registered: Registered,
+): readonly NicDrift[] {
+  return driftsOf(nics, verifyNics(route, nics), registered);
+}
+
+/**
+ * Makes the NICs as `registered` says again, and returns what still differs after. What is as it should be is not
+ * touched. Idempotent. Throws as `RoutePort.execute` does: what was done is then unknown.
+ */
+export function mendNics(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  ownerships: ReadonlyMap<string, DeviceOwnership>,
+  registered: Registered,
+): readonly NicDrift[] {
+  const outcomes = verifyNics(route, nics);
+  const drifted = new Set(driftsOf(nics, outcomes, registered).map(({ nicId }) => nicId));
+  if (drifted.size === 0) return [];
+  const toMend = nics.filter(({ nicId }) => drifted.has(nicId));
+  const before = readLinks(route, toMend);
+  const ownershipOf = ({ nicId }: NicDefinition): DeviceOwnership =>
+    ownerships.get(nicId) ?? { device: "existing", port: "existing" };
+  route.execute(
+    encodeBatch(
+      toMend.flatMap((nic) => deviceTypeOf(nic).mend.plan(nic, before, ownershipOf(nic), registered)),
+    ),
+  );
+  const links = readLinks(route, toMend);
+  const operation = registered === "registered" ? "start" : "stop";
+  route.execute(
+    encodeBatch(
+      toMend.flatMap((nic) => {
+        const located = deviceTypeOf(nic).locate(nic, links);
+        return located.found === "yes" ? deviceTypeOf(nic)[operation].plan(nic, located.place) : [];
+      }),
+    ),
+  );
+  return findDrift(route, toMend, registered);
+}
+
+function driftsOf(
+  nics: readonly NicDefinition[],
+  outcomes: readonly VerifyOutcome[],
+  registered: Registered,
+): readonly NicDrift[] {
+  return nics.flatMap((nic, index) => {
+    const outcome = outcomes[index];
+    const drift = outcome === undefined ? undefined : driftOf(nic, outcome, registered);
+    return drift === undefined ? [] : [{ nicId: nic.nicId, ...drift }];
+  });
+}
+
+function driftOf(
+  nic: NicDefinition,
+  outcome: VerifyOutcome,
+  registered: Registered,
+): Omit<NicDrift, "nicId"> | undefined {
+  switch (outcome.registration) {
+    case registered:
+      return undefined;
+    case "absent":
+      // Where no device is, nothing is registered.
+      return registered === "quarantined" ? undefined : { extent: "missing", problem: outcome.problem };
+    case "drifted": {
+      const problems = registered === "registered" ? outcome.problems : outcome.quarantineProblems;
+      const [problem = unlike(nic, registered)] = problems;
+      return { extent: "drifted", problem };
+    }
+    default:
+      return { extent: "drifted", problem: unlike(nic, registered) };
+  }
+}
+
+function unlike(nic: NicDefinition, registered: Registered): NicProblem {
+  return registered === "registered"
+    ? { reason: "QUARANTINED", sentence: `${nic.deviceName} is quarantined while its guest runs.` }
+    : { reason: "REGISTERED", sentence: `${nic.deviceName} is registered while its guest stands.` };
+}

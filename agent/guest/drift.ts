@@ -1,0 +1,120 @@
+import type { Guest } from "./guest.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import { alarm, type Step, step, told } from "./step.ts";
+
+/**
+ * What others did to a guest's registration or quarantine, while it lasts and for a while after: the first time it is
+ * mended at once, then 10 ms later and doubled up to 1 s, until it was left alone for 10 s.
+ */
+export interface Drift {
+  readonly state: "mended" | "waiting";
+  /** Since it was last left alone. */
+  readonly attempts: number;
+  readonly attemptedAtUnixUs: number;
+  /** Since when nothing helps; null where the last attempt did. */
+  readonly failingSinceUnixUs: number | null;
+  readonly alarm: "none" | "raised";
+  /** Timers for a next attempt that have not fired. */
+  readonly timers: number;
+}
+
+export type DriftEvent = Extract<
+  GuestEvent,
+  { readonly kind: "registrationDrifted" | "nicsMended" | "nicsMendingFailed" }
+>;
+
+const FIRST_DELAY_MS = 10;
+const SLOW_PACE_MS = 1_000;
+const QUIET_MS = 10_000;
+/** A bridge that is created again is away for less. */
+const ALARM_AFTER_MS = 900;
+
+/** Mends what drifted as the gate last made it: its own failed changes are its own to try again. */
+export function evolveDrift(guest: Guest, event: DriftEvent): Step {
+  const { drift } = guest;
+  switch (event.kind) {
+    case "registrationDrifted":
+      if (guest.registrationFailures > 0) return step(guest);
+      if (drift?.state === "waiting") return tryEarlier(guest, drift, event.atUnixUs);
+      return begin(guest, event);
+    case "nicsMended":
+      if (drift?.state !== "waiting") return step(guest);
+      return step(
+        { ...guest, drift: { ...drift, state: "mended", failingSinceUnixUs: null, alarm: "none" } },
+        [told({ $case: "registrationMended", value: { mendedAtUnixUs: BigInt(event.atUnixUs) } })],
+      );
+    case "nicsMendingFailed":
+      return drift?.state === "waiting" ? goOn(guest, drift, event) : step(guest);
+  }
+}
+
+/** A timer for the next attempt has fired. */
+export function mendAgain(guest: Guest, atUnixUs: number): Step {
+  if (guest.drift === null) return step(guest);
+  const drift = { ...guest.drift, timers: Math.max(guest.drift.timers - 1, 0) };
+  return drift.state === "waiting" && guest.registrationFailures === 0
+    ? attempt(guest, drift, atUnixUs)
+    : step({ ...guest, drift });
+}
+
+function begin(guest: Guest, event: DriftEvent & { kind: "registrationDrifted" }): Step {
+  const { atUnixUs, reason, sentence } = event;
+  const last = guest.drift;
+  const isRecent = last !== null && atUnixUs - last.attemptedAtUnixUs < QUIET_MS * 1_000;
+  const drift: Drift = {
+    state: "waiting",
+    attempts: isRecent ? last.attempts : 0,
+    attemptedAtUnixUs: last?.attemptedAtUnixUs ?? 0,
+    failingSinceUnixUs: null,
+    alarm: "none",
+    timers: last?.timers ?? 0,
+  };
+  const paceMs = paceOf(drift);
+  const waitMs = Math.min(paceMs - (atUnixUs - drift.attemptedAtUnixUs) / 1_000, paceMs);
+  const next = waitMs > 0 ? attemptLater(guest, drift, Math.ceil(waitMs)) : attempt(guest, drift, atUnixUs);
+  return step(next.guest, [
+    told({
+      $case: "registrationDrifted",
+      value: { reason, sentence, noticedAtUnixUs: BigInt(atUnixUs) },
+    }),
+    ...next.operations,
+  ]);
+}
+
+function attempt(guest: Guest, drift: Drift, atUnixUs: number): Step {
+  return step({ ...guest, drift: { ...drift, attempts: drift.attempts + 1, attemptedAtUnixUs: atUnixUs } }, [
+    { kind: "mendNics", registered: guest.registration },
+  ]);
+}
+
+function attemptLater(guest: Guest, drift: Drift, delayMs: number): Step {
+  return step({ ...guest, drift: { ...drift, timers: drift.timers + 1 } }, [
+    { kind: "setTimer", timer: "mendRegistration", delayMs },
+  ]);
+}
+
+/** Something changed while nothing helped: what was missing may be back. */
+function tryEarlier(guest: Guest, drift: Drift, atUnixUs: number): Step {
+  if (drift.failingSinceUnixUs === null) return step(guest);
+  if (atUnixUs - drift.attemptedAtUnixUs >= FIRST_DELAY_MS * 1_000) return attempt(guest, drift, atUnixUs);
+  return drift.timers < 2 ? attemptLater(guest, drift, FIRST_DELAY_MS) : step(guest);
+}
+
+function goOn(guest: Guest, before: Drift, event: DriftEvent & { kind: "nicsMendingFailed" }): Step {
+  const failingSinceUnixUs = before.failingSinceUnixUs ?? event.atUnixUs;
+  const isLasting = event.atUnixUs - failingSinceUnixUs >= ALARM_AFTER_MS * 1_000;
+  const drift: Drift = { ...before, failingSinceUnixUs, alarm: isLasting ? "raised" : before.alarm };
+  const next =
+    drift.timers > 0
+      ? step({ ...guest, drift })
+      : attemptLater(guest, drift, event.cause === "missing" ? SLOW_PACE_MS : paceOf(drift));
+  return step(next.guest, [
+    ...(isLasting && before.alarm === "none" ? [alarm("REGISTRATION_NOT_MENDED", event.sentence)] : []),
+    ...next.operations,
+  ]);
+}
+
+/** How long after the last attempt the next one may be. */
+function paceOf({ attempts }: Drift): number {
+  return attempts === 0 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 7), SLOW_PACE_MS);
+}
