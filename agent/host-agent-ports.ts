@@ -8,6 +8,7 @@ import type { evolve } from "./guest/evolve.ts";
 import type { BeforeOperation } from "./guest/guest-runner.ts";
 import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
+import type { KernelChanges } from "./netlink/kernel-change.ts";
 import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
 
 /** How the source's word travels: plain NATS, one hop, at most once. Others bring it where this fails. */
@@ -37,6 +38,8 @@ export interface HostAgentPorts {
   readonly feed: FeedStream;
   /** The kernel of this host: its netlink socket and its maker of tap devices. */
   readonly devices: HostDevices;
+  /** What that kernel tells of its own accord; without it nobody sees what others do to the guests' devices. */
+  readonly kernelChanges?: KernelChanges;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */
   readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
   /** The rule that gates follow; default: `evolve`. For those who prove it by breaking it. */

@@ -17,6 +17,7 @@ import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
 import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
+import { DriftGuard } from "./drift/drift-guard.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import { restoreInstances } from "./restore-instances.ts";
@@ -32,6 +33,7 @@ const DEVICE_TYPES = ["tap_on_bridge"] as const;
  */
 export class HostAgent {
   readonly #host: Host;
+  readonly #driftGuard: DriftGuard | null;
   readonly #tails = new Map<string, Promise<unknown>>();
 
   /** Resolves when every guest that this agent left behind is under its gate again, or seen gone. */
@@ -40,6 +42,9 @@ export class HostAgent {
   /** Begins at once to bring back the guests that its journals know. */
   constructor(ports: HostAgentPorts) {
     this.#host = new Host(ports);
+    const { clock, kernelChanges: changes, log } = ports;
+    const { instances } = this.#host;
+    this.#driftGuard = changes === undefined ? null : new DriftGuard({ changes, instances, clock, log });
     this.restored = restoreInstances(this.#host);
   }
 
@@ -50,6 +55,7 @@ export class HostAgent {
 
   /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */
   close(): void {
+    this.#driftGuard?.close();
     this.#host.close();
   }
 

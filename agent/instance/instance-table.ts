@@ -2,14 +2,27 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { type GuestId, type InstanceId, parseInstanceId } from "../../proto/ids.ts";
 import type { Instance } from "./instance.ts";
 
+export interface InstanceObserver {
+  added(instance: Instance): void;
+  removed(instance: Instance): void;
+}
+
 /** The instances on this host, by guest. */
 export class InstanceTable {
   readonly #byGuest = new Map<GuestId, Map<InstanceId, Instance>>();
+  readonly #observers = new Set<InstanceObserver>();
+
+  /** Tells `observer` of each one that comes and goes; the returned function ends that. */
+  observe(observer: InstanceObserver): () => void {
+    this.#observers.add(observer);
+    return () => void this.#observers.delete(observer);
+  }
 
   add(instance: Instance): void {
     const instances = this.#byGuest.get(instance.guestId) ?? new Map<InstanceId, Instance>();
     instances.set(instance.instanceId, instance);
     this.#byGuest.set(instance.guestId, instances);
+    for (const observer of this.#observers) observer.added(instance);
   }
 
   remove(instance: Instance): void {
@@ -17,6 +30,7 @@ export class InstanceTable {
     if (instances?.get(instance.instanceId) !== instance) return;
     instances.delete(instance.instanceId);
     if (instances.size === 0) this.#byGuest.delete(instance.guestId);
+    for (const observer of this.#observers) observer.removed(instance);
   }
 
   find(guestId: GuestId, instanceId: InstanceId): Instance | undefined {

@@ -8,6 +8,7 @@ import { rehearseSwitchovers } from "../../agent/guest/rehearsal.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { openChangeSocket } from "../../agent/netlink/change-socket.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
@@ -53,6 +54,7 @@ export async function startAgentServer(
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
   const handOffs = new NatsHandOffBus(link, log);
   const route = openRouteSocket();
+  const kernelChanges = openChangeSocket();
   rehearseSwitchovers();
   const agent = new HostAgent({
     hostId: values["host-id"],
@@ -67,6 +69,7 @@ export async function startAgentServer(
     spool: openSpoolDirectory(join(values["state-dir"], "feed")),
     feed: new NatsFeedStream(link),
     devices: { route, factory: deviceFactory },
+    kernelChanges,
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });
@@ -74,6 +77,7 @@ export async function startAgentServer(
     const unsent = await agent.feedDrained(FEED_GRACE_MS);
     if (unsent > 0) log.warn({ unsent }, "Events wait in the spool for the next start.");
     agent.close();
+    kernelChanges.close();
     route.close();
     handOffs.close();
     await link.close();

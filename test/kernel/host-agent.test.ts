@@ -1,119 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describe, it } from "node:test";
-import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
-import { HostAgent } from "../../agent/host-agent.ts";
-import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
-import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { Applied, CpuState, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
-import {
-  EntryMobility,
-  MacTableManager,
-  type NicDefinition,
-  Registration,
-} from "../../proto/gen/switchover/v1/nic.ts";
-import type { HostId } from "../../proto/ids.ts";
+import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import { skipWithout } from "../resource.ts";
-import { macOf, withHost } from "./guest-nics.ts";
+import { adopted, MAC, nic, prepare, withAgent } from "./agent-bench.ts";
+import { macOf } from "./guest-nics.ts";
 import { deviceNames, fdbOf, portOf } from "./host-state.ts";
-import { inNetworkNamespace, run } from "./in-network-namespace.ts";
-import { PretendedVmm } from "./pretended-vmm.ts";
-import { addBridge } from "./tap-end.ts";
+import { run } from "./in-network-namespace.ts";
 
-const MAC = macOf(0);
 const MIGRATION = "web-mk3v0q8ya1z9";
-
-interface Bench {
-  readonly agent: HostAgent;
-  readonly vmms: Map<string, PretendedVmm>;
-  readonly told: FeedEvent[];
-}
-
-/** An agent on a real kernel: a namespace with br0, whose guests' VMMs are pretended. */
-function withAgent(body: (bench: Bench) => Promise<void>): Promise<void> {
-  return inNetworkNamespace(() =>
-    withHost(async (devices) => {
-      addBridge("br0");
-      const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
-      const vmms = new Map<string, PretendedVmm>();
-      const told: FeedEvent[] = [];
-      const agent = new HostAgent({
-        hostId: "ha" as HostId,
-        version: "0.0.0",
-        kernelRelease: "test",
-        bootId: "test",
-        migrationAddress: "127.0.0.1",
-        journals: openJournalDirectory(stateDirectory),
-        clock: {
-          unixUs: () => Date.now() * 1000,
-          after: (delayMs, fire) => {
-            const timer = setTimeout(fire, delayMs);
-            return () => clearTimeout(timer);
-          },
-        },
-        log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
-        handOffs: { publish: () => {}, subscribe: () => () => {} },
-        spool: openSpoolDirectory(join(stateDirectory, "feed")),
-        feed: {
-          last: async () => null,
-          append: async ({ body }) => {
-            told.push(FeedEvent.fromJSON(JSON.parse(body)));
-            return { t: "stored", position: told.length };
-          },
-        },
-        devices,
-        openVmm: async (path, hear) => {
-          const vmm = vmms.get(path);
-          assert.ok(vmm, `no VMM at ${path}`);
-          return vmm.open(hear);
-        },
-      });
-      try {
-        await body({ agent, vmms, told });
-      } finally {
-        agent.close();
-        rmSync(stateDirectory, { recursive: true });
-      }
-    }),
-  );
-}
-
-function nic(
-  change: { readonly macAddress?: string; readonly deviceName?: string; readonly bridge?: string } = {},
-) {
-  const definition: NicDefinition = {
-    nicId: "net0",
-    macAddress: change.macAddress ?? MAC,
-    device: {
-      $case: "tapOnBridge",
-      value: {
-        deviceName: change.deviceName ?? "web0",
-        bridge: change.bridge ?? "br0",
-        macTableManager: MacTableManager.UNSPECIFIED,
-        entryMobility: EntryMobility.UNSPECIFIED,
-      },
-    },
-  };
-  return definition;
-}
-
-function prepare(instanceId: string, nics: NicDefinition[] = [nic()], guestId = "web") {
-  return { guestId, instanceId, nics, validateOnly: false };
-}
-
-async function adopted(
-  { agent, vmms }: Bench,
-  runState: "prelaunch" | "inmigrate" | "running",
-): Promise<PretendedVmm> {
-  const vmm = new PretendedVmm(runState);
-  vmms.set("/run/a1", vmm);
-  await agent.prepareNics(prepare("a1"));
-  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
-  return vmm;
-}
 
 const QUARANTINED = "web0 br0 up none learning=off flood=off mcast=off bcast=off";
 const REGISTERED = "web0 br0 up none learning=off flood=off mcast=on bcast=on";

@@ -1,0 +1,131 @@
+/**
+ * Sees what others do to the NICs of this host's guests, and has their gates mend it.
+ *
+ * What the kernel tells only says where to look: what counts is what the kernel holds when it is read. What a gate made
+ * itself agrees with what it says of itself, and is not looked at. A change that was lost may have been any: all
+ * instances are looked at then, and every 10 s besides, a few in a turn of the event loop, so that no switchover waits.
+ */
+import { SwitchoverError } from "../../proto/error.ts";
+import type { Clock } from "../clock.ts";
+import { deviceTypeOf } from "../device/device-types.ts";
+import type { Instance } from "../instance/instance.ts";
+import type { InstanceTable } from "../instance/instance-table.ts";
+import type { Log } from "../log.ts";
+import type { KernelChange, KernelChanges } from "../netlink/kernel-change.ts";
+import { NicIndex } from "./nic-index.ts";
+
+export interface DriftGuardParts {
+  readonly changes: KernelChanges;
+  readonly instances: InstanceTable;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const AUDIT_MS = 10_000;
+/** An instance with one NIC takes 30 - 60 us. */
+const INSTANCES_A_TURN = 8;
+
+export class DriftGuard {
+  readonly #parts: DriftGuardParts;
+  readonly #index = new NicIndex();
+  /** To be looked at, in order. */
+  readonly #doubtful = new Set<Instance>();
+  readonly #endWatch: () => void;
+  readonly #endObservation: () => void;
+  #cancelAudit: () => void = () => {};
+  #cancelTurn: (() => void) | null = null;
+  #state: "open" | "closed" = "open";
+
+  /** Watches from here on. */
+  constructor(parts: DriftGuardParts) {
+    this.#parts = parts;
+    for (const instance of parts.instances.all()) this.#index.add(instance);
+    this.#endObservation = parts.instances.observe({
+      added: (instance) => this.#index.add(instance),
+      removed: (instance) => {
+        this.#index.remove(instance);
+        this.#doubtful.delete(instance);
+      },
+    });
+    this.#endWatch = parts.changes.watch((changes) => this.#hear(changes));
+    this.#auditLater();
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#state = "closed";
+    this.#endWatch();
+    this.#endObservation();
+    this.#cancelAudit();
+    this.#cancelTurn?.();
+  }
+
+  #hear(changes: readonly KernelChange[]): void {
+    for (const change of changes) {
+      if (change.kind === "overrun") this.#doubtAll();
+      else this.#doubt(change);
+    }
+    this.#look();
+  }
+
+  #doubt(change: KernelChange): void {
+    for (const { instance, nic } of this.#index.of(change)) {
+      const guest = instance.adopted?.runner.guest;
+      if (guest === undefined) continue;
+      const place = instance.devices.placeOf(nic.nicId);
+      if (deviceTypeOf(nic).mend.hear(nic, place, change, guest.registration) === "mayDiffer") {
+        this.#doubtful.add(instance);
+      }
+    }
+  }
+
+  #doubtAll(): void {
+    const instances = this.#parts.instances.all();
+    this.#parts.log.warn({ instances: instances.length }, "The kernel's notifications overran: all is read.");
+    for (const instance of instances) this.#doubtful.add(instance);
+  }
+
+  #auditLater(): void {
+    this.#cancelAudit = this.#parts.clock.after(AUDIT_MS, () => {
+      for (const instance of this.#parts.instances.all()) this.#doubtful.add(instance);
+      this.#look();
+      this.#auditLater();
+    });
+  }
+
+  #look(): void {
+    if (this.#state === "closed" || this.#cancelTurn !== null) return;
+    let looked = 0;
+    for (const instance of this.#doubtful) {
+      if (looked++ === INSTANCES_A_TURN) break;
+      this.#doubtful.delete(instance);
+      this.#lookAt(instance);
+    }
+    if (this.#doubtful.size === 0) return;
+    this.#cancelTurn = this.#parts.clock.after(0, () => {
+      this.#cancelTurn = null;
+      this.#look();
+    });
+  }
+
+  #lookAt(instance: Instance): void {
+    const runner = instance.adopted?.runner;
+    if (runner === undefined) return;
+    try {
+      const [drift] = instance.devices.findDrift(runner.guest.registration);
+      if (drift === undefined) return;
+      const { reason, sentence } = drift.problem;
+      runner.dispatch({
+        kind: "registrationDrifted",
+        atUnixUs: this.#parts.clock.unixUs(),
+        reason,
+        sentence: `${drift.nicId}: ${sentence}`,
+      });
+    } catch (thrown) {
+      // The next change, or the next audit, looks again.
+      const { message, reason } = SwitchoverError.from(thrown);
+      const fields = { guest_id: instance.guestId, instance_id: instance.instanceId, reason };
+      this.#parts.log.warn(fields, `What the kernel holds of a guest's NICs could not be read: ${message}`);
+    }
+  }
+}

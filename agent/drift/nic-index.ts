@@ -1,0 +1,62 @@
+import type { NicDefinition } from "../device/nic-definition.ts";
+import type { Instance } from "../instance/instance.ts";
+import type { KernelChange } from "../netlink/kernel-change.ts";
+
+export interface IndexedNic {
+  readonly instance: Instance;
+  readonly nic: NicDefinition;
+}
+
+/** Whose NICs a change of the kernel's may be about, by address and by name: told in constant time, whatever the host holds. */
+export class NicIndex {
+  readonly #byKey = new Map<string, Set<IndexedNic>>();
+  readonly #byInstance = new Map<Instance, readonly IndexedNic[]>();
+
+  add(instance: Instance): void {
+    const indexed = instance.nics.map((nic) => ({ instance, nic }));
+    this.#byInstance.set(instance, indexed);
+    for (const entry of indexed) {
+      for (const key of keysOf(entry.nic)) {
+        const entries = this.#byKey.get(key) ?? new Set<IndexedNic>();
+        entries.add(entry);
+        this.#byKey.set(key, entries);
+      }
+    }
+  }
+
+  remove(instance: Instance): void {
+    for (const entry of this.#byInstance.get(instance) ?? []) {
+      for (const key of keysOf(entry.nic)) {
+        const entries = this.#byKey.get(key);
+        entries?.delete(entry);
+        if (entries?.size === 0) this.#byKey.delete(key);
+      }
+    }
+    this.#byInstance.delete(instance);
+  }
+
+  /** Empty for an overrun, which is about all of them. */
+  of(change: KernelChange): Iterable<IndexedNic> {
+    const key = keyOf(change);
+    return (key === undefined ? undefined : this.#byKey.get(key)) ?? [];
+  }
+}
+
+function keysOf(nic: NicDefinition): readonly string[] {
+  return [nic.macAddress, `link ${nic.deviceName}`, `link ${nic.bridge}`];
+}
+
+function keyOf(change: KernelChange): string | undefined {
+  switch (change.kind) {
+    case "linkChanged":
+      return `link ${change.link.name}`;
+    case "linkRemoved":
+    case "portRemoved":
+      return `link ${change.name}`;
+    case "fdbEntryChanged":
+    case "fdbEntryRemoved":
+      return change.entry.macAddress;
+    case "overrun":
+      return undefined;
+  }
+}

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { HostDevices } from "../../agent/device/nic-preparation.ts";
+import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
+import { HostAgent } from "../../agent/host-agent.ts";
+import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
+import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { EntryMobility, MacTableManager, type NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
+import type { HostId } from "../../proto/ids.ts";
+import { openHostClock } from "../../services/clock/host-clock.ts";
+import { macOf, withHost } from "./guest-nics.ts";
+import { inNetworkNamespace } from "./in-network-namespace.ts";
+import { PretendedVmm } from "./pretended-vmm.ts";
+import { addBridge } from "./tap-end.ts";
+
+export const MAC = macOf(0);
+export interface Bench {
+  readonly agent: HostAgent;
+  readonly vmms: Map<string, PretendedVmm>;
+  readonly told: FeedEvent[];
+  readonly devices: HostDevices;
+}
+
+/** An agent on a real kernel: a namespace with br0, whose guests' VMMs are pretended. */
+export function withAgent(
+  body: (bench: Bench) => Promise<void>,
+  openPorts: (devices: HostDevices) => Partial<HostAgentPorts> = () => ({}),
+): Promise<void> {
+  return inNetworkNamespace(() =>
+    withHost(async (devices) => {
+      addBridge("br0");
+      const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
+      const vmms = new Map<string, PretendedVmm>();
+      const told: FeedEvent[] = [];
+      const agent = new HostAgent({
+        hostId: "ha" as HostId,
+        version: "0.0.0",
+        kernelRelease: "test",
+        bootId: "test",
+        migrationAddress: "127.0.0.1",
+        journals: openJournalDirectory(stateDirectory),
+        clock: openHostClock(),
+        log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+        handOffs: { publish: () => {}, subscribe: () => () => {} },
+        spool: openSpoolDirectory(join(stateDirectory, "feed")),
+        feed: {
+          last: async () => null,
+          append: async ({ body }) => {
+            told.push(FeedEvent.fromJSON(JSON.parse(body)));
+            return { t: "stored", position: told.length };
+          },
+        },
+        devices,
+        openVmm: async (path, hear) => {
+          const vmm = vmms.get(path);
+          assert.ok(vmm, `no VMM at ${path}`);
+          return vmm.open(hear);
+        },
+        ...openPorts(devices),
+      });
+      try {
+        await body({ agent, vmms, told, devices });
+      } finally {
+        agent.close();
+        rmSync(stateDirectory, { recursive: true });
+      }
+    }),
+  );
+}
+
+export function nic(
+  change: { readonly macAddress?: string; readonly deviceName?: string; readonly bridge?: string } = {},
+) {
+  const definition: NicDefinition = {
+    nicId: "net0",
+    macAddress: change.macAddress ?? MAC,
+    device: {
+      $case: "tapOnBridge",
+      value: {
+        deviceName: change.deviceName ?? "web0",
+        bridge: change.bridge ?? "br0",
+        macTableManager: MacTableManager.UNSPECIFIED,
+        entryMobility: EntryMobility.UNSPECIFIED,
+      },
+    },
+  };
+  return definition;
+}
+
+export function prepare(instanceId: string, nics: NicDefinition[] = [nic()], guestId = "web") {
+  return { guestId, instanceId, nics, validateOnly: false };
+}
+
+export async function adopted(
+  { agent, vmms }: Bench,
+  runState: "prelaunch" | "inmigrate" | "running",
+): Promise<PretendedVmm> {
+  const vmm = new PretendedVmm(runState);
+  vmms.set("/run/a1", vmm);
+  await agent.prepareNics(prepare("a1"));
+  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+  return vmm;
+}
