@@ -11,6 +11,8 @@ import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
 /** Ports that are tried after the one that the transfer came in by. */
 const OTHER_PORTS = 8;
 const PAUSED_WITHIN_MS = 2_000;
+/** What QEMU's status is from `migrate-recover` until the source has come. */
+const LISTENS_ANEW = "setup";
 
 /**
  * `migrate-recover` at the destination, which must name its port, for its main loop may be stuck in a page fault and then
@@ -60,7 +62,7 @@ async function recoverDestination(
   }
   if (status.startsWith("postcopy-recover")) return { applied: Applied.ALREADY_SO, recoveryUri: known };
   if (status === "postcopy-active") await breakStream(adopted);
-  else requirePaused(status);
+  else if (status !== LISTENS_ANEW) requirePaused(status);
   // It listens already, and would refuse to be told so twice.
   if (instance.recoveryUri !== null)
     return { applied: Applied.ALREADY_SO, recoveryUri: instance.recoveryUri };

@@ -49,12 +49,11 @@ export class SimulatedGuest {
     qemu.memory = { generation: this.#newest, pages: memory?.pages ?? "some" };
   }
 
-  /** A QEMU dies by a fault: what is lost with it is lost for a cause. Once `cont` was sent, nothing else may go on. */
-  takeAway(qemu: Qemu, cause: string): void {
+  /** A QEMU dies by a fault: what is lost with it is lost for a cause. `may`: whether the guest was its own by then. */
+  takeAway(qemu: Qemu, cause: string, may: "be its own" | "not be its own"): void {
     const before = this.survivors().length;
-    const wasStarting = qemu.contOnTheWay > 0;
     qemu.kill();
-    if (wasStarting || (before > 0 && this.survivors().length === 0)) this.lostForCause ??= cause;
+    if (may === "be its own" || (before > 0 && this.survivors().length === 0)) this.lostForCause ??= cause;
   }
 
   /** The QEMUs from which the guest could go on: its newest state, all of it, or all of it together. */

@@ -32,6 +32,12 @@ export interface QmpLinkParts {
 /** The one client that each QEMU's monitor serves. */
 const clients = new WeakMap<Qemu, QmpLink>();
 
+/** Since when an agent hears the QEMU anew, after another one did: 0 for the first, null while none does. */
+export function heardAnewSinceUs(qemu: Qemu): number | null {
+  const link = clients.get(qemu);
+  return link?.isOpen() === true ? link.openedAnewAtUs : null;
+}
+
 /** Connects as `openQemu` does, and with its errors. */
 export function openQmpLink(
   parts: QmpLinkParts,
@@ -63,7 +69,8 @@ export function openQmpLink(
         if (settled || agent.state === "dead") return;
         settled = true;
         cancelDeadline();
-        const link = new QmpLink(parts, qemu, listener);
+        const openedAnewAtUs = clients.has(qemu) ? timeline.nowUs : 0;
+        const link = new QmpLink(parts, qemu, listener, openedAnewAtUs);
         clients.set(qemu, link);
         agent.run(() => resolve(link));
       });
@@ -74,6 +81,7 @@ export function openQmpLink(
 
 /** A connection to a simulated QEMU's monitor, with the delays and deadlines of a real one. */
 export class QmpLink implements Vmm {
+  readonly openedAnewAtUs: number;
   readonly #parts: QmpLinkParts;
   readonly #qemu: Qemu;
   readonly #listener: (event: VmmEvent) => void;
@@ -83,7 +91,8 @@ export class QmpLink implements Vmm {
   #toQemuUs = 0;
   #toAgentUs = 0;
 
-  constructor(parts: QmpLinkParts, qemu: Qemu, listener: (event: VmmEvent) => void) {
+  constructor(parts: QmpLinkParts, qemu: Qemu, listener: (event: VmmEvent) => void, openedAnewAtUs: number) {
+    this.openedAnewAtUs = openedAnewAtUs;
     this.#parts = parts;
     this.#qemu = qemu;
     this.#listener = listener;

@@ -56,6 +56,16 @@ export class Transfer {
     return !["completed", "ended"].includes(this.stage);
   }
 
+  /** Whether the source's CPUs stand for good, as far as its QEMU goes. */
+  hasLeftSource(): boolean {
+    return this.stage === "completed" || this.stage === "postCopy";
+  }
+
+  /** Whether QEMU itself has stopped the source's CPUs, and may start them again. */
+  isSwitching(): boolean {
+    return this.stage === "stopping" || this.stage === "flushing" || this.stage === "package";
+  }
+
   /** In post-copy, with one end dead. */
   isTornApart(): boolean {
     return this.stage === "postCopy" && !(this.source.isAlive && this.destination?.isAlive === true);
@@ -392,7 +402,12 @@ export class Transfer {
     // QEMU 7.2 to 10.2 end their process where the load fails.
     destination.setStatus("failed");
     if (this.#brokenBy === "agent") destination.kill();
-    else destination.parts.guest.takeAway(destination, `The stream to ${destination.parts.name} broke.`);
+    else
+      destination.parts.guest.takeAway(
+        destination,
+        `The stream to ${destination.parts.name} broke.`,
+        "not be its own",
+      );
   }
 
   /** After STOP, before the point of no return: `failed`, and microseconds later the guest runs again. */

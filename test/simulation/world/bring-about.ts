@@ -1,7 +1,7 @@
 import { NATS } from "../model/nats.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Fault } from "./schedule.ts";
-import { CONTROL_PLANE, GUEST_ID, type SimulatedInstance, type World } from "./world.ts";
+import { CONTROL_PLANE, type SimulatedInstance, type World } from "./world.ts";
 
 const COORDINATORS = ["coordinator-1", "coordinator-2"] as const;
 const EVERYBODY = [NATS, CONTROL_PLANE, ...COORDINATORS] as const;
@@ -34,7 +34,7 @@ export function bringAbout(
       world.nats.server.kill();
       return () => world.nats.restart();
     case "qemuKilled":
-      if (instance !== null) world.guest.takeAway(instance.qemu, `${instance.qemu.parts.name} was killed.`);
+      if (instance !== null) world.takeAway(instance.qemu, `${instance.qemu.parts.name} was killed.`);
       return nothing;
     case "qemuStopped":
       instance?.qemu.process.stop();
@@ -77,14 +77,27 @@ export function bringAbout(
       void control.ownerWants("running");
       return nothing;
     case "cancelAsked":
-    case "postCopyAsked":
-      tellCoordinators(world, control, fault.kind === "cancelAsked" ? "CancelAsked" : "PostCopyAsked");
+      void control.intervene((api, migrationId) => api.cancelMigration({ migrationId }));
       return nothing;
+    case "postCopyAsked":
+      void control.intervene((api, migrationId) => api.switchToPostCopy({ migrationId }));
+      return nothing;
+    case "pauseAsked":
+      void control.intervene((api, migrationId) => api.pauseMigration({ migrationId }));
+      return () => void control.intervene((api, migrationId) => api.recoverMigration({ migrationId }));
     case "strangerConts":
+      if (instance !== null && isUnguarded(world, instance)) return nothing;
       world.guest.wanted = "either";
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
       return nothing;
   }
+}
+
+/** From QEMU's switch until the word nobody can tell a stranger's start from QEMU's own. */
+function isUnguarded(world: World, instance: SimulatedInstance): boolean {
+  const { transfer } = instance.qemu;
+  if (transfer?.source !== instance.qemu) return false;
+  return (transfer.isSwitching() || transfer.hasLeftSource()) && !world.hasSaid(instance, "handedOff");
 }
 
 function nothing(): void {}
@@ -94,13 +107,4 @@ function cut(world: World, links: readonly (readonly [string, string])[]): () =>
   return () => {
     for (const [left, right] of links) world.network.mend(left, right);
   };
-}
-
-/** Whoever drives the migration takes it. */
-function tellCoordinators(world: World, control: ControlPlane, t: "CancelAsked" | "PostCopyAsked"): void {
-  for (let index = 0; index < world.schedule.coordinators; index += 1) {
-    control
-      .askCoordinator(index, (coordinator) => coordinator.runner.tell(GUEST_ID as never, { t }))
-      .catch(nothing);
-  }
 }

@@ -1,4 +1,5 @@
 import type { HostAgent } from "../../../agent/host-agent.ts";
+import type { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
 import {
   type Migration,
@@ -147,6 +148,23 @@ export class ControlPlane {
       await this.#pause(100 + 50 * attempt);
     }
     return null;
+  }
+
+  /** Asks something of the migration that goes on, of any coordinator, until one answers; what is refused is left. */
+  async intervene(ask: (api: MigrationApi, migrationId: string) => Promise<unknown>): Promise<void> {
+    const { migrationId } = this;
+    if (migrationId === "") return;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      try {
+        await this.askCoordinator(attempt, ({ api }) => ask(api, migrationId));
+        return;
+      } catch (thrown) {
+        const { code, message } = SwitchoverError.from(thrown);
+        this.#world.trace?.("control", `asked: ${message}`);
+        if (!UNANSWERED.has(code) && code !== "ABORTED") return;
+      }
+      await this.#pause(100 + 50 * attempt);
+    }
   }
 
   /** Asks one of the coordinators, over the network. */

@@ -69,6 +69,7 @@ function planFault(random: Random, migrations: number): Fault {
     () => ({ when, kind: "cancelAsked" }),
     () => ({ when, kind: "cancelAsked" }),
     () => ({ when, kind: "postCopyAsked" }),
+    () => ({ when, kind: "pauseAsked", forUs: shortly() }),
     () => ({ when, kind: "strangerConts", side }),
   ];
   return (kinds[random.below(kinds.length)] ?? kinds[0])?.() ?? { when, kind: "streamReset" };

@@ -1,4 +1,6 @@
 import { BRIDGE } from "../model/host.ts";
+import type { Qemu } from "../model/qemu.ts";
+import { heardAnewSinceUs } from "../model/qmp-link.ts";
 import { registrationOf, type SimulatedInstance, type World } from "./world.ts";
 
 export type InvariantName = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8";
@@ -32,6 +34,10 @@ export const BOUNDS = {
   guardUs: 2_000,
   /** After its start an agent reads journal, kernel and QMP first. */
   restartUs: 100_000,
+  /** A VMM that did not answer its agent's connection is tried again this often. */
+  reconnectUs: 3_000_000,
+  /** From there on it is asked how it stands. */
+  rejoinUs: 20_000,
 } as const;
 
 interface Timed {
@@ -165,7 +171,7 @@ export class InvariantChecker {
     if (agent?.state !== "running") return;
     const fromUs = Math.max(
       timed.sinceUs,
-      instance.qemu.process.runsSinceUs,
+      fromWhenHeardUs(instance.qemu),
       agent.runsSinceUs === 0 ? 0 : agent.runsSinceUs + BOUNDS.restartUs,
     );
     if (timeline.nowUs - fromUs > boundUs) {
@@ -180,6 +186,13 @@ export class InvariantChecker {
   #violated(invariant: InvariantName, sentence: string): void {
     this.#found ??= { invariant, sentence };
   }
+}
+
+/** From when on its agent could know how a VMM stands. */
+function fromWhenHeardUs(qemu: Qemu): number {
+  const anewAtUs = heardAnewSinceUs(qemu);
+  if (anewAtUs === null) return qemu.process.runsSinceUs + BOUNDS.reconnectUs;
+  return Math.max(qemu.process.runsSinceUs, anewAtUs === 0 ? 0 : anewAtUs + BOUNDS.rejoinUs);
 }
 
 function nameOf({ host, instanceId }: SimulatedInstance): string {

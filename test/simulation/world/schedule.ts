@@ -81,6 +81,8 @@ export type Fault = { readonly when: When } & (
   | { readonly kind: "ownerStarts" }
   | { readonly kind: "cancelAsked" }
   | { readonly kind: "postCopyAsked" }
+  /** A post-copy transfer is paused, and recovered after. */
+  | { readonly kind: "pauseAsked"; readonly forUs: number }
   /** Somebody else sends `cont` to a side's monitor. */
   | { readonly kind: "strangerConts"; readonly side: Side }
 );

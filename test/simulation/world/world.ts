@@ -1,6 +1,7 @@
 import type { BeforeOperation } from "../../../agent/guest/guest-runner.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
 import type { HandOffBus, HostAgentPorts } from "../../../agent/host-agent-ports.ts";
+import type { JournalWord } from "../../../agent/journal/journal-entry.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
@@ -224,8 +225,29 @@ export class World {
     this.killAgent(hostId);
     this.trace?.(hostId, "CRASHED");
     const host = this.host(hostId);
-    for (const qemu of host.qemus.values()) this.guest.takeAway(qemu, `${hostId} crashed.`);
+    for (const qemu of host.qemus.values()) this.takeAway(qemu, `${hostId} crashed.`, "with its host");
     host.crash();
+  }
+
+  /**
+   * A fault takes a QEMU. Once its agent has journaled that it starts the guest or takes it over, the guest is its own;
+   * a host that dies loses its journal's last lines, so that nobody knows.
+   */
+  takeAway(qemu: Qemu, cause: string, alone: "alone" | "with its host" = "alone"): void {
+    const instance = this.instanceOf(qemu);
+    const { transfer } = qemu;
+    const isOwn =
+      instance !== undefined &&
+      (this.hasSaid(instance, "contSent") || this.hasSaid(instance, "takenOverPaused"));
+    const isInDoubt = alone !== "alone" && transfer?.hasLeftSource() === true;
+    this.guest.takeAway(qemu, cause, isOwn || isInDoubt ? "be its own" : "not be its own");
+  }
+
+  /** Whether the instance's journal has such a word. */
+  hasSaid({ host, instanceId }: SimulatedInstance, kind: JournalWord["kind"]): boolean {
+    return host.disk
+      .read(GUEST_ID)
+      .some((entry) => entry.instanceId === instanceId && entry.word.kind === kind);
   }
 
   /** In words, where nothing is left to go on from and no fault did that. */
