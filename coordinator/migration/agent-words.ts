@@ -46,7 +46,9 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
     case "TransferProgressed":
       return learnProgress(state, event.progress);
     case "TransferStatusChanged":
-      return learnSourceStatus(withSide(state, "source", { transferStatus: event.status }), event);
+      return isListeningAnew(state, event.status)
+        ? state
+        : learnSourceStatus(withSide(state, "source", { transferStatus: event.status }), event);
     case "CpusStopped":
       return withSide(state, "source", { cpusStopped: true });
     case "CpusStarted":
@@ -85,6 +87,11 @@ function isPostCopyDue(state: CompleteState): boolean {
   const trigger = state.migration.spec.postCopy?.trigger;
   if (trigger === undefined) return state.transferActive;
   return trigger.$case === "afterPasses" && (state.migration.progress?.passes ?? 0) >= trigger.value;
+}
+
+/** `migrate-recover` has QEMU say `setup` of a transfer that stays paused. */
+function isListeningAnew(state: CompleteState, status: string): boolean {
+  return status === "setup" && state.postCopyActive;
 }
 
 /** QEMU's MigrationStatus from which on the transfer is under way. */
@@ -155,7 +162,9 @@ export function withKept(state: CompleteState, runState: string, cpuState: CpuSt
 function learnFromDestination(state: CompleteState, event: AgentEvent): CompleteState {
   switch (event.t) {
     case "TransferStatusChanged":
-      return learnDestinationStatus(withSide(state, "destination", { transferStatus: event.status }), event);
+      return isListeningAnew(state, event.status)
+        ? state
+        : learnDestinationStatus(withSide(state, "destination", { transferStatus: event.status }), event);
     case "DestinationReady":
       return withSide(state, "destination", { runState: event.runState });
     case "HandOffReceived":

@@ -114,6 +114,14 @@ describe("a post-copy transfer that breaks", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "recover" }), "| recoverMigration@destination");
   });
 
+  it("is still paused where a destination that listens anew says `setup`", () => {
+    const story = inPostCopy();
+    story.status("destination", "postcopy-paused");
+    story.answers("destination", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
+    assert.equal(story.status("destination", "setup"), "|");
+    assert.deepEqual(outstanding(story), ["recoverMigration@source"]);
+  });
+
   it("because it stalled is paused by us, and recovered by itself", () => {
     const story = inPostCopy();
     assert.equal(
