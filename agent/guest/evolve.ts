@@ -1,6 +1,6 @@
 import { evolveDrift, mendAgain } from "./drift.ts";
 import { evolveFenced } from "./fenced.ts";
-import type { Guest } from "./guest.ts";
+import type { Guest, MigrationTie } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { evolveIncoming } from "./incoming.ts";
 import { evolveOutgoing } from "./outgoing.ts";
@@ -59,6 +59,11 @@ function untie(guest: Guest, event: GuestEvent): Guest {
     : guest;
 }
 
+/** A destination that listens for the rest of a paused transfer says `setup`, and stays paused. */
+function isListening({ transferStatus }: MigrationTie, status: string): boolean {
+  return status === "setup" && transferStatus.startsWith("postcopy-");
+}
+
 /** What an event means in every role: the facts it states, and R2. */
 function note(guest: Guest, event: GuestEvent): Step {
   switch (event.kind) {
@@ -77,7 +82,7 @@ function note(guest: Guest, event: GuestEvent): Step {
       );
     case "transferStatusChanged":
       return step(
-        guest.migration === null
+        guest.migration === null || isListening(guest.migration, event.status)
           ? guest
           : { ...guest, migration: { ...guest.migration, transferStatus: event.status } },
         [told({ $case: "transferStatusChanged", value: { status: event.status, error: "" } })],

@@ -48,14 +48,8 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       const canFailBack = role.canFailBack && confirmations < CONFIRMATIONS_NEEDED;
       return giveWordIfDue(guest, { ...role, confirmations, canFailBack }, event);
     }
-    case "cpusResumed": {
-      const resumed: Outgoing = { ...role, stop: null, runStateBefore: "running", confirmations: 0 };
-      return step(withRole(guest, resumed), [
-        ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
-        ...noteRunState(guest, role, "running"),
-        { kind: "announce" },
-      ]);
-    }
+    case "cpusResumed":
+      return resume(guest, role);
     case "vmmLost":
       return loseVmm(guest, role, event);
     case "transferOrdered":
@@ -82,6 +76,22 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
     default:
       return step(guest);
   }
+}
+
+/**
+ * Registered at once: the right to run is here. Where the transfer was complete already somebody else has started the
+ * guest again, and what the destination has of it is an older state: it stays here.
+ */
+function resume(guest: Guest, role: Outgoing): Step {
+  const resumed: Outgoing = { ...role, stop: null, runStateBefore: "running", confirmations: 0 };
+  const operations: readonly GuestOperation[] = [
+    ...(guest.registration === "registered" ? [] : [{ kind: "registerNics" } as const]),
+    ...noteRunState(guest, role, "running"),
+    { kind: "announce" },
+  ];
+  return role.canFailBack
+    ? step(withRole(guest, resumed), operations)
+    : keepGuest(guest, resumed, operations);
 }
 
 /** Joins STOP with its reason: an owner's pause is no switchover, and the guest then migrates as not running. */

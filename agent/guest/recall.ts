@@ -173,6 +173,8 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
       if (found.running) {
         return [...(role.runStateBefore === "running" ? [] : [resumed]), ...transferOf(role, found)];
       }
+      // A guest that its owner had stopped has not stopped anew.
+      if (role.runStateBefore !== "running") return transferOf(role, found);
       return [
         { kind: "cpusStopped", stoppedAtUnixUs: UNKNOWN },
         { kind: "runStateRead", purpose: "stopCause", runState: found.runState },

@@ -27,8 +27,9 @@ export function leaveTransferring(state: CompleteState): Phase | null {
   if (state.handedOff) return Phase.SWITCHING_OVER;
   if (state.cancelAsked) return Phase.CANCELLING;
   if (state.endingReasonCode !== "") return Phase.ROLLING_BACK;
-  const switches =
-    state.postCopyActive || state.source.cpusStopped || state.handOffWanted || isDestinationReady(state);
+  // CPUs that stop before the transfer is under way were stopped by their owner.
+  const isStopped = state.transferActive && state.source.cpusStopped;
+  const switches = state.postCopyActive || isStopped || state.handOffWanted || isDestinationReady(state);
   return switches ? Phase.SWITCHING_OVER : null;
 }
 
