@@ -182,14 +182,14 @@ export function isDestinationSilent(state: CompleteState): boolean {
   );
 }
 
-/** The guest's memory is on two hosts and one of them is gone for good. */
+/**
+ * The guest's memory is on two hosts, and the source is gone for good with its part. (A destination that never ran the
+ * guest takes nothing with it that the source may not still have: that is the source's VMM to say.)
+ */
 export function isTornApart(state: CompleteState): boolean {
-  if (!state.postCopyActive || !state.handedOff || state.handedBack) return false;
-  const { source, destination } = state;
-  if (destination.hostDead || destination.vmmLost) return true;
-  if (state.pagesComplete) return false;
+  if (!state.postCopyActive || !state.handedOff || state.handedBack || state.pagesComplete) return false;
   // A control plane ends a finished source's VMM, perhaps before the destination's last word is here.
-  return source.transferStatus !== "completed" && (source.hostDead || source.vmmLost);
+  return state.source.transferStatus !== "completed" && isSourceLost(state);
 }
 
 /** The source's own state is gone, so that the guest is lost where the destination does not have it. */

@@ -86,6 +86,11 @@ export class LiveMigration {
     return { ...committed.migration, progress: heard.migration.progress };
   }
 
+  /** The store's revision of the record that this stands on. */
+  get storeRevision(): number {
+    return this.#writer.stored.revision;
+  }
+
   /** All that was heard, committed or not. */
   get state(): CompleteState {
     return this.#writer.heard;

@@ -70,8 +70,10 @@ export class MigrationRunner {
     if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
     const guestId = stored.record.guestId as GuestId;
     const state = completeState(migration);
-    if (this.#isDriven(stored)) return;
-    this.#live.get(guestId)?.close();
+    const present = this.#live.get(guestId);
+    // A record that comes late must not replace the migration that came after its own.
+    if (present !== undefined && (this.#isDriven(stored) || present.storeRevision >= stored.revision)) return;
+    present?.close();
     const live = new LiveMigration(stored, state, this.#ports, this.#limits, (changed) =>
       this.#tell(changed),
     );

@@ -70,22 +70,34 @@ export class OrphanedMigrations {
     this.#listener.onRecord(stored);
     this.#timers.get(guestId)?.();
     this.#timers.delete(guestId);
-    const { migration } = stored.record;
-    if (migration === undefined || migration.archived || this.#listener.isDriven(stored)) return;
+    if (!isOpen(stored) || this.#listener.isDriven(stored)) return;
+    this.#takeLater(guestId);
+  }
+
+  #takeLater(guestId: GuestId): void {
     const cancel = this.#ports.clock.after(this.#limits.takeOverAfterMs, () => {
       this.#timers.delete(guestId);
-      this.#take(stored);
+      void this.#take(guestId);
     });
     this.#timers.set(guestId, cancel);
   }
 
-  #take(stored: StoredRecord): void {
+  /** What the watch brought may be old by now, also where nothing came after it: the record itself counts. */
+  async #take(guestId: GuestId): Promise<void> {
     try {
-      this.#listener.onOrphaned(stored);
+      const stored = await this.#ports.store.get(guestId);
+      if (stored !== null && isOpen(stored) && !this.#signal.aborted) this.#listener.onOrphaned(stored);
     } catch (thrown) {
-      const { message, reason } = SwitchoverError.from(thrown);
-      const fields = { guest_id: stored.record.guestId, reason };
-      this.#ports.log.error(fields, `A migration was not taken up: ${message}`);
+      const { message, code, reason } = SwitchoverError.from(thrown);
+      const fields = { guest_id: guestId, code, reason };
+      this.#ports.log.warn(fields, `A migration that nobody seems to drive was not taken up: ${message}`);
+      if (code === "UNAVAILABLE" && !this.#signal.aborted && !this.#timers.has(guestId)) {
+        this.#takeLater(guestId);
+      }
     }
   }
+}
+
+function isOpen({ record: { migration } }: StoredRecord): boolean {
+  return migration !== undefined && !migration.archived;
 }

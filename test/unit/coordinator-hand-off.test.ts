@@ -231,12 +231,26 @@ describe("handing back", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| handBack@destination");
   });
 
-  it("loses the guest in post-copy with the destination's VMM", () => {
-    const story = new Story(POST_COPY).toTransferring();
-    story.status("source", "postcopy-active");
-    story.handsOff();
-    assert.equal(story.says("destination", { t: "VmmLost", sentence: "QEMU ended." }), "FAILED |");
-    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  it("asks a source in post-copy whether it can go on where the destination's VMM was lost before it ran", () => {
+    const lost = () => {
+      const story = new Story(POST_COPY).toTransferring();
+      story.status("source", "postcopy-active");
+      story.handsOff();
+      assert.equal(
+        story.says("destination", { t: "VmmLost", sentence: "QEMU ended." }),
+        "HANDING_BACK | handBack@destination",
+      );
+      story.answers("destination", { name: "handBack", answer: "handedBack" });
+      return story;
+    };
+    const gone = lost();
+    gone.fails("source", "resumeSource", "FAILED_PRECONDITION", NO_WAY_BACK);
+    assert.equal(gone.answers("destination", { name: "abortDestination" }), "FAILED |");
+    assert.equal(gone.state.migration.outcome, Outcome.GUEST_LOST);
+    const back = lost();
+    back.answers("source", { name: "resumeSource", runState: "running" });
+    assert.equal(back.answers("destination", { name: "abortDestination" }), "FAILED |");
+    assert.equal(back.state.migration.outcome, Outcome.RUNS_ON_SOURCE);
   });
 
   it("goes forward where the destination started the guest", () => {

@@ -132,6 +132,19 @@ describe("a migration whose coordinator dies", () => {
     assert.equal(follows(), before);
   });
 
+  it("is not replaced by an earlier one whose record comes late", async () => {
+    const runner = world.startRunner();
+    const migrationId = await toTransferring(runner);
+    const stored = await world.store.get(GUEST);
+    const held = stored?.record.migration;
+    assert.ok(stored !== null && held?.migration !== undefined);
+    const earlier = { ...held, migration: { ...held.migration, migrationId: "web-7-000000000000" } };
+    runner.take({ record: { ...stored.record, migration: earlier }, revision: stored.revision - 1 });
+    assert.notEqual(runner.stateOf(GUEST, migrationId), null);
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+  });
+
   it("is heard of by a coordinator that drives it too, as soon as another one commits", async () => {
     const [first, second] = [world.startRunner(), world.startRunner()];
     await first.resume();
