@@ -284,12 +284,14 @@ export class Qemu {
     if (this.transfer?.destination !== this || this.status !== "postcopy-paused") {
       return { kind: "refused", desc: "Migrate recover can only be run when postcopy is paused." };
     }
-    if (this.transfer.isListening) return { kind: "refused", desc: "Migrate recovery is triggered already" };
     const port = this.parts.ports.listen(this, portOf(uri));
     if (port === undefined) return { kind: "refused", desc: "Failed to bind socket: Address already in use" };
     this.listensOn = port;
     this.transfer.isListening = true;
-    this.setStatus("setup");
+    // An event of the listening socket's making: the status itself stays as it is.
+    if (this.has("events")) {
+      this.onEvent({ kind: "migrationStatusChanged", status: "setup", statusText: "setup" });
+    }
     return done;
   }
 }

@@ -252,7 +252,7 @@ export class QmpLink implements Vmm {
     };
     this.#pending.add(pending);
     if (command.name === "cont") this.#qemu.contOnTheWay += 1;
-    this.#toQemuUs = Math.max(this.#toQemuUs, timeline.nowUs + this.#delayUs());
+    this.#toQemuUs = Math.max(this.#toQemuUs + 1, timeline.nowUs + this.#delayUs());
     timeline.after(this.#toQemuUs - timeline.nowUs, () =>
       this.#qemu.process.run(() =>
         this.#qemu.execute(command, (answer) => {
@@ -299,7 +299,7 @@ export class QmpLink implements Vmm {
 
   #bringToAgent(work: () => void): void {
     const { agent, timeline } = this.#parts;
-    this.#toAgentUs = Math.max(this.#toAgentUs, timeline.nowUs + this.#delayUs());
+    this.#toAgentUs = Math.max(this.#toAgentUs + 1, timeline.nowUs + this.#delayUs());
     timeline.after(this.#toAgentUs - timeline.nowUs, () =>
       agent.run(() => {
         if (this.#state === "open") work();
