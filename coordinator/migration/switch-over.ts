@@ -71,11 +71,15 @@ export function leaveCompleting(state: CompleteState): Phase | null {
 }
 
 export function commandsOfTransferring(state: CompleteState): readonly MigrationCommand[] {
-  const begin =
-    state.transferActive || isSettled(state, "source", "beginTransfer")
-      ? []
-      : [command(state, "source", { name: "beginTransfer", incomingUri: state.incomingUri })];
-  return [...begin, ...commandsToSwitch(state)];
+  return [...commandsToBegin(state), ...commandsToSwitch(state)];
+}
+
+/** CPUs may stop for their owner, before the transfer has begun: it is begun all the same. */
+function commandsToBegin(state: CompleteState): readonly MigrationCommand[] {
+  const hasBegun = state.transferActive || state.postCopyActive || state.handedOff;
+  return hasBegun || isSettled(state, "source", "beginTransfer")
+    ? []
+    : [command(state, "source", { name: "beginTransfer", incomingUri: state.incomingUri })];
 }
 
 function commandsToSwitch(state: CompleteState): readonly MigrationCommand[] {
@@ -87,7 +91,7 @@ function commandsToSwitch(state: CompleteState): readonly MigrationCommand[] {
 }
 
 export function commandsOfSwitchingOver(state: CompleteState): readonly MigrationCommand[] {
-  return [...commandsToSwitch(state), ...commandsToCarryTheWord(state)];
+  return [...commandsToBegin(state), ...commandsToSwitch(state), ...commandsToCarryTheWord(state)];
 }
 
 export function commandsOfAmbiguous(state: CompleteState): readonly MigrationCommand[] {

@@ -44,6 +44,19 @@ describe("a live migration", () => {
     assert.equal(story.startsCpus(), "SWITCHING_OVER COMPLETING | releaseSource@source");
   });
 
+  it("begins the transfer all the same where the guest's owner stopped it first", () => {
+    const story = new Story();
+    story.hear({ t: "Admitted" });
+    story.passes("source");
+    story.passes("destination");
+    story.answers("destination", { name: "prepareDestination", incomingUri: "tcp:10.0.0.2:40123" });
+    story.answers("source", { name: "armSource", runState: "running" });
+    story.says("source", { t: "CpusStopped", stoppedAtUnixUs: 10n, receivedAtUnixUs: 11n });
+    assert.deepEqual(outstanding(story), ["beginTransfer@source"]);
+    assert.equal(story.answers("source", { name: "beginTransfer" }), "|");
+    assert.deepEqual(outstanding(story), []);
+  });
+
   it("collects one instant a kind, in order of time", () => {
     const story = new Story().toStopped();
     story.handsOff();

@@ -115,6 +115,12 @@ describe("an agent that comes back to a source", () => {
     assert.equal(guest.role.handOff.runState, "paused");
   });
 
+  it("tells no stop of a guest that stands as its owner had it", () => {
+    const back = comeBack([armed("live", "paused")], found("paused"));
+    assert.deepEqual(back.told, ["nicsDeregistered"]);
+    assert.equal(comeBack([armed("live")], found("paused")).told.includes("cpusStopped"), true);
+  });
+
   it("keeps the guest of a transfer that failed meanwhile", () => {
     const back = comeBack([armed("live"), BEGUN], found("running", "failed"));
     assert.deepEqual(back.done, ["registerNics", "journal kept"]);

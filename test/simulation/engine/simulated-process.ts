@@ -12,6 +12,8 @@ export class Killed extends Error {
 export class SimulatedProcess {
   readonly name: string;
   readonly #timeline: Timeline;
+  /** How often it was stopped. */
+  stops = 0;
   readonly #waiting: (() => void)[] = [];
   readonly #onDeath: (() => void)[] = [];
   #state: "running" | "stopped" | "dead" = "running";
@@ -50,7 +52,9 @@ export class SimulatedProcess {
   }
 
   stop(): void {
-    if (this.#state === "running") this.#state = "stopped";
+    if (this.#state !== "running") return;
+    this.#state = "stopped";
+    this.stops += 1;
   }
 
   goOn(): void {

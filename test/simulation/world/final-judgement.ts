@@ -22,11 +22,11 @@ export function judgeEnd(world: World, control: ControlPlane, faults: number): V
   }
   const living = guest.qemus.filter((qemu) => qemu.isAlive && qemu.memory !== null);
   if (control.owner === null) {
-    return guest.lostForCause === null ? lost("The guest was said to be lost, and was not.") : null;
+    return world.causeOfLoss() === null ? lost("The guest was said to be lost, and was not.") : null;
   }
   const { qemu } = control.owner;
   if (!qemu.isAlive) {
-    return guest.lostForCause === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
+    return world.causeOfLoss() === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
   }
   const running = living.filter((candidate) => candidate.isRunning);
   if (guest.wanted === "running" && !running.includes(qemu)) {

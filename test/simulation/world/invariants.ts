@@ -36,6 +36,8 @@ export const BOUNDS = {
   restartUs: 100_000,
   /** A VMM that did not answer its agent's connection is tried again this often. */
   reconnectUs: 3_000_000,
+  /** One that was stopped itself, and left a question unanswered, is asked again this often. */
+  askAgainUs: 1_200_000,
   /** From there on it is asked how it stands. */
   rejoinUs: 20_000,
 } as const;
@@ -191,8 +193,10 @@ export class InvariantChecker {
 /** From when on its agent could know how a VMM stands. */
 function fromWhenHeardUs(qemu: Qemu): number {
   const anewAtUs = heardAnewSinceUs(qemu);
-  if (anewAtUs === null) return qemu.process.runsSinceUs + BOUNDS.reconnectUs;
-  return Math.max(qemu.process.runsSinceUs, anewAtUs === 0 ? 0 : anewAtUs + BOUNDS.rejoinUs);
+  const { process } = qemu;
+  if (anewAtUs === null) return process.runsSinceUs + BOUNDS.reconnectUs;
+  const answersFromUs = process.stops === 0 ? 0 : process.runsSinceUs + BOUNDS.askAgainUs;
+  return Math.max(answersFromUs, anewAtUs === 0 ? 0 : anewAtUs + BOUNDS.rejoinUs);
 }
 
 function nameOf({ host, instanceId }: SimulatedInstance): string {

@@ -76,6 +76,7 @@ export class World {
   readonly #random: Random;
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
+  readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
   readonly #newestFences = new Map<string, SeenFence>();
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
@@ -234,13 +235,24 @@ export class World {
    * a host that dies loses its journal's last lines, so that nobody knows.
    */
   takeAway(qemu: Qemu, cause: string, alone: "alone" | "with its host" = "alone"): void {
-    const instance = this.instanceOf(qemu);
     const { transfer } = qemu;
-    const isOwn =
-      instance !== undefined &&
-      (this.hasSaid(instance, "contSent") || this.hasSaid(instance, "takenOverPaused"));
     const isInDoubt = alone !== "alone" && transfer?.hasLeftSource() === true;
-    this.guest.takeAway(qemu, cause, isOwn || isInDoubt ? "be its own" : "not be its own");
+    this.#takenAway.push({ qemu, cause });
+    this.guest.takeAway(qemu, cause, isInDoubt ? "be its own" : "not be its own");
+  }
+
+  /** Which fault took the guest, or may have; in words. */
+  causeOfLoss(): string | null {
+    const { lostForCause } = this.guest;
+    if (lostForCause !== null) return lostForCause;
+    const owned = this.#takenAway.find(({ qemu }) => {
+      const instance = this.instanceOf(qemu);
+      return (
+        instance !== undefined &&
+        (this.hasSaid(instance, "contSent") || this.hasSaid(instance, "takenOverPaused"))
+      );
+    });
+    return owned?.cause ?? null;
   }
 
   /** Whether the instance's journal has such a word. */
@@ -253,7 +265,7 @@ export class World {
   /** In words, where nothing is left to go on from and no fault did that. */
   guestLost(): string | null {
     const { guest } = this;
-    if (guest.qemus.length === 0 || guest.lostForCause !== null || guest.survivors().length > 0) return null;
+    if (guest.qemus.length === 0 || guest.survivors().length > 0 || this.causeOfLoss() !== null) return null;
     return "Nothing is left of the guest, and no fault took it.";
   }
 
