@@ -144,6 +144,17 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   const unknown = await runToEnd(t, "switchoverctl", [...request.slice(0, 5), "--to", "hx"], environment);
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /HOST_UNKNOWN/);
+  const tooLate = await runToEnd(t, "switchoverctl", ["cancel", migrationId], environment);
+  assert.equal(tooLate.code, 1);
+  assert.match(tooLate.stderr, /MIGRATION_ENDED/);
+  const unconfirmed = await runToEnd(
+    t,
+    "switchoverctl",
+    ["resolve", migrationId, "--source-dead"],
+    environment,
+  );
+  assert.equal(unconfirmed.code, 2);
+  assert.match(unconfirmed.stderr, /--yes/);
 
   for (const agent of agents) assert.equal(await terminate(agent), 0);
   assert.equal(await terminate(coordinator), 0);
@@ -160,6 +171,16 @@ test("a wrong configuration exits with 2 and names every fault", async (t) => {
   const ended = await runToEnd(t, "agent", args);
   assert.equal(ended.code, 2);
   for (const flag of ["--host-id", "--listen", "--nats-url"]) assert.match(ended.stderr, new RegExp(flag));
+});
+
+test("a fencing command that cannot be run is found out when the coordinator starts", async (t) => {
+  const folder = await newFolder(t);
+  const path = join(folder, "absent");
+  const flags = ["--listen", "127.0.0.1:0", "--data-dir", folder, "--fence-command", path];
+  const ended = await runToEnd(t, "coordinator", flags);
+  assert.equal(ended.code, 1);
+  const last = JSON.parse(ended.stderr.trim().split("\n").at(-1) ?? "") as LogLine;
+  assert.match(last.msg, /--fence-command: ".*absent" cannot be run\.$/);
 });
 
 test("a program that cannot start says why in one line and exits with 1", async (t) => {
