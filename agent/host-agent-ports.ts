@@ -42,6 +42,8 @@ export interface HostAgentPorts {
   readonly kernelChanges?: KernelChanges;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */
   readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
+  /** What has been an orphan for so long is removed; without it nothing is. */
+  readonly removeOrphansAfterMs?: number;
   /** The rule that gates follow; default: `evolve`. For those who prove it by breaking it. */
   readonly rule?: typeof evolve;
   /** Called at each line of every gate, before the operation is carried out. For those who force an instant. */

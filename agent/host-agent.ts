@@ -9,17 +9,20 @@ import { cancelTransfer } from "./call/cancel-transfer.ts";
 import { startCpus, stopCpus } from "./call/cpus.ts";
 import { handBack } from "./call/hand-back.ts";
 import { deliverHandOff, getHandOff } from "./call/hand-off.ts";
+import { listOrphans } from "./call/list-orphans.ts";
 import { pauseMigration } from "./call/pause-migration.ts";
 import { preflight } from "./call/preflight.ts";
 import { prepareDestination } from "./call/prepare-destination.ts";
 import { prepareNics } from "./call/prepare-nics.ts";
 import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
+import { removeOrphans } from "./call/remove-orphans.ts";
 import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
 import { DriftGuard } from "./drift/drift-guard.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
+import { OrphanReaper } from "./orphan/orphan-reaper.ts";
 import { restoreInstances } from "./restore-instances.ts";
 
 /** NicDefinition's device fields that this agent can wire. */
@@ -34,6 +37,7 @@ const DEVICE_TYPES = ["tap_on_bridge"] as const;
 export class HostAgent {
   readonly #host: Host;
   readonly #driftGuard: DriftGuard | null;
+  readonly #orphanReaper: OrphanReaper | null;
   readonly #tails = new Map<string, Promise<unknown>>();
 
   /** Resolves when every guest that this agent left behind is under its gate again, or seen gone. */
@@ -46,6 +50,10 @@ export class HostAgent {
     const { instances } = this.#host;
     this.#driftGuard = changes === undefined ? null : new DriftGuard({ changes, instances, clock, log });
     this.restored = restoreInstances(this.#host);
+    // Every guest of the journals is known from here on.
+    const { removeOrphansAfterMs: afterMs } = ports;
+    const { orphans } = this.#host;
+    this.#orphanReaper = afterMs === undefined ? null : new OrphanReaper({ orphans, afterMs, clock, log });
   }
 
   /** Resolves with how many events the feed still lacks, once that is none or after `timeoutMs`. */
@@ -56,6 +64,7 @@ export class HostAgent {
   /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */
   close(): void {
     this.#driftGuard?.close();
+    this.#orphanReaper?.close();
     this.#host.close();
   }
 
@@ -159,6 +168,14 @@ export class HostAgent {
 
   recoverMigration(request: wire.RecoverMigrationRequest): Promise<wire.RecoverMigrationResponse> {
     return this.#inTurn(request, () => recoverMigration(this.#host, request));
+  }
+
+  async listOrphans(request: wire.ListOrphansRequest): Promise<wire.ListOrphansResponse> {
+    return listOrphans(this.#host, request);
+  }
+
+  removeOrphans(request: wire.RemoveOrphansRequest): Promise<wire.RemoveOrphansResponse> {
+    return removeOrphans(this.#host, request);
   }
 
   startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {

@@ -8,17 +8,24 @@ import type { HostAgentPorts } from "./host-agent-ports.ts";
 import { Instance, type InstanceParts } from "./instance/instance.ts";
 import { InstanceTable } from "./instance/instance-table.ts";
 import { type Journal, newestFenceIn } from "./journal/journal.ts";
+import { Orphans } from "./orphan/orphans.ts";
 
 /** What the calls of one agent share: its ports, its instances, their journals, and what it has said. */
 export class Host {
   readonly ports: HostAgentPorts;
   readonly instances = new InstanceTable();
   readonly feed: AgentFeed;
+  readonly orphans: Orphans;
+  /** Guests whose journals could not be read when this agent began. */
+  readonly unreadGuests = new Set<GuestId>();
   readonly #journals = new Map<GuestId, Journal>();
 
   constructor(ports: HostAgentPorts) {
     this.ports = ports;
     this.feed = new AgentFeed(ports);
+    const { clock, devices, log } = ports;
+    const { instances, unreadGuests } = this;
+    this.orphans = new Orphans({ route: devices.route, instances, unreadGuests, clock, log });
   }
 
   journalOf(guestId: GuestId): Journal {

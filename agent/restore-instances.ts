@@ -33,6 +33,7 @@ function instancesOf(
     });
   } catch (thrown) {
     const { message, reason } = SwitchoverError.from(thrown);
+    host.unreadGuests.add(guestId);
     log.error({ guest_id: guestId, host_id: hostId, reason }, `A guest was not brought back: ${message}`);
     return [];
   }

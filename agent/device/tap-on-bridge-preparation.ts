@@ -1,6 +1,7 @@
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../proto/mac-address.ts";
 import type { Link, LinkChange } from "../netlink/link.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
+import { CREATED_ALIAS } from "./created-alias.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "./device.ts";
 import type { TapOnBridgeNic } from "./nic-definition.ts";
 import {
@@ -12,9 +13,6 @@ import {
   readBack,
   refused,
 } from "./tap-on-bridge-state.ts";
-
-/** The alias of devices that Switchover created: what tells them from others after a restart. */
-export const CREATED_ALIAS = "switchover";
 
 /**
  * A bridge takes the lowest address among its ports: a high one keeps it from changing its own, and with it the

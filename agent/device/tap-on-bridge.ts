@@ -1,8 +1,9 @@
 import type { RouteResult } from "../netlink/route-port.ts";
+import { CREATED_ALIAS } from "./created-alias.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
 import type { TapOnBridgeNic } from "./nic-definition.ts";
 import { tapOnBridgeMending } from "./tap-on-bridge-mending.ts";
-import { bridgeMissing, CREATED_ALIAS, tapOnBridgePreparation } from "./tap-on-bridge-preparation.ts";
+import { bridgeMissing, tapOnBridgePreparation } from "./tap-on-bridge-preparation.ts";
 import {
   entryOf,
   isErrno,

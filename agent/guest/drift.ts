@@ -10,6 +10,7 @@ export interface Drift {
   readonly state: "mended" | "waiting";
   /** Since it was last left alone. */
   readonly attempts: number;
+  /** When the last attempt was over, or began if it is not. */
   readonly attemptedAtUnixUs: number;
   /** Since when nothing helps; null where the last attempt did. */
   readonly failingSinceUnixUs: number | null;
@@ -39,10 +40,9 @@ export function evolveDrift(guest: Guest, event: DriftEvent): Step {
       return begin(guest, event);
     case "nicsMended":
       if (drift?.state !== "waiting") return step(guest);
-      return step(
-        { ...guest, drift: { ...drift, state: "mended", failingSinceUnixUs: null, alarm: "none" } },
-        [told({ $case: "registrationMended", value: { mendedAtUnixUs: BigInt(event.atUnixUs) } })],
-      );
+      return step({ ...guest, drift: mendedAt(drift, event.atUnixUs) }, [
+        told({ $case: "registrationMended", value: { mendedAtUnixUs: BigInt(event.atUnixUs) } }),
+      ]);
     case "nicsMendingFailed":
       return drift?.state === "waiting" ? goOn(guest, drift, event) : step(guest);
   }
@@ -55,6 +55,10 @@ export function mendAgain(guest: Guest, atUnixUs: number): Step {
   return drift.state === "waiting" && guest.registrationFailures === 0
     ? attempt(guest, drift, atUnixUs)
     : step({ ...guest, drift });
+}
+
+function mendedAt(drift: Drift, atUnixUs: number): Drift {
+  return { ...drift, state: "mended", attemptedAtUnixUs: atUnixUs, failingSinceUnixUs: null, alarm: "none" };
 }
 
 function begin(guest: Guest, event: DriftEvent & { kind: "registrationDrifted" }): Step {

@@ -19,6 +19,7 @@ export const IFLA = {
   IFALIAS: 20,
   AF_SPEC: 26,
   EXT_MASK: 29,
+  CARRIER: 33,
 } as const;
 
 export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;

@@ -34,6 +34,7 @@ const ADDR_GEN_MODES: readonly AddrGenMode[] = ["eui64", "none", "stableSecret",
 interface LinkDraft {
   name?: string;
   operState?: OperState;
+  carrier?: Switch;
   macAddress?: MacAddress;
   mtu?: number;
   txQueueLength?: number;
@@ -90,6 +91,9 @@ function readAttribute(attributes: AttributeDecoder, family: number, draft: Link
       break;
     case IFLA.OPERSTATE:
       draft.operState = OPER_STATES[attributes.u8()] ?? "unknown";
+      break;
+    case IFLA.CARRIER:
+      draft.carrier = switchOf(attributes.u8());
       break;
     case IFLA.IFALIAS:
       draft.alias = attributes.string();

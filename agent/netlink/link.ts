@@ -43,6 +43,8 @@ export interface Link {
   /** Administrative state (`IFF_UP`). */
   readonly state: "up" | "down";
   readonly operState: OperState;
+  /** `on` for a tap that a process holds open (`IFLA_CARRIER`). */
+  readonly carrier?: Switch;
   readonly macAddress?: MacAddress;
   readonly mtu: number;
   readonly txQueueLength: number;

@@ -8,8 +8,6 @@ import { serveServerStream } from "../grpc/server-stream.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
-const notYet = (): Promise<never> => Promise.reject(new Error("not yet"));
-
 export const HOST_AGENT_SERVICE = "switchover.v1.HostAgentService";
 
 /** HostAgentService on the wire. Open FollowGuest streams end when `ending` aborts. */
@@ -35,8 +33,8 @@ export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): 
     resumeSource: serveUnary("ResumeSource", log, (request) => agent.resumeSource(request)),
     pauseMigration: serveUnary("PauseMigration", log, (request) => agent.pauseMigration(request)),
     recoverMigration: serveUnary("RecoverMigration", log, (request) => agent.recoverMigration(request)),
-    listOrphans: serveUnary("ListOrphans", log, notYet),
-    removeOrphans: serveUnary("RemoveOrphans", log, notYet),
+    listOrphans: serveUnary("ListOrphans", log, (request) => agent.listOrphans(request)),
+    removeOrphans: serveUnary("RemoveOrphans", log, (request) => agent.removeOrphans(request)),
     startCpus: serveUnary("StartCpus", log, (request) => agent.startCpus(request)),
     stopCpus: serveUnary("StopCpus", log, (request) => agent.stopCpus(request)),
     getGuest: serveUnary("GetGuest", log, (request) => agent.getGuest(request)),

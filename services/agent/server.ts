@@ -70,6 +70,9 @@ export async function startAgentServer(
     feed: new NatsFeedStream(link),
     devices: { route, factory: deviceFactory },
     kernelChanges,
+    ...(values["remove-orphans-after-ms"] === undefined
+      ? {}
+      : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });

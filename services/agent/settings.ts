@@ -1,11 +1,21 @@
 import { hostname } from "node:os";
 import { invalidArgument } from "../../proto/error.ts";
 import { parseHostId } from "../../proto/ids.ts";
-import { parseAddress, parseLogLevel, parseNatsUrl, parsePath, parseTarget } from "../config/parsers.ts";
+import {
+  parseAddress,
+  parseLogLevel,
+  parseNatsUrl,
+  parsePath,
+  parseTarget,
+  parseWhole,
+} from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 import type { CpuPriority } from "./cpu-priority.ts";
+
+/** 30 days. */
+const LONGEST_ORPHAN_MS = 2_592_000_000;
 
 export const AGENT_SETTINGS = {
   "host-id": withDefault(parseHostId, hostname().split(".")[0] ?? "", {
@@ -31,6 +41,10 @@ export const AGENT_SETTINGS = {
   "state-dir": withDefault(parsePath, "/var/lib/switchover/agent", {
     placeholder: "PATH",
     help: "Journals and the feed's spool; this agent's alone, made where absent",
+  }),
+  "remove-orphans-after-ms": optional(parseWhole(1_000, LONGEST_ORPHAN_MS), "default never", {
+    placeholder: "MS",
+    help: "Remove devices that this agent made and that no guest has used for so long",
   }),
   "cpu-priority": withDefault(parseCpuPriority, "high", {
     placeholder: "PRIORITY",

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /**
- * switchoverctl: migrations from the command line. Output that scripts read goes to stdout, complaints to stderr.
+ * switchoverctl: migrations, and what is left of them on a host, from the command line. Output that scripts read goes to stdout, complaints to stderr.
  */
 import { SwitchoverError } from "../../proto/error.ts";
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
+import { AgentClient } from "./agent-client.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
 import { confirm } from "./confirm.ts";
 import { CoordinatorClient } from "./coordinator-client.ts";
@@ -21,6 +22,13 @@ import {
   RESOLVE_USAGE,
 } from "./intervention-settings.ts";
 import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
+import { orphans } from "./orphans.ts";
+import {
+  checkOrphansValues,
+  ORPHANS_SETTINGS,
+  ORPHANS_USAGE,
+  type OrphansValues,
+} from "./orphans-settings.ts";
 import {
   type CommonValues,
   checkMigrateValues,
@@ -33,17 +41,27 @@ import {
   WATCH_USAGE,
 } from "./settings.ts";
 
-interface Command<S extends Settings> {
+interface CommandLine<S extends Settings> {
   readonly settings: S;
   readonly usage: UsageText;
   /** What stands beside the flags, as help calls it. */
   readonly operand: "none" | "MIGRATION_ID";
   readonly check: (values: Values<S>) => readonly Fault[];
+}
+
+/** A command that a coordinator carries out. */
+interface Command<S extends Settings> extends CommandLine<S> {
   readonly run: (values: Values<S>, operand: string, ports: CommandPorts) => Promise<number>;
 }
 
 function command<S extends Settings>(name: string, of: Command<S>): readonly [string, Run] {
-  return [name, (argv) => runCommand(name, argv, of)];
+  return [
+    name,
+    (argv) =>
+      runCommand(name, argv, of, (values, operand) =>
+        withPorts(values as CommonValues, (ports) => of.run(values, operand, ports)),
+      ),
+  ];
 }
 
 type Run = (argv: readonly string[]) => Promise<number>;
@@ -57,6 +75,13 @@ function intervention(
   const settings = INTERVENTION_SETTINGS;
   return command(name, { settings, usage: text, operand: "MIGRATION_ID", check: () => [], run });
 }
+
+const ORPHANS_COMMAND: CommandLine<typeof ORPHANS_SETTINGS> = {
+  settings: ORPHANS_SETTINGS,
+  usage: ORPHANS_USAGE,
+  operand: "none",
+  check: checkOrphansValues,
+};
 
 const COMMANDS: ReadonlyMap<string, Run> = new Map([
   command("migrate", {
@@ -91,6 +116,7 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     check: checkResolveValues,
     run: resolve,
   }),
+  ["orphans", (argv) => runCommand("orphans", argv, ORPHANS_COMMAND, (values) => withAgent(values))],
 ]);
 
 async function main([name, ...rest]: readonly string[]): Promise<number> {
@@ -109,10 +135,12 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
 async function runCommand<S extends Settings>(
   name: string,
   argv: readonly string[],
-  command: Command<S>,
+  command: CommandLine<S>,
+  run: (values: Values<S>, operand: string) => Promise<number>,
 ): Promise<number> {
   // Other variables of the environment belong to the server programs.
-  const environment = { SWITCHOVER_COORDINATOR: process.env.SWITCHOVER_COORDINATOR };
+  const { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR } = process.env;
+  const environment = { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR };
   const operandLimit = command.operand === "none" ? 0 : 1;
   const reading = readSettings(command.settings, argv, environment, operandLimit);
   if (reading.t === "help") {
@@ -128,9 +156,25 @@ async function runCommand<S extends Settings>(
     process.stderr.write(faultsText(`switchoverctl ${name}`, faults));
     return EXIT_CODES.usage;
   }
-  return withPorts(reading.values as CommonValues, (ports) =>
-    command.run(reading.values, operand ?? "", ports),
-  );
+  return run(reading.values, operand ?? "");
+}
+
+/** Asks the agent itself: no coordinator takes part. */
+async function withAgent(values: OrphansValues): Promise<number> {
+  const client = new AgentClient(values.agent);
+  try {
+    return await orphans(values, client, process.stdout);
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    const exitCode = exitCodeOfError(error);
+    const words = `${error.message} [${error.code}, ${error.reason}]`;
+    const sentence =
+      exitCode === EXIT_CODES.unreachable ? `no agent answers at ${values.agent}: ${words}` : words;
+    process.stderr.write(`switchoverctl: ${sentence}\n`);
+    return exitCode;
+  } finally {
+    client.close();
+  }
 }
 
 async function withPorts(

@@ -115,6 +115,7 @@ Commands:
   pause      Pause a post-copy transfer
   recover    Recover a paused post-copy transfer
   resolve    State that a host is dead, or where a waiting migration ends
+  orphans    Show, and remove, what no guest uses any more on a host
 
 Help for a command: switchoverctl COMMAND --help
 

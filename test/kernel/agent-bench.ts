@@ -27,7 +27,7 @@ export interface Bench {
 /** An agent on a real kernel: a namespace with br0, whose guests' VMMs are pretended. */
 export function withAgent(
   body: (bench: Bench) => Promise<void>,
-  openPorts: (devices: HostDevices) => Partial<HostAgentPorts> = () => ({}),
+  openPorts: (devices: HostDevices, stateDirectory: string) => Partial<HostAgentPorts> = () => ({}),
 ): Promise<void> {
   return inNetworkNamespace(() =>
     withHost(async (devices) => {
@@ -59,11 +59,14 @@ export function withAgent(
           assert.ok(vmm, `no VMM at ${path}`);
           return vmm.open(hear);
         },
-        ...openPorts(devices),
+        ...openPorts(devices, stateDirectory),
       });
+      // The agent's timers keep no process alive, and there is no server that does.
+      const alive = setInterval(() => {}, 1_000);
       try {
         await body({ agent, vmms, told, devices });
       } finally {
+        clearInterval(alive);
         agent.close();
         rmSync(stateDirectory, { recursive: true });
       }

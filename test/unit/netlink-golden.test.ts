@@ -154,6 +154,7 @@ test("a bridge's port that the kernel reports reads as one", () => {
     name: "tap1",
     state: "up",
     operState: "down",
+    carrier: "off",
     macAddress: "da:c1:47:56:c1:78",
     mtu: 1500,
     txQueueLength: 1000,

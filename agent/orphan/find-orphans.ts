@@ -1,0 +1,48 @@
+import type { MacAddress } from "../../proto/mac-address.ts";
+import { CREATED_ALIAS } from "../device/created-alias.ts";
+import type { Link } from "../netlink/link.ts";
+import type { FdbEntry } from "../netlink/neighbour.ts";
+
+/** Something that a Switchover agent made on this host and that no guest it knows uses. */
+export type Orphan = {
+  readonly deviceName: string;
+  readonly ifindex: number;
+  /** Null where the device is no port. */
+  readonly bridge: string | null;
+  /** `held`: a process, perhaps a VMM that nobody told this agent about, has the device open. */
+  readonly use: "free" | "held";
+} & ({ readonly kind: "device" } | { readonly kind: "fdbEntry"; readonly macAddress: MacAddress });
+
+/**
+ * Devices that carry Switchover's alias and serve no known NIC, and the static entries that point to them, entries
+ * first. Without the alias nothing is an orphan, whatever it looks like; neither is anything on a device that serves a
+ * known guest, whose owner may have put it there.
+ */
+export function findOrphans(
+  links: readonly Link[],
+  entries: readonly FdbEntry[],
+  knownDevices: ReadonlySet<string>,
+): readonly Orphan[] {
+  const names = new Map(links.map(({ ifindex, name }) => [ifindex, name]));
+  const devices = new Map(
+    links
+      .filter(({ alias, name }) => alias === CREATED_ALIAS && !knownDevices.has(name))
+      .map((link) => [link.ifindex, toOrphan(link, names)]),
+  );
+  const ofEntries = entries.flatMap((entry): Orphan[] => {
+    const device = devices.get(entry.ifindex);
+    if (device === undefined || entry.state !== "static" || entry.masterIfindex === undefined) return [];
+    return [{ ...device, kind: "fdbEntry", macAddress: entry.macAddress }];
+  });
+  return [...ofEntries, ...devices.values()];
+}
+
+function toOrphan(link: Link, names: ReadonlyMap<number, string>): Orphan {
+  return {
+    kind: "device",
+    deviceName: link.name,
+    ifindex: link.ifindex,
+    bridge: link.masterIfindex === undefined ? null : (names.get(link.masterIfindex) ?? null),
+    use: link.carrier === "on" ? "held" : "free",
+  };
+}

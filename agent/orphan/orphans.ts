@@ -1,0 +1,110 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import type { GuestId } from "../../proto/ids.ts";
+import type { Clock } from "../clock.ts";
+import type { InstanceTable } from "../instance/instance-table.ts";
+import type { Log } from "../log.ts";
+import { encodeBatch } from "../netlink/route-batch.ts";
+import type { RoutePort } from "../netlink/route-port.ts";
+import type { RouteRequest } from "../netlink/route-request.ts";
+import { findOrphans, type Orphan } from "./find-orphans.ts";
+
+export interface OrphansParts {
+  readonly route: RoutePort;
+  readonly instances: InstanceTable;
+  /** Guests whose journals could not be read. */
+  readonly unreadGuests: ReadonlySet<GuestId>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** What this host's kernel holds of Switchover's and no guest uses. */
+export class Orphans {
+  readonly #parts: OrphansParts;
+
+  constructor(parts: OrphansParts) {
+    this.#parts = parts;
+  }
+
+  /** Reads the links, and the table of each bridge that has a device of ours as a port. Throws as `RoutePort.dump` does. */
+  list(): readonly Orphan[] {
+    const { route } = this.#parts;
+    const links = route.dump({ op: "dumpLinks" }).flatMap((m) => (m.type === "link" ? [m.link] : []));
+    const known = this.#knownDevices();
+    const devices = findOrphans(links, [], known);
+    const bridges = links.filter(({ name }) => devices.some(({ bridge }) => bridge === name));
+    const entries = bridges.flatMap(({ ifindex: bridgeIfindex }) =>
+      route.dump({ op: "dumpFdb", bridgeIfindex }).flatMap((m) => (m.type === "fdbEntry" ? [m.entry] : [])),
+    );
+    return findOrphans(links, entries, known);
+  }
+
+  /**
+   * Removes those of `wanted` that still are orphans and that no process holds, each looked at again just before, one in
+   * a turn of the event loop: deleting a device takes the kernel milliseconds. Returns those that it removed. Throws
+   * FAILED_PRECONDITION / JOURNAL_UNREADABLE where a guest's journal could not be read: what it used is not known.
+   */
+  async remove(wanted: readonly Orphan[]): Promise<readonly Orphan[]> {
+    const { clock, log, unreadGuests } = this.#parts;
+    const [unread] = unreadGuests;
+    if (unread !== undefined) {
+      throw new SwitchoverError(
+        "FAILED_PRECONDITION",
+        `The journal of guest ${unread} cannot be read: what looks like an orphan may be its own.`,
+        { reason: "JOURNAL_UNREADABLE", metadata: { guest_id: unread } },
+      );
+    }
+    const removed: Orphan[] = [];
+    for (const orphan of wanted) {
+      await new Promise<void>((resolve) => clock.after(0, resolve));
+      const fields = {
+        device: orphan.deviceName,
+        bridge: orphan.bridge ?? "",
+        mac: orphan.kind === "fdbEntry" ? orphan.macAddress : "",
+      };
+      try {
+        if (!this.#isStill(orphan)) {
+          log.info(fields, "Not removed: no orphan any more, or held by a process.");
+          continue;
+        }
+        this.#carryOut(orphan);
+        removed.push(orphan);
+        log.warn(fields, "Removed an orphan.");
+      } catch (thrown) {
+        const { message, reason } = SwitchoverError.from(thrown);
+        log.error({ ...fields, reason }, `An orphan could not be removed: ${message}`);
+      }
+    }
+    return removed;
+  }
+
+  #isStill({ deviceName, ifindex }: Orphan): boolean {
+    const [result] = this.#parts.route.execute(encodeBatch([{ op: "getLink", name: deviceName }]));
+    const message = result?.ok === true ? result.messages[0] : undefined;
+    if (message?.type !== "link") return false;
+    const [device] = findOrphans([message.link], [], this.#knownDevices());
+    return device?.ifindex === ifindex && device.use === "free";
+  }
+
+  #knownDevices(): ReadonlySet<string> {
+    const instances = this.#parts.instances.all();
+    return new Set(instances.flatMap(({ nics }) => nics.map(({ deviceName }) => deviceName)));
+  }
+
+  #carryOut(orphan: Orphan): void {
+    const { ifindex } = orphan;
+    const request: RouteRequest =
+      orphan.kind === "device"
+        ? { op: "deleteLink", ifindex }
+        : { op: "deleteFdbEntry", ifindex, macAddress: orphan.macAddress };
+    const [result] = this.#parts.route.execute(encodeBatch([request]));
+    if (result?.ok !== false) return;
+    const words = result.text === "" ? result.name : `${result.name}, ${result.text}`;
+    throw new SwitchoverError("ABORTED", `The kernel refused: ${words}.`, { reason: result.name });
+  }
+}
+
+/** The same for the same thing in this kernel: a device that was made again under its name is another one. */
+export function keyOf(orphan: Orphan): string {
+  const { kind, deviceName, ifindex } = orphan;
+  return [kind, deviceName, ifindex, orphan.kind === "fdbEntry" ? orphan.macAddress : ""].join(" ");
+}
