@@ -11,8 +11,6 @@ import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
 /** Ports that are tried after the one that the transfer came in by. */
 const OTHER_PORTS = 8;
 const PAUSED_WITHIN_MS = 2_000;
-/** What QEMU's status is from `migrate-recover` until the source has come. */
-const LISTENS_ANEW = "setup";
 
 /**
  * `migrate-recover` at the destination, which must name its port, for its main loop may be stuck in a page fault and then
@@ -31,7 +29,7 @@ export async function recoverMigration(
 }
 
 async function recoverSource(
-  { adopted }: MigrationCall,
+  { instance, adopted }: MigrationCall,
   status: string,
   recoveryUri: string,
 ): Promise<RecoverMigrationResponse> {
@@ -41,11 +39,14 @@ async function recoverSource(
       "The URI must be one that the destination's RecoverMigration returned.",
     );
   }
-  if (status.startsWith("postcopy-recover") || status === "postcopy-active") {
+  const isUnderWay = status === "postcopy-active" && instance.recoveryUri === recoveryUri;
+  if (status.startsWith("postcopy-recover") || isUnderWay)
     return { applied: Applied.ALREADY_SO, recoveryUri };
-  }
-  requirePaused(status);
+  // The destination's stream is broken, and this side has not seen it.
+  if (status === "postcopy-active") await breakStream(adopted);
+  else requirePaused(status);
   await adopted.vmm.migrateResume(recoveryUri);
+  instance.recoveryUri = recoveryUri;
   return { applied: Applied.CHANGED, recoveryUri };
 }
 
@@ -62,7 +63,7 @@ async function recoverDestination(
   }
   if (status.startsWith("postcopy-recover")) return { applied: Applied.ALREADY_SO, recoveryUri: known };
   if (status === "postcopy-active") await breakStream(adopted);
-  else if (status !== LISTENS_ANEW) requirePaused(status);
+  else requirePaused(status);
   // It listens already, and would refuse to be told so twice.
   if (instance.recoveryUri !== null)
     return { applied: Applied.ALREADY_SO, recoveryUri: instance.recoveryUri };
@@ -75,13 +76,13 @@ async function recoverDestination(
     } catch (thrown) {
       refusal = SwitchoverError.from(thrown);
       if (refusal.reason !== "QMP_REFUSED") throw refusal;
-      if (isTriggered(refusal)) return { applied: Applied.ALREADY_SO, recoveryUri: uri };
+      if (isListening(refusal)) return { applied: Applied.ALREADY_SO, recoveryUri: uri };
     }
   }
   throw refusal ?? notPaused(status);
 }
 
-/** Where the network only swallows packets, a destination does not see that its stream is broken. */
+/** Where the network only swallows packets, a side does not see that its stream is broken. */
 async function breakStream({ runner, vmm }: MigrationCall["adopted"]): Promise<void> {
   await vmm.migratePause();
   await runner.waitUntil(
@@ -91,9 +92,10 @@ async function breakStream({ runner, vmm }: MigrationCall["adopted"]): Promise<v
   );
 }
 
-/** QEMU's words for a destination that listens for its recovery already. */
-function isTriggered({ metadata }: SwitchoverError): boolean {
-  return metadata.desc?.includes("triggered already") ?? false;
+/** QEMU's words for a destination that listens for its recovery already: paused as it last said, and no longer so. */
+function isListening({ metadata }: SwitchoverError): boolean {
+  const { desc = "" } = metadata;
+  return desc.includes("triggered already") || desc.includes("only be run when postcopy is paused");
 }
 
 function requirePaused(status: string): void {

@@ -244,11 +244,17 @@ export class Instance {
     const { runner, progress } = this.requireAdopted();
     line.hear((event) => {
       progress.hearVmm(event);
-      if (event.kind === "migrationStatusChanged" && event.status !== "postcopy-paused")
-        this.recoveryUri = null;
+      if (event.kind === "migrationStatusChanged") this.#forgetRecovery(event.statusText);
       if (event.kind === "disconnected") void this.#judgeDisconnection(event);
       else runner.hearVmm(event);
     });
+  }
+
+  /** A source's connection lasts until the next break; a destination listens, saying `setup`, until it is reached. */
+  #forgetRecovery(statusText: string): void {
+    const { migration } = this.requireAdopted().runner.guest;
+    const lasts = migration?.side === "source" ? statusText !== "postcopy-paused" : statusText === "setup";
+    if (!lasts) this.recoveryUri = null;
   }
 
   /**
