@@ -216,6 +216,24 @@ export class FeedSpool {
   }
 
   #spool(events: readonly SpooledEvent[]): void {
+    try {
+      this.#writeUnspooled();
+      this.#write(events);
+    } catch (thrown) {
+      this.#keepUnspooled(events, thrown);
+    }
+  }
+
+  /** What the disk had no room for goes first; one event tells whether it has now. */
+  #writeUnspooled(): void {
+    for (let count = 1; this.#unspooled.length > 0; count = this.#unspooled.length) {
+      this.#write(this.#unspooled.slice(0, count));
+      this.#unspooled.splice(0, count);
+    }
+  }
+
+  /** In one write; throws where the disk refuses. */
+  #write(events: readonly SpooledEvent[]): void {
     const marks = this.#takeMarks(events);
     let text = marks;
     let from = Buffer.byteLength(marks);
@@ -226,19 +244,15 @@ export class FeedSpool {
       from += Buffer.byteLength(line);
       return { from: from - 1 - bytes, bytes };
     });
-    try {
-      if (this.#segments.bytes >= this.#limits.full) throw noRoom(this.#limits.full);
-      const begin = this.#segments.append(text, () => this.#header(events));
-      for (const [index, event] of events.entries()) {
-        const { from = 0, bytes = 0 } = places[index] ?? {};
-        event.place = { segment: begin.segment, from: begin.from + from, bytes };
-        this.#segments.count(event.place, 1);
-      }
-      this.#remember(events);
-      if (this.#segments.bytes < this.#limits.tight) this.#room = "roomy";
-    } catch (thrown) {
-      this.#keepUnspooled(events, thrown);
+    if (this.#segments.bytes >= this.#limits.full) throw noRoom(this.#limits.full);
+    const begin = this.#segments.append(text, () => this.#header(events));
+    for (const [index, event] of events.entries()) {
+      const { from = 0, bytes = 0 } = places[index] ?? {};
+      event.place = { segment: begin.segment, from: begin.from + from, bytes };
+      if (event.fate === "unsent") this.#segments.count(event.place, 1);
     }
+    this.#remember(events);
+    if (this.#segments.bytes < this.#limits.tight) this.#room = "roomy";
   }
 
   #remember(events: readonly SpooledEvent[]): void {

@@ -219,6 +219,18 @@ describe("a spool's size", () => {
     assert.equal(settleAll(spool), 100);
   });
 
+  it("spools what it kept in memory as soon as the disk has room, before anything later", () => {
+    const store = new PretendedSpoolStore();
+    store.disk = "is full";
+    const { spool } = open(store);
+    tell(spool, said(1), said(2), said(3));
+    store.disk = "takes all";
+    tell(spool, said(4));
+    const { spool: afterRestart } = open(store);
+    assert.deepEqual(rounds(afterRestart), ["1:1", "2:2", "3:3", "4:4"]);
+    assert.equal(settleAll(afterRestart), 4);
+  });
+
   it("says which events it loses when even memory has no more room", () => {
     const store = new PretendedSpoolStore();
     store.disk = "is full";
