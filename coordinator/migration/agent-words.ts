@@ -34,7 +34,6 @@ export function withReachable(state: CompleteState, side: Side): CompleteState {
   const reachable = state[side].hostUnreachable
     ? withSide(state, side, {
         hostUnreachable: false,
-        unreachableSinceUnixUs: 0n,
         fenceWanted: false,
       })
     : state;

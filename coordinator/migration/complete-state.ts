@@ -51,7 +51,6 @@ function newSide(instanceId: string): SideState {
     hostUnreachable: false,
     hostDead: false,
     fenceWanted: false,
-    unreachableSinceUnixUs: 0n,
   };
 }
 

@@ -28,7 +28,10 @@ export interface DeadlineLimits {
 /** A destination that is ready has everything; its source is about to hand off, or never will. */
 const HAND_OFF_WITHIN_US = 10_000_000n;
 
-/** What the state waits for by the clock; derived from committed times, so that a restart shortens nothing. */
+/**
+ * What the state waits for by the clock. Its own waits are derived from committed times, so that a restart lengthens
+ * nothing; waits for others begin with whoever waits.
+ */
 export function deadlinesOf(
   state: CompleteState,
   nowUnixUs: bigint,
@@ -52,11 +55,11 @@ export function deadlinesOf(
     const soon = again.every((failure) => failure.reason === NOT_GIVEN);
     deadlines.push({ name: "askAgain", atUnixUs: nowUnixUs + (soon ? ASK_AGAIN_SOON_US : ASK_AGAIN_US) });
   }
-  const silent = sidesWorthFencing(state).filter((side) => !state[side].fenceWanted);
-  if (silent.length > 0) {
-    const sinceUnixUs = silent.map((side) => state[side].unreachableSinceUnixUs).sort(ascending)[0] ?? 0n;
-    const fromUnixUs = sinceUnixUs > enteredAtUnixUs ? sinceUnixUs : enteredAtUnixUs;
-    deadlines.push({ name: "fence", atUnixUs: fromUnixUs + BigInt(fenceAfterMs) * 1_000n });
+  for (const side of sidesWorthFencing(state)) {
+    if (state[side].fenceWanted) continue;
+    // From now on, also after another coordinator's wait: who has a host fenced has tried for that long to hear it.
+    const name = side === "source" ? "fenceSource" : "fenceDestination";
+    deadlines.push({ name, atUnixUs: nowUnixUs + BigInt(fenceAfterMs) * 1_000n });
   }
   if (phase === Phase.POST_COPY_PAUSED) {
     const dueAtUnixUs = recoveryDueAtUnixUs(state, enteredAtUnixUs, nowUnixUs);
@@ -66,8 +69,4 @@ export function deadlinesOf(
     deadlines.push({ name: "words", atUnixUs: enteredAtUnixUs + WORDS_WITHIN_US });
   }
   return deadlines;
-}
-
-function ascending(left: bigint, right: bigint): number {
-  return left < right ? -1 : Number(left > right);
 }

@@ -23,11 +23,9 @@ export function sidesWorthFencing(state: CompleteState): readonly Side[] {
   return sides.filter((side) => state[side].hostUnreachable && !state[side].hostDead);
 }
 
-/** They are to be powered off from now on, unless they speak before. */
-export function withFenceWanted(state: CompleteState): CompleteState {
-  let wanted = state;
-  for (const side of sidesWorthFencing(state)) wanted = withSide(wanted, side, { fenceWanted: true });
-  return wanted;
+/** It is to be powered off from now on, unless it speaks before. */
+export function withFenceWanted(state: CompleteState, side: Side): CompleteState {
+  return sidesWorthFencing(state).includes(side) ? withSide(state, side, { fenceWanted: true }) : state;
 }
 
 export function commandsToFence(state: CompleteState): readonly MigrationCommand[] {

@@ -92,11 +92,18 @@ export interface CommandError {
 
 /**
  * postCopy: the policy's time is up. handOff: a destination has been ready for so long that the source is asked whether
- * it keeps the guest. askAgain: those who did not answer may be asked again. fence: who cannot be
- * asked has been so for long enough to be powered off. words: the last words of both agents are not waited for.
- * recover: a transfer that broke has been left alone for long enough.
+ * it keeps the guest. askAgain: those who did not answer may be asked again. fenceSource, fenceDestination: that host
+ * cannot be asked, and has been so for long enough to be powered off. words: the last words of both agents are not
+ * waited for. recover: a transfer that broke has been left alone for long enough.
  */
-export type DeadlineName = "postCopy" | "handOff" | "askAgain" | "fence" | "words" | "recover";
+export type DeadlineName =
+  | "postCopy"
+  | "handOff"
+  | "askAgain"
+  | "fenceSource"
+  | "fenceDestination"
+  | "words"
+  | "recover";
 
 /** Everything that a migration can hear. */
 export type MigrationEvent =

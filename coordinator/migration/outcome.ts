@@ -117,8 +117,10 @@ function reasonOfAmbiguity(state: CompleteState): Reason {
 
 /** The guest runs nowhere while it is on its way back: what that waits for is to be plain. */
 function reasonOfHandingBack(state: CompleteState): Reason {
-  const waiting = reasonOfWaiting(state);
-  if (waiting === null) return { code: state.endingReasonCode, sentence: state.endingReason };
+  const ending = { code: state.endingReasonCode, sentence: state.endingReason };
+  const waiting = reasonOfWaiting(state) ?? ending;
+  // The destination is asked for its word at once, and mostly answers.
+  if (waiting === ending && ending.code !== "RESOLVED") return ending;
   const word =
     state.handedBack || state.destination.hostDead
       ? ""

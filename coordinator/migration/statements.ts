@@ -11,10 +11,9 @@ import { enterPhase } from "./enter-phase.ts";
 import { isDestinationReady, withEnding, withRaisedEpoch } from "./facts.ts";
 
 /** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
-export function withHostUnreachable(state: CompleteState, side: Side, atUnixUs: bigint): CompleteState {
+export function withHostUnreachable(state: CompleteState, side: Side): CompleteState {
   const { hostDead, hostUnreachable } = state[side];
-  if (hostDead || hostUnreachable) return state;
-  return withSide(state, side, { hostUnreachable: true, unreachableSinceUnixUs: atUnixUs });
+  return hostDead || hostUnreachable ? state : withSide(state, side, { hostUnreachable: true });
 }
 
 /**
@@ -29,7 +28,6 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
   const dead = withSide(state, side, {
     hostDead: true,
     hostUnreachable: false,
-    unreachableSinceUnixUs: 0n,
     fenceWanted: false,
   });
   const sentence = `Host ${hostOf(state, side)} was declared dead.`;

@@ -102,7 +102,7 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "RecoverAsked":
       return withRecoveryAsked(state);
     case "HostUnreachable":
-      return withHostUnreachable(state, event.side, atUnixUs);
+      return withHostUnreachable(state, event.side);
     case "HostDeclaredDead":
       return withHostDead(state, event.side, atUnixUs);
     case "Resolved":
@@ -138,8 +138,10 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
         "destination",
         mayBeAskedAgain,
       );
-    case "fence":
-      return withFenceWanted(state);
+    case "fenceSource":
+      return withFenceWanted(state, "source");
+    case "fenceDestination":
+      return withFenceWanted(state, "destination");
     case "words":
       return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
     case "recover":

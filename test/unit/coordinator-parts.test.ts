@@ -103,9 +103,9 @@ describe("a migration's deadlines", () => {
     const clock = new VirtualClock();
     const passed: string[] = [];
     const timers = new DeadlineTimers(clock, (name) => passed.push(name));
-    timers.set([{ name: "fence", atUnixUs: 1n }]);
+    timers.set([{ name: "words", atUnixUs: 1n }]);
     clock.advance(0);
-    assert.deepEqual(passed, ["fence"]);
+    assert.deepEqual(passed, ["words"]);
   });
 });
 

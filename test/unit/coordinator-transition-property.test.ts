@@ -211,7 +211,15 @@ const statements: fc.Arbitrary<Draw> = fc
     SIDE.map((side): MigrationEvent => ({ t: "HostUnreachable", side })),
     SIDE.map((side): MigrationEvent => ({ t: "HostDeclaredDead", side })),
     fc
-      .constantFrom<DeadlineName>("postCopy", "handOff", "askAgain", "fence", "words", "recover")
+      .constantFrom<DeadlineName>(
+        "postCopy",
+        "handOff",
+        "askAgain",
+        "fenceSource",
+        "fenceDestination",
+        "words",
+        "recover",
+      )
       .map((deadline): MigrationEvent => ({ t: "DeadlinePassed", deadline })),
   )
   .map((event) => () => event);
