@@ -63,6 +63,11 @@ export function bringAbout(
     case "linksTroubled":
       world.network.troubleAll(fault);
       return () => world.network.troubleAll(null);
+    case "callsRepeated":
+      world.repeatCallsWithinUs = fault.delayUs;
+      return () => {
+        world.repeatCallsWithinUs = 0;
+      };
     case "diskFull": {
       const { disk } = world.host(hostId);
       disk.room = "none";

@@ -1,11 +1,27 @@
 import { Random } from "../engine/random.ts";
-import { type Fault, MARKS, type PlannedMigration, type Schedule, type Side, type When } from "./schedule.ts";
+import {
+  type Fault,
+  MARKS,
+  type Mark,
+  type PlannedMigration,
+  type Schedule,
+  type Side,
+  type When,
+} from "./schedule.ts";
 
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
 export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
-  const migrations = Array.from({ length: random.pick(1, 1, 2) }, () => planMigration(random));
-  const faultCount = random.pick(0, 1, 1, 1, 2, 2, 3, 4);
+  const plan = random.pick<"anything" | "sharp" | "again">(
+    "anything",
+    "anything",
+    "anything",
+    "sharp",
+    "again",
+  );
+  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 2) }, () =>
+    planMigration(random),
+  );
   return {
     seed,
     coordinators: random.pick(1, 2),
@@ -14,8 +30,71 @@ export function generateSchedule(seed: number): Schedule {
     copyUs: random.spread(5_000, 400_000),
     pagesUs: random.spread(2_000, 400_000),
     migrations,
-    faults: Array.from({ length: faultCount }, () => planFault(random, migrations.length)),
+    faults: planFaults(random, plan, migrations.length),
   };
+}
+
+function planFaults(random: Random, plan: "anything" | "sharp" | "again", migrations: number): Fault[] {
+  if (plan === "again") return planRepeats(random);
+  const count = plan === "sharp" ? random.pick(1, 1, 2) : random.pick(0, 1, 1, 2, 2, 3, 4);
+  const planOne = plan === "sharp" ? planSharpFault : planFault;
+  return Array.from({ length: count }, () => planOne(random, migrations));
+}
+
+/** The first of two migrations does not last, and what was asked of agents comes again in the second. */
+function planRepeats(random: Random): Fault[] {
+  const asked: When = { migration: 0, mark: "asked", afterUs: 0 };
+  const first: When = { migration: 0, mark: pickMark(random), afterUs: random.spread(20, 10_000) };
+  const ends: readonly (() => Fault)[] = [
+    () => ({ when: first, kind: "cancelAsked" }),
+    () => ({ when: first, kind: "streamReset" }),
+    () => ({ when: first, kind: "qemuKilled", side: "destination" }),
+    () => ({ when: first, kind: "pauseAsked", forUs: random.spread(1_000, 100_000) }),
+  ];
+  const delayUs = random.spread(10_000, 1_000_000);
+  return [
+    { when: asked, kind: "callsRepeated", delayUs, forUs: 2_000_000 },
+    pickOne(random, ends)(),
+    ...(random.chance(0.3) ? [planFault(random, 2)] : []),
+  ];
+}
+
+/** Somebody dies just where it matters. */
+function planSharpFault(random: Random, migrations: number): Fault {
+  const marks: readonly Mark[] = [
+    "sourceStopped",
+    "sourceCompleted",
+    "handedOff",
+    "loaded",
+    "contSent",
+    "resumed",
+  ];
+  const when: When = {
+    migration: random.below(migrations),
+    mark: marks[random.below(marks.length)] ?? "resumed",
+    afterUs: random.chance(0.3) ? 0 : random.spread(10, 3_000),
+  };
+  const side: Side = random.pick("source", "destination");
+  const forUs = random.spread(500, 3_000_000);
+  return pickOne<() => Fault>(random, [
+    () => ({ when, kind: "agentKilled", side, forUs }),
+    () => ({ when, kind: "agentKilledAtOperation", side, operation: random.below(8), forUs }),
+    () => ({ when, kind: "qemuKilled", side }),
+    () => ({ when, kind: "coordinatorKilled", coordinator: 0, forUs }),
+    () => ({ when, kind: "streamReset" }),
+    () => ({ when, kind: "strangerConts", side }),
+    () => ({ when, kind: "cancelAsked" }),
+  ])();
+}
+
+function pickMark(random: Random): Mark {
+  return MARKS[random.below(MARKS.length)] ?? "asked";
+}
+
+function pickOne<T>(random: Random, choices: readonly [T, ...T[]] | readonly T[]): T {
+  const picked = choices[random.below(choices.length)];
+  if (picked === undefined) throw new Error("There is nothing to choose from.");
+  return picked;
 }
 
 function planMigration(random: Random): PlannedMigration {
@@ -30,7 +109,7 @@ function planMigration(random: Random): PlannedMigration {
 function planFault(random: Random, migrations: number): Fault {
   const when: When = {
     migration: random.below(migrations),
-    mark: MARKS[random.below(MARKS.length)] ?? "asked",
+    mark: pickMark(random),
     afterUs: random.chance(0.3) ? 0 : random.spread(20, random.chance(0.3) ? 500_000 : 8_000),
   };
   const side: Side = random.pick("source", "destination");
@@ -72,5 +151,5 @@ function planFault(random: Random, migrations: number): Fault {
     () => ({ when, kind: "pauseAsked", forUs: shortly() }),
     () => ({ when, kind: "strangerConts", side }),
   ];
-  return (kinds[random.below(kinds.length)] ?? kinds[0])?.() ?? { when, kind: "streamReset" };
+  return pickOne(random, kinds)();
 }

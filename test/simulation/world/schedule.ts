@@ -75,6 +75,8 @@ export type Fault = { readonly when: When } & (
       readonly delayUs: number;
       readonly forUs: number;
     }
+  /** Requests to agents come a second time, up to so long after the first. */
+  | { readonly kind: "callsRepeated"; readonly delayUs: number; readonly forUs: number }
   | { readonly kind: "diskFull"; readonly side: Side; readonly forUs: number }
   /** The guest's owner changes its mind. */
   | { readonly kind: "ownerStops" }

@@ -66,6 +66,8 @@ export class World {
   readonly trace: Trace | undefined;
   /** Called before each operation of each gate. */
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
+  /** Commands come a second time, up to so long after the first; 0: once. Microseconds. */
+  repeatCallsWithinUs = 0;
   /** A command that did something although a newer one had come before it, in words. */
   staleCommandTaken: string | null = null;
   /** A registration that a mere frame moved, in words. */
@@ -348,8 +350,22 @@ export class World {
     this.crashHost(hostId);
   }
 
-  /** Has the agent carry the command out, and notes where one that a newer has overtaken was not refused (I6). */
-  async #carryOut(
+  /** Has the agent carry the command out, and perhaps once more when it comes again. */
+  #carryOut(hostId: string, command: AgentCommand, request: unknown, agent: HostAgent): Promise<unknown> {
+    if (this.repeatCallsWithinUs > 0) {
+      this.timeline.after(this.#random.spread(200, this.repeatCallsWithinUs), () => {
+        const living = this.agents.get(hostId);
+        if (living === undefined || living.process.state === "dead") return;
+        living.process.run(() => {
+          this.#carryOutOnce(hostId, command, request, living.agent).catch(() => {});
+        });
+      });
+    }
+    return this.#carryOutOnce(hostId, command, request, agent);
+  }
+
+  /** Notes where a command that a newer has overtaken is not refused, and changes something (I6). */
+  async #carryOutOnce(
     hostId: string,
     command: AgentCommand,
     request: unknown,
