@@ -1,10 +1,11 @@
-import type { Fence } from "../../proto/epoch.ts";
+import { compareFences, type Fence } from "../../proto/epoch.ts";
 import {
   HandBackAnswer,
   type HandBackRequest,
   type HandBackResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { type GuestId, type InstanceId, parseGuestId, parseInstanceId } from "../../proto/ids.ts";
+import { staleFence } from "../guest/admit-fence.ts";
 import type { Guest } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import { saidUnder } from "../journal/said-under.ts";
@@ -49,6 +50,8 @@ async function answerForTheGone(
     saidUnder(entries, fence.epoch, "contSent") ?? saidUnder(entries, fence.epoch, "takenOverPaused");
   if (saidUnder(entries, fence.epoch, "handedBack") === undefined) {
     if (started !== undefined) return { answer: HandBackAnswer.TOO_LATE };
+    const newest = host.newestFence(guestId);
+    if (compareFences(fence, newest) < 0) throw staleFence(guestId, fence, newest);
     const sentence = "The instance is gone.";
     const word = { kind: "handedBack", fence, sentence } as const;
     journal.write({ atUnixUs: host.ports.clock.unixUs(), instanceId, word });

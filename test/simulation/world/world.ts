@@ -378,12 +378,12 @@ export class World {
     const newest = this.#newestFences.get(key);
     const isStale = changes && newest !== undefined && isOlder(fence, newest);
     const { disk } = this.host(hostId);
-    const said = disk.read(GUEST_ID).length;
+    const wordsOf = () => disk.read(GUEST_ID).filter((entry) => entry.instanceId === instanceId).length;
+    const said = isStale ? wordsOf() : 0;
     try {
       const answer = await commandOf(agent, command, this.breakage.request(request, newest));
       const { applied } = answer as { readonly applied?: Applied };
-      const changed = applied === undefined ? disk.read(GUEST_ID).length > said : applied === Applied.CHANGED;
-      if (isStale && changed) {
+      if (isStale && (applied === undefined ? wordsOf() > said : applied === Applied.CHANGED)) {
         this.staleCommandTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
       } else if (changes && !isStale) this.#newestFences.set(key, fence);
       this.trace?.(`agent ${hostId}`, `answered ${command}`);
