@@ -61,10 +61,8 @@ export function deadlinesOf(
     const name = side === "source" ? "fenceSource" : "fenceDestination";
     deadlines.push({ name, atUnixUs: nowUnixUs + BigInt(fenceAfterMs) * 1_000n });
   }
-  if (phase === Phase.POST_COPY_PAUSED) {
-    const dueAtUnixUs = recoveryDueAtUnixUs(state, enteredAtUnixUs, nowUnixUs);
-    if (dueAtUnixUs !== null) deadlines.push({ name: "recover", atUnixUs: dueAtUnixUs });
-  }
+  const recoveryDue = recoveryDueAtUnixUs(state, enteredAtUnixUs, nowUnixUs);
+  if (recoveryDue !== null) deadlines.push({ name: "recover", atUnixUs: recoveryDue });
   if (phase === Phase.COMPLETING && !state.wordsClosed && !areInstantsComplete(state)) {
     deadlines.push({ name: "words", atUnixUs: enteredAtUnixUs + WORDS_WITHIN_US });
   }

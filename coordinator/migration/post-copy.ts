@@ -47,12 +47,30 @@ export function restBeforeRecoveryUs({ pauseHeld, pauses }: CompleteState): bigi
   return restUs < LONGEST_REST_US ? restUs : LONGEST_REST_US;
 }
 
+/**
+ * The word is given, and the stream broke before the destination could load the guest to its end: it is recovered at
+ * once, for the guest runs nowhere.
+ */
+export function isCutOffBeforeStart(state: CompleteState): boolean {
+  const { phase } = state.migration;
+  if (phase !== Phase.SWITCHING_OVER && phase !== Phase.AMBIGUOUS) return false;
+  if (!state.postCopyActive || !state.handedOff || state.takenOver || state.handedBack) return false;
+  return [state.source.transferStatus, state.destination.transferStatus].includes("postcopy-paused");
+}
+
+export function commandsToMendTheStream(state: CompleteState): readonly MigrationCommand[] {
+  if (state.takenOver || !state.handedOff) return [];
+  const pause = state.pauseWanted ? commandsOfPostCopy(state) : [];
+  return isCutOffBeforeStart(state) ? [...pause, ...commandsToRecover(state)] : pause;
+}
+
 export function commandsOfPostCopyPaused(state: CompleteState): readonly MigrationCommand[] {
-  return [...(state.pauseWanted ? commandsOfPostCopy(state) : []), ...commandsToRecover(state)];
+  const pause = state.pauseWanted ? commandsOfPostCopy(state) : [];
+  const mayRecover = state.recoveryDue && restBeforeRecoveryUs(state) !== null;
+  return mayRecover ? [...pause, ...commandsToRecover(state)] : pause;
 }
 
 function commandsToRecover(state: CompleteState): readonly MigrationCommand[] {
-  if (!state.recoveryDue || restBeforeRecoveryUs(state) === null) return [];
   const side = isDone(state, "destination", "recoverMigration") ? "source" : "destination";
   return isSettled(state, side, "recoverMigration")
     ? []
@@ -74,15 +92,17 @@ export function recoveryDueAtUnixUs(
   pausedAtUnixUs: bigint,
   nowUnixUs: bigint,
 ): bigint | null {
-  const restUs = restBeforeRecoveryUs(state);
-  if (restUs === null) return null;
-  if (!state.recoveryDue) return pausedAtUnixUs + restUs;
+  if (state.migration.phase === Phase.POST_COPY_PAUSED) {
+    const restUs = restBeforeRecoveryUs(state);
+    if (restUs === null) return null;
+    if (!state.recoveryDue) return pausedAtUnixUs + restUs;
+  } else if (!isCutOffBeforeStart(state)) return null;
   return isDone(state, "source", "recoverMigration") ? nowUnixUs + TRY_AGAIN_US : null;
 }
 
 /** The rest is over, or what was ordered has changed nothing: the destination listens anew, the source connects. */
 export function withRecoveryDue(state: CompleteState): CompleteState {
-  if (state.migration.phase !== Phase.POST_COPY_PAUSED) return state;
+  if (state.migration.phase !== Phase.POST_COPY_PAUSED && !isCutOffBeforeStart(state)) return state;
   return { ...withoutRecovery(state), recoveryDue: true };
 }
 

@@ -16,6 +16,7 @@ import {
 import { commandsToFence } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
+import { commandsToMendTheStream } from "./post-copy.ts";
 
 /**
  * TRANSFERRING, SWITCHING_OVER, AMBIGUOUS, COMPLETING: the memory moves, then the CPUs, then the source is let go.
@@ -91,11 +92,16 @@ function commandsToSwitch(state: CompleteState): readonly MigrationCommand[] {
 }
 
 export function commandsOfSwitchingOver(state: CompleteState): readonly MigrationCommand[] {
-  return [...commandsToBegin(state), ...commandsToSwitch(state), ...commandsToCarryTheWord(state)];
+  return [
+    ...commandsToBegin(state),
+    ...commandsToSwitch(state),
+    ...commandsToCarryTheWord(state),
+    ...commandsToMendTheStream(state),
+  ];
 }
 
 export function commandsOfAmbiguous(state: CompleteState): readonly MigrationCommand[] {
-  return [...commandsToCarryTheWord(state), ...commandsToFence(state)];
+  return [...commandsToCarryTheWord(state), ...commandsToMendTheStream(state), ...commandsToFence(state)];
 }
 
 /** The way of the hand-off when NATS does not bring it: from the source's journal, by the coordinator's hand. */

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { deadlinesOf } from "../../coordinator/migration/deadlines.ts";
-import type { Story } from "./coordinator-story.ts";
-import { inPostCopy, outstanding } from "./coordinator-story.ts";
+import { inPostCopy, outstanding, POST_COPY, Story } from "./coordinator-story.ts";
 
 const LIMITS = { fenceAfterMs: 10_000 };
 
@@ -131,6 +130,37 @@ describe("a post-copy transfer that breaks", () => {
     story.answers("source", { name: "pauseMigration" });
     breaks(story);
     assert.deepEqual(outstanding(story), ["recoverMigration@destination"]);
+  });
+
+  it("after the hand-off and before the destination has loaded the guest is recovered at once", () => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.answers("source", { name: "switchToPostCopy" });
+    story.status("source", "postcopy-active");
+    story.handsOff();
+    story.status("destination", "postcopy-active");
+    assert.equal(story.status("source", "postcopy-paused"), "| recoverMigration@destination");
+    story.fails("destination", "recoverMigration", "FAILED_PRECONDITION", "NOT_PAUSED");
+    story.status("destination", "postcopy-paused");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| recoverMigration@destination");
+    story.answers("destination", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
+    story.answers("source", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
+    assert.deepEqual(deadlinesOf(story.state, 7n, LIMITS), [{ name: "recover", atUnixUs: 5_000_007n }]);
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "recover" }), "| recoverMigration@destination");
+    story.status("source", "postcopy-active");
+    story.status("destination", "postcopy-active");
+    assert.deepEqual(outstanding(story), []);
+    assert.equal(story.startsCpus(), "POST_COPY |");
+  });
+
+  it("stalled after the hand-off is broken to be recovered once the destination has the device state", () => {
+    const stalled = { t: "TransferStalled", stalledForMs: 5_000 } as const;
+    const story = new Story(POST_COPY).toTransferring();
+    story.answers("source", { name: "switchToPostCopy" });
+    story.status("source", "postcopy-active");
+    story.handsOff();
+    assert.equal(story.says("source", stalled), "|");
+    story.status("destination", "postcopy-active");
+    assert.equal(story.says("source", stalled), "| pauseMigration@source");
   });
 
   it("at the destination alone is paused at the source as well, once that has waited in vain", () => {
