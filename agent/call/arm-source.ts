@@ -11,6 +11,7 @@ import type { Host } from "../host.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
+import { requireVmm } from "./require-vmm.ts";
 
 /** Journaled and on disk before the answer. */
 export async function armSource(host: Host, request: ArmSourceRequest): Promise<ArmSourceResponse> {
@@ -43,6 +44,7 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
       },
     );
   }
+  requireVmm(runner.guest);
   await configureTransfer(vmm, mode, request.transfer);
   const status = await vmm.queryStatus();
   const atUnixUs = host.ports.clock.unixUs();

@@ -9,6 +9,7 @@ import { configureTransfer, openIncoming } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
+import { requireVmm } from "./require-vmm.ts";
 
 /** Journaled and on disk before the VMM is touched and before the answer. */
 export async function prepareDestination(
@@ -41,6 +42,7 @@ export async function prepareDestination(
       metadata: { role: role.kind },
     });
   }
+  requireVmm(runner.guest);
   instance.awaitHandOff();
   runner.order({
     kind: "destinationPrepared",

@@ -29,6 +29,8 @@ export class TransferProgressReader {
   readonly #clock: Clock;
   readonly #publish: PublishGuestEvent;
   #cancel: () => void = () => {};
+  /** One question at a time: a VMM that stood still would answer all of them at once. */
+  #question: "asked" | "none" = "none";
   #moved = { transferredBytes: -1, atUnixUs: 0 };
 
   constructor(vmm: Vmm, runner: GuestRunner, clock: Clock, publish: PublishGuestEvent) {
@@ -65,7 +67,10 @@ export class TransferProgressReader {
   #read(): void {
     const { migration, role } = this.#runner.guest;
     if (migration?.side !== "source" || (role.kind === "outgoing" && this.#isSwitching(role))) return;
+    if (this.#question === "asked") return;
+    this.#question = "asked";
     this.#vmm.sendQueryMigrate((answer) => {
+      this.#question = "none";
       if (answer.kind === "failed") return;
       this.#publish(this.#runner.guest, progressEvent(answer.value), answer.receivedAtUnixUs);
       this.#watchForStall(answer.value.transferredBytes, answer.receivedAtUnixUs);

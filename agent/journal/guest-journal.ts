@@ -3,6 +3,7 @@ import {
   existsSync,
   fdatasync,
   fdatasyncSync,
+  fstatSync,
   ftruncateSync,
   openSync,
   readdirSync,
@@ -43,13 +44,13 @@ export class GuestJournal implements Journal {
   readonly #path: string;
   readonly #fd: number;
   readonly #entries: JournalEntry[];
-  #bytes: number;
   #state: "open" | "closed" = "open";
+  /** What a full disk took of a line that was not written. */
+  #tornBytes = 0;
 
-  private constructor(path: string, fd: number, entries: readonly JournalEntry[], bytes: number) {
+  private constructor(path: string, fd: number, entries: readonly JournalEntry[]) {
     this.#path = path;
     this.#fd = fd;
-    this.#bytes = bytes;
     this.#entries = [...entries];
   }
 
@@ -60,7 +61,7 @@ export class GuestJournal implements Journal {
       const fd = openSync(path, "a+", 0o600);
       const { entries, wholeBytes } = decodeJournal(readFileSync(path, "utf8"));
       ftruncateSync(fd, wholeBytes);
-      return new GuestJournal(path, fd, entries, wholeBytes);
+      return new GuestJournal(path, fd, entries);
     } catch (thrown) {
       if (thrown instanceof SwitchoverError) throw thrown;
       throw unwritable(path, thrown);
@@ -74,23 +75,24 @@ export class GuestJournal implements Journal {
   write(entry: JournalEntry): void {
     const line = Buffer.from(encodeJournalEntry(entry));
     try {
+      this.#cutTornLine();
       const written = writeSync(this.#fd, line);
-      if (written !== line.length) throw new Error(`only ${written} of ${line.length} bytes were taken`);
+      if (written !== line.length) {
+        this.#tornBytes = written;
+        this.#cutTornLine();
+        throw new Error(`only ${written} of ${line.length} bytes were taken`);
+      }
     } catch (thrown) {
-      this.#cutOff();
       throw unwritable(this.#path, thrown);
     }
-    this.#bytes += line.length;
     this.#entries.push(entry);
   }
 
-  /** A part of a line that a full disk took must not stand before the next one. */
-  #cutOff(): void {
-    try {
-      ftruncateSync(this.#fd, this.#bytes);
-    } catch {
-      return;
-    }
+  /** A line that follows half of another could not be read after a restart. */
+  #cutTornLine(): void {
+    if (this.#tornBytes === 0) return;
+    ftruncateSync(this.#fd, fstatSync(this.#fd).size - this.#tornBytes);
+    this.#tornBytes = 0;
   }
 
   async sync(): Promise<void> {

@@ -98,6 +98,9 @@ function learnPreflight(
 /** The reason with which a destination refuses to be aborted: it told its VMM to start the guest. */
 const CONT_SENT = "CONT_SENT";
 
+/** The reason with which an agent refuses what a VMM that is gone cannot do. */
+const VMM_LOST = "VMM_LOST";
+
 /** Where the source did not get through, the destination is to listen anew before it tries again. */
 function withListenerForgotten(state: CompleteState): CompleteState {
   const done = state.destination.done.filter((name) => name !== "recoverMigration");
@@ -123,7 +126,8 @@ export function learnFailure(
     return withTakenOver(withReachable(state, side));
   const isAgents = name !== "fenceHost" && !isSilence(error);
   const answered = isAgents ? withReachable(state, side) : state;
-  const failed = withFailure(answered, side, name, error);
+  const known = error.reason === VMM_LOST ? withSide(answered, side, { vmmLost: true }) : answered;
+  const failed = withFailure(known, side, name, error);
   if (name === "recoverMigration" && side === "source") return withListenerForgotten(failed);
   return NEEDED_TO_BEGIN.includes(name) ? withEnding(failed, error.reason, error.sentence) : failed;
 }

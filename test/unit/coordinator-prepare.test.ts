@@ -140,6 +140,21 @@ describe("a transfer that fails", () => {
     assert.equal(story.state.migration.reasonCode, "TRANSFER_STALLED");
   });
 
+  it("loses the guest whose VMM was gone before it could be armed", () => {
+    const story = new Story();
+    story.hear({ t: "Admitted" });
+    story.passes("source");
+    story.passes("destination");
+    story.answers("destination", { name: "prepareDestination", incomingUri: "tcp:10.0.0.2:40123" });
+    assert.equal(
+      story.fails("source", "armSource", "FAILED_PRECONDITION", "VMM_LOST"),
+      "ROLLING_BACK | cancelTransfer@source",
+    );
+    story.fails("source", "cancelTransfer", "FAILED_PRECONDITION", "NOT_ARMED");
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
   it("loses the guest with the source's VMM", () => {
     const story = new Story().toTransferring();
     story.says("source", { t: "VmmLost", sentence: "QEMU ended." });

@@ -228,6 +228,22 @@ test("bounds do not count while the host's agent is absent, and count again from
   assert.deepEqual(violated(deregistered(1_500, { ...killed, host: "hb" })), ["I3"]);
 });
 
+test("an agent that was stopped between registration and start is not blamed for the wait", () => {
+  const set = RESUME_US - 300_000;
+  const stopped = (registeredBeforeUs: number) =>
+    run({
+      fdb: [...SOUND_FDB.slice(0, 1), fdb("ha", STOP_US - 400_000, "deleted"), fdb("hb", set, "set")],
+      qmp: [
+        ...SOUND_QMP.slice(0, 2),
+        event("ha-1", STOP_US - 400_200, "STOP"),
+        event("hb-2", RESUME_US, "RESUME"),
+      ],
+      absences: [{ host: "hb", fromUnixUs: set + registeredBeforeUs, toUnixUs: RESUME_US - 1_000 }],
+    });
+  assert.deepEqual(violated(stopped(600)), []);
+  assert.deepEqual(violated(stopped(60_000)), ["I3"]);
+});
+
 test("an absent agent excuses no second registration and no second running copy", () => {
   const absences = [{ host: "ha", fromUnixUs: 0, toUnixUs: END_US }];
   const both = run({

@@ -1,9 +1,17 @@
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../../proto/gen/switchover/v1/migration.ts";
+import { phaseName } from "../managed/feed-observer.ts";
 import { judgeFeed } from "../witness/feed-judgement.ts";
 import { judgeRun, UNTIMED_BOUNDS, type WitnessedRun } from "../witness/invariants.ts";
+import { runningIntervals } from "../witness/timeline.ts";
 import { type CellEnd, type CellSide, cellEndText, type FaultCell } from "./fault-cell.ts";
 import type { Sides } from "./inflict.ts";
+
+/**
+ * `lost`: no QEMU has it, or not all of its pages. `died`: an emulated guest now and then dies in migration by QEMU's own
+ * doing (see guest.ts); its kernel says so on the serial port, or its CPUs run where they must and it does not beat.
+ */
+export type GuestLife = "alive" | "died" | "lost";
 
 /** What was seen of one run of a cell. */
 export interface CellEvidence {
@@ -11,11 +19,10 @@ export interface CellEvidence {
   readonly sides: Sides;
   readonly migration: Migration;
   readonly end: CellEnd;
+  readonly guest: GuestLife;
   readonly record: WitnessedRun;
   /** What the feed's stream keeps. */
   readonly feed: readonly FeedEvent[];
-  /** By each QEMU's own word, at the end. */
-  readonly cpus: Readonly<Record<CellSide, "running" | "stopped" | "gone">>;
   readonly registered: readonly CellSide[];
   /** The longest time in which one of the peers had no answer of the guest. */
   readonly silentMs: number;
@@ -29,6 +36,7 @@ export interface CellEvidence {
 export interface CellRun {
   readonly cell: string;
   readonly end: CellEnd;
+  readonly guest: GuestLife;
   readonly reasonCode: string;
   readonly registered: readonly CellSide[];
   readonly feed: "complete" | "faulty";
@@ -41,16 +49,16 @@ export interface CellRun {
 }
 
 export function judgeCell(evidence: CellEvidence): CellRun {
-  const { cell, end, endedBy, feed, migration, record, registered, silentMs, struckForMs } = evidence;
+  const { cell, end, endedBy, feed, guest, migration, record, registered, silentMs, struckForMs } = evidence;
   const feedFaults = judgeWholeFeed(evidence);
   return {
-    ...{ cell: cell.name, end, registered, struckForMs, endedBy },
+    ...{ cell: cell.name, end, guest, registered, struckForMs, endedBy },
     reasonCode: migration.reasonCode,
     feed: feed.length > 0 && feedFaults.length === 0 ? "complete" : "faulty",
-    silentMs: end.runs === "nowhere" ? null : silentMs,
+    silentMs: guest === "alive" ? silentMs : null,
     faults: [
-      ...unexpectedEnd(cell, end, migration),
-      ...misregistered(evidence),
+      ...notThrough(cell, migration),
+      ...(guest === "died" ? [] : [...unexpectedEnd(cell, end, migration), ...misregistered(evidence)]),
       ...judgeRun(record, UNTIMED_BOUNDS).flatMap(({ invariant, violations }) =>
         violations.map((violation) => `${invariant}: ${violation}`),
       ),
@@ -68,16 +76,23 @@ function unexpectedEnd(cell: FaultCell, end: CellEnd, { reason }: Migration): re
   return [`It ended ${text}${reason === "" ? "" : ` (${reason})`}; due was ${expected}.`];
 }
 
-/** Registered is where the guest runs, and nowhere else; a VMM whose CPUs wait for pages that are lost runs too. */
-function misregistered({ cpus, end, registered, record }: CellEvidence): readonly string[] {
+function notThrough({ through }: FaultCell, { phases }: Migration): readonly string[] {
+  const went = phases.map(({ phase }) => phaseName(phase));
+  return through === undefined || went.includes(through)
+    ? []
+    : [`It went through ${went.join(", ")}, and never through ${through}.`];
+}
+
+/** Registered is where the guest runs, and nowhere else; CPUs that wait for pages which are lost run too. */
+function misregistered({ end, registered, record, sides }: CellEvidence): readonly string[] {
+  const stillRuns = (side: CellSide) =>
+    runningIntervals(record.qmp, sides[side].instance, record.window).at(-1)?.endedBy === "end-of-record";
   const due = (["source", "destination"] as const).filter(
-    (side) => side === end.runs || (end.runs === "nowhere" && cpus[side] === "running"),
+    (side) => side === end.runs || (end.runs === "nowhere" && stillRuns(side)),
   );
   if (due.join() === registered.join()) return [];
-  const list = (sides: readonly CellSide[]) => (sides.length === 0 ? "nowhere" : sides.join(" and "));
-  return [
-    `At the end ${record.instances[0]?.nics[0]?.mac} is registered at ${list(registered)}, due is ${list(due)}.`,
-  ];
+  const list = (some: readonly CellSide[]) => (some.length === 0 ? "nowhere" : some.join(" and "));
+  return [`At the end the guest is registered at ${list(registered)}, due is ${list(due)}.`];
 }
 
 function judgeWholeFeed({ feed, migration, record }: CellEvidence): readonly string[] {

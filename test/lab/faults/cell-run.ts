@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import { type Migration, outcomeToJSON, Phase } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationMode } from "../bare-migration.ts";
@@ -10,7 +11,7 @@ import { readDiskWitness } from "../witness/disk-witness.ts";
 import { FdbWitness, parseFdbShow } from "../witness/fdb-witness.ts";
 import type { Absence, WitnessedRun } from "../witness/invariants.ts";
 import { QmpWitness } from "../witness/qmp-witness.ts";
-import { type CellRun, judgeCell } from "./cell-judgement.ts";
+import { type CellRun, type GuestLife, judgeCell } from "./cell-judgement.ts";
 import type { CellEnd, CellSide, FaultCell } from "./fault-cell.ts";
 import { type FaultLab, required } from "./fault-lab.ts";
 import { inflict, mendInTime, type Sides } from "./inflict.ts";
@@ -29,6 +30,9 @@ const TRANSFER: Readonly<Record<MigrationMode, Omit<LabTransfer, "mode">>> = {
   live: { maxBandwidth: 60 << 20, postCopyAfterMs: 0 },
   "post-copy": { maxBandwidth: 40 << 20, postCopyAfterMs: 1000, maxPostCopyBandwidth: 4 << 20 },
 };
+
+/** A guest kernel's last words. */
+const PANIC = /Kernel panic|\bBUG:|\bOops:/;
 
 let requests = 0;
 
@@ -72,16 +76,13 @@ export async function runCell(lab: FaultLab, cell: FaultCell): Promise<CellRun> 
   const endedUnixUs = unixMicros();
   if (isOperators) await fault.mend();
 
-  const runs = await whereItRuns(sides, migration);
+  const beats = await whereItBeats(sides, migration);
   const feed = await wholeFeed(lab, migration);
   const toUnixUs = unixMicros();
   const probes = await Promise.all(
     lab.probers.map((prober) => prober.report(strikeUnixUs - BEFORE_STRIKE_US, toUnixUs)),
   );
-  const cpus = {
-    source: await witnesses.source.cpusNow(),
-    destination: await witnesses.destination.cpusNow(),
-  };
+  const { life, runs } = await whereItRuns(beats, sides, witnesses, migration);
   const registered = await whereItIsRegistered(lab, sides);
   const record: WitnessedRun = {
     instances: [source, destination],
@@ -92,18 +93,20 @@ export async function runCell(lab: FaultLab, cell: FaultCell): Promise<CellRun> 
     absences: [held, ...fault.absences()],
   };
   for (const witness of Object.values(witnesses)) witness.close();
-  const kept = runs === "nowhere" ? undefined : sides[runs];
+  const kept = life === "alive" && runs !== "nowhere" ? sides[runs] : undefined;
   await guest.settleIn(
     kept,
     [source, destination].filter((qemu) => qemu !== kept),
+    cell.fault.kind === "host-death" ? sides[cell.fault.side].host : undefined,
   );
   return judgeCell({
-    ...{ cell, sides, migration, record, feed, cpus, registered },
+    ...{ cell, sides, migration, record, feed, registered },
     end: { phase: phaseName(migration.phase), outcome: outcomeName(migration), runs } as CellEnd,
+    guest: life,
     silentMs: Math.max(...probes.map(({ longestGapMs }) => longestGapMs)),
     struckForMs: (endedUnixUs - strikeUnixUs) / 1000,
     endedBy: isOperators ? "operator" : "itself",
-    leftovers: await leftovers(lab, kept),
+    leftovers: kept === undefined ? [] : await leftovers(lab, kept),
   });
 }
 
@@ -126,7 +129,7 @@ function outcomeName({ outcome }: Migration): string {
 }
 
 /** By the guest's own beats, whatever anybody says. */
-async function whereItRuns(sides: Sides, { outcome }: Migration): Promise<CellSide | "nowhere"> {
+async function whereItBeats(sides: Sides, { outcome }: Migration): Promise<CellSide | "nowhere"> {
   const last = Math.max(...Object.values(sides).map((qemu) => qemu.lastHeartbeat()?.seq ?? 0));
   const isLost = outcomeToJSON(outcome) === "OUTCOME_GUEST_LOST";
   const heard = async (side: CellSide): Promise<CellSide> => {
@@ -135,6 +138,25 @@ async function whereItRuns(sides: Sides, { outcome }: Migration): Promise<CellSi
     return side;
   };
   return Promise.any([heard("source"), heard("destination")]).catch(() => "nowhere" as const);
+}
+
+/** Where the guest is, and how it fares. */
+async function whereItRuns(
+  beats: CellSide | "nowhere",
+  sides: Sides,
+  witnesses: Readonly<Record<CellSide, QmpWitness>>,
+  migration: Migration,
+): Promise<{ readonly life: GuestLife; readonly runs: CellSide | "nowhere" }> {
+  if (beats !== "nowhere") return { life: "alive", runs: beats };
+  const panicked = await Promise.all(
+    Object.values(sides).map(async ({ serialLogPath }) =>
+      PANIC.test(await readFile(serialLogPath, "latin1")),
+    ),
+  );
+  const outcome = outcomeName(migration);
+  const side = (["source", "destination"] as const).find((one) => outcome.endsWith(one.toUpperCase()));
+  const runs = side !== undefined && (await witnesses[side].cpusNow()) === "running" ? side : "nowhere";
+  return { life: panicked.includes(true) || runs !== "nowhere" ? "died" : "lost", runs };
 }
 
 /** What the stream keeps, once the last phase is in it. */
@@ -170,9 +192,9 @@ async function hostsWithEntry(lab: FaultLab): Promise<readonly string[]> {
 }
 
 /** Sentences about what the migration left on hosts that the guest is not on. */
-async function leftovers(lab: FaultLab, kept: GuestQemu | undefined): Promise<readonly string[]> {
+async function leftovers(lab: FaultLab, kept: GuestQemu): Promise<readonly string[]> {
   const { tap } = lab.guest.identity;
-  const others = lab.lab.topology.hosts.filter(({ name }) => name !== kept?.host);
+  const others = lab.lab.topology.hosts.filter(({ name }) => name !== kept.host);
   const found = await Promise.all(
     others.map(async ({ name, namespace }) => {
       const links = await namespace.run("ip", ["-o", "link", "show"]);

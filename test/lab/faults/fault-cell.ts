@@ -13,6 +13,8 @@ export interface FaultCell {
   readonly fault: Fault;
   /** What may come of it, the likeliest first; more than one where QEMU's own speed decides. */
   readonly ends: readonly CellEnd[];
+  /** A phase that the migration must have gone through. */
+  readonly through?: "HANDING_BACK" | "POST_COPY_PAUSED" | "AMBIGUOUS";
 }
 
 export type FaultInstant =
@@ -40,6 +42,8 @@ export type Victim =
   | "destination-qemu";
 
 export type Fault =
+  /** The agent stands at its line for a moment: what the others are to be compared with. */
+  | { readonly kind: "none" }
   /** SIGKILL. Agents, coordinator and nats-server are started again, as a service manager does; a QEMU is not. */
   | { readonly kind: "kill"; readonly victim: Victim }
   /** SIGSTOP, and SIGCONT after a while. */
@@ -75,6 +79,8 @@ export function cellEndText(end: CellEnd): string {
 
 export function faultText(fault: Fault): string {
   switch (fault.kind) {
+    case "none":
+      return "none";
     case "kill":
       return `SIGKILL of ${fault.victim}`;
     case "stop":

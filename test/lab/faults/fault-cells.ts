@@ -25,8 +25,8 @@ const VICTIMS: readonly Victim[] = [
   "destination-qemu",
 ];
 
-/** Longer than every deadline of a switchover and of one QMP question; shorter than the stall limit. */
-const STOP_MS = 3_000;
+/** Longer than every deadline of a switchover and of a QMP question; shorter than the stall limit. */
+const STOP_MS = 2_000;
 /** Longer than the stall limit of 5 s. */
 const STALL_MS = 7_000;
 const FULL_MS = 2_000;
@@ -111,6 +111,7 @@ const INSTANTS: readonly InstantOf[] = [
 ];
 
 export const FAULT_CELLS: readonly FaultCell[] = [
+  ...noFaults(),
   ...INSTANTS.flatMap((at) => VICTIMS.flatMap((victim) => cellsOf(at, victim))),
   ...cuts(),
   ...fullDisks(),
@@ -136,6 +137,14 @@ function cellsOf(at: InstantOf, victim: Victim): readonly FaultCell[] {
   });
 }
 
+function noFaults(): readonly FaultCell[] {
+  return INSTANTS.filter(({ word }) => word === "transferring" || word === "post-copy").map(
+    ({ instant, mode, hold, word }) => ({
+      ...{ name: `no-fault-${word}`, instant, mode, hold, fault: { kind: "none" }, ends: [MOVED] },
+    }),
+  );
+}
+
 function cuts(): readonly FaultCell[] {
   const preCopy = { instant: "transferring", mode: "live" } as const;
   const postCopy = { instant: "in post-copy", mode: "post-copy" } as const;
@@ -146,6 +155,7 @@ function cuts(): readonly FaultCell[] {
     at: Pick<FaultCell, "instant" | "mode">,
     ends: readonly CellEnd[],
   ): FaultCell => ({
+    ...(at.mode === "post-copy" && forMs === STALL_MS ? { through: "POST_COPY_PAUSED" } : {}),
     name: `cut-${network}-of-${side}-${at.mode === "live" ? "pre-copy" : "post-copy"}${forMs === STALL_MS ? "-stalled" : ""}`,
     ...at,
     hold: at.mode === "live" ? atSource("publish transferStatusChanged active") : atDestination("announce"),

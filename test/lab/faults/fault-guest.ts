@@ -45,11 +45,20 @@ export class FaultGuest {
     return this.#start(host, "incoming");
   }
 
-  /** What a control plane does when a migration has ended: the guest is in `kept`, or lost, and the others are ended. */
-  async settleIn(kept: GuestQemu | undefined, others: readonly GuestQemu[]): Promise<void> {
+  /**
+   * What a control plane does when a migration has ended: the guest is in `kept`, or lost, and the others are ended. The
+   * devices of a guest that crashed stay until its next QEMU takes them; those of the other side are let go of, unless
+   * they went with their host.
+   */
+  async settleIn(
+    kept: GuestQemu | undefined,
+    others: readonly GuestQemu[],
+    deadHost?: string,
+  ): Promise<void> {
     this.#current = kept;
     for (const qemu of others) await qemu.kill();
-    for (const qemu of others) await this.#released(qemu);
+    if (kept === undefined) return;
+    for (const qemu of others) if (qemu.host !== deadHost) await this.#released(qemu);
   }
 
   /** The agent lets go of an instance once its QEMU is gone. */

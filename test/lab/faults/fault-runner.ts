@@ -6,9 +6,22 @@ import { type FaultLab, openFaultLab } from "./fault-lab.ts";
 import { LabLogs } from "./lab-logs.ts";
 
 /** One run of a cell: what came of it, or why it could not be brought to its end. */
-export type Attempt =
+export type Attempt = {
+  readonly cell: string;
+  /** Runs before this one that were begun again because the emulator had killed the guest. */
+  readonly guestsDied: number;
+} & (
   | { readonly kind: "judged"; readonly run: CellRun }
-  | { readonly kind: "broken"; readonly cell: string; readonly sentence: string };
+  | { readonly kind: "broken"; readonly sentence: string }
+);
+
+/** Whether all was as it must be. */
+export function isRight(attempt: Attempt): boolean {
+  return attempt.kind === "judged" && attempt.run.guest !== "died" && attempt.run.faults.length === 0;
+}
+
+/** About one guest in a hundred dies; three in a row are somebody else's fault. */
+const GUESTS_AT_MOST = 3;
 
 export interface FaultRunnerOptions {
   /** Where the logs and journals of cells that went wrong are kept; default: nowhere. */
@@ -29,12 +42,28 @@ export class FaultRunner {
 
   /** Never throws for what a fault has done. */
   async run(cell: FaultCell): Promise<Attempt> {
+    for (let guestsDied = 0; ; guestsDied++) {
+      const attempt = { ...(await this.#runOnce(cell)), cell: cell.name, guestsDied };
+      if (attempt.kind === "broken" || attempt.run.guest !== "died" || attempt.run.faults.length > 0)
+        return attempt;
+      if (guestsDied + 1 >= GUESTS_AT_MOST) return attempt;
+    }
+  }
+
+  async #runOnce(
+    cell: FaultCell,
+  ): Promise<
+    | { readonly kind: "judged"; readonly run: CellRun }
+    | { readonly kind: "broken"; readonly sentence: string }
+  > {
     this.#lab ??= await openFaultLab();
     const lab = this.#lab;
     const logs = await LabLogs.from(lab);
     try {
       const run = await runCell(lab, cell);
-      if (run.faults.length > 0) await this.#keep(logs, cell, run.faults.join("\n"));
+      if (run.faults.length > 0 || run.guest === "died") {
+        await this.#keep(logs, cell, [`The guest: ${run.guest}.`, ...run.faults].join("\n"));
+      }
       // What one run has left behind must not be blamed on the next.
       if (run.faults.length > 0) await this.close();
       return { kind: "judged", run };
@@ -42,7 +71,7 @@ export class FaultRunner {
       const { message } = SwitchoverError.from(thrown);
       await this.#keep(logs, cell, thrown instanceof Error ? (thrown.stack ?? message) : message);
       await this.close();
-      return { kind: "broken", cell: cell.name, sentence: message };
+      return { kind: "broken", sentence: message };
     }
   }
 

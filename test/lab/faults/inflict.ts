@@ -7,8 +7,8 @@ import { type FaultLab, required } from "./fault-lab.ts";
 
 /** As a service manager starts a program again that was killed. */
 const RESTART_MS = 200;
-/** From an agent's start until its bounds count: Node starts, journals are read, VMMs and kernel are asked. */
-const AGENT_START_US = 1_500_000;
+/** From an agent's start until its bounds count, on a machine that it shares with two guests and all witnesses. */
+const AGENT_START_US = 3_000_000;
 const EXIT_TIMEOUT_MS = 5_000;
 
 /** The two QEMUs of the migration that is hit. */
@@ -28,6 +28,8 @@ export interface Inflicted {
 export async function inflict(lab: FaultLab, fault: Fault, sides: Sides): Promise<Inflicted> {
   const { topology } = lab.lab;
   switch (fault.kind) {
+    case "none":
+      return inflicted(0, async () => {});
     case "kill":
       return kill(lab, fault.victim, sides);
     case "stop":

@@ -1,5 +1,6 @@
 import { copyFile, mkdir, open, readdir, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import { agentStateDirectory } from "../managed/cluster.ts";
 import type { FaultLab } from "./fault-lab.ts";
 
@@ -7,10 +8,12 @@ import type { FaultLab } from "./fault-lab.ts";
 export class LabLogs {
   readonly #lab: FaultLab;
   readonly #offsets: ReadonlyMap<string, number>;
+  readonly #eventsHeard: number;
 
   private constructor(lab: FaultLab, offsets: ReadonlyMap<string, number>) {
     this.#lab = lab;
     this.#offsets = offsets;
+    this.#eventsHeard = lab.observer.all().length;
   }
 
   static async from(lab: FaultLab): Promise<LabLogs> {
@@ -24,8 +27,14 @@ export class LabLogs {
     const folder = join(directory, cell);
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, "what-is-wrong.txt"), `${sentence}\n`);
+    const heard = this.#lab.observer.all().slice(this.#eventsHeard);
+    const lines = heard.map(({ event }) => JSON.stringify(FeedEvent.toJSON(event)));
+    await writeFile(join(folder, "feed.jsonl"), `${lines.join("\n")}\n`);
     for (const path of await logFiles(this.#lab)) {
       await writeFile(join(folder, basename(path)), await readFrom(path, this.#offsets.get(path) ?? 0));
+    }
+    for (const path of await serialLogs(this.#lab)) {
+      await copyFile(join(this.#lab.lab.directory, path), join(folder, path.replaceAll("/", "-")));
     }
     for (const { name } of this.#lab.lab.topology.hosts) {
       const journals = agentStateDirectory(this.#lab.lab, name);
@@ -39,6 +48,12 @@ export class LabLogs {
 async function logFiles(lab: FaultLab): Promise<readonly string[]> {
   const { logs } = lab.cluster;
   return (await readdir(logs)).map((name) => join(logs, name));
+}
+
+/** What guests wrote on their serial ports, by QEMU. */
+async function serialLogs(lab: FaultLab): Promise<readonly string[]> {
+  const files = await readdir(lab.lab.directory, { recursive: true });
+  return files.filter((name) => name.endsWith("/serial.log"));
 }
 
 async function readFrom(path: string, offset: number): Promise<Uint8Array> {

@@ -3,7 +3,7 @@ import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { type FaultCell, faultText } from "./fault-cell.ts";
 import { FAULT_CELLS } from "./fault-cells.ts";
-import { type Attempt, FaultRunner } from "./fault-runner.ts";
+import { type Attempt, FaultRunner, isRight } from "./fault-runner.ts";
 import { faultsDocument } from "./faults-document.ts";
 
 const DOCUMENT = "docs/faults.md";
@@ -49,7 +49,7 @@ async function main(): Promise<number> {
     await runner.close();
   }
   if (wanted.writeDocs) await writeFile(DOCUMENT, faultsDocument(wanted.cells, attempts, wanted.runs));
-  const wrong = attempts.filter((attempt) => attempt.kind === "broken" || attempt.run.faults.length > 0);
+  const wrong = attempts.filter((attempt) => !isRight(attempt));
   process.stdout.write(
     `${attempts.length} runs of ${wanted.cells.length} cells, ${wrong.length} went wrong\n`,
   );
@@ -94,13 +94,15 @@ function cellText({ name, fault, hold }: FaultCell): string {
 
 function attemptText(attempt: Attempt): string {
   if (attempt.kind === "broken") return `BROKEN ${attempt.cell}: ${attempt.sentence}\n`;
-  const { cell, end, endedBy, faults, feed, reasonCode, registered, silentMs, struckForMs } = attempt.run;
+  const { cell, end, endedBy, faults, feed, guest, reasonCode, registered, silentMs, struckForMs } =
+    attempt.run;
   const where = registered.length === 0 ? "nowhere" : registered.join(" and ");
   const silent = silentMs === null ? "for good" : `${Math.round(silentMs)} ms`;
   const text =
-    `${faults.length === 0 ? "ok    " : "WRONG "} ${cell}: ${end.phase} ${end.outcome}` +
-    `${reasonCode === "" ? "" : ` (${reasonCode})`}, runs ${end.runs}, registered ${where}, feed ${feed}, ` +
-    `silent ${silent}, ended by ${endedBy} after ${(struckForMs / 1000).toFixed(1)} s\n`;
+    `${isRight(attempt) ? "ok    " : "WRONG "} ${cell}: ${end.phase} ${end.outcome}` +
+    `${reasonCode === "" ? "" : ` (${reasonCode})`}, runs ${end.runs} (${guest}), registered ${where}, feed ${feed}, ` +
+    `silent ${silent}, ended by ${endedBy} after ${(struckForMs / 1000).toFixed(1)} s` +
+    `${attempt.guestsDied === 0 ? "" : `, ${attempt.guestsDied} guests died before`}\n`;
   return text + faults.map((sentence) => `       ${sentence}\n`).join("");
 }
 

@@ -47,6 +47,11 @@ export class FeedObserver {
     return this.#events.filter(({ event }) => event.migrationId === migrationId);
   }
 
+  /** All that was heard so far. */
+  all(): readonly ObservedEvent[] {
+    return this.#events;
+  }
+
   /** All that the feed's stream keeps about one migration, in its order: what an observer catches up on after an outage. */
   async stored(migrationId: string): Promise<readonly FeedEvent[]> {
     const options = { timeout: READ_TIMEOUT_MS };

@@ -153,7 +153,8 @@ function registeredWhileStopped(
         toUnixUs: stopped.toUnixUs - (startsAgain ? bounds.startLeadUs : 0),
       };
       if (judged.fromUnixUs >= judged.toUnixUs) return [];
-      const attended = complement(lengthened(absences, bounds.deregistrationUs), judged);
+      const excused = lengthened(absences, bounds.startLeadUs, bounds.deregistrationUs);
+      const attended = complement(excused, judged);
       return intersection(registered, attended).map(
         (held) =>
           `${place.mac} was registered on ${name(place)} with its CPUs stopped, for ${lengthUs(held)} us from ${held.fromUnixUs}.`,
@@ -204,8 +205,11 @@ function boundEnd(fromUnixUs: number, boundUs: number, absences: readonly Interv
     );
 }
 
-function lengthened(intervals: readonly Interval[], byUs: number): readonly Interval[] {
-  return intervals.map(({ fromUnixUs, toUnixUs }) => ({ fromUnixUs, toUnixUs: toUnixUs + byUs }));
+function lengthened(intervals: readonly Interval[], beforeUs: number, afterUs: number): readonly Interval[] {
+  return intervals.map(({ fromUnixUs, toUnixUs }) => ({
+    fromUnixUs: fromUnixUs - beforeUs,
+    toUnixUs: toUnixUs + afterUs,
+  }));
 }
 
 /** What one switchover cost, as witnessed. */
