@@ -96,8 +96,8 @@ export interface AgentPort {
   ): Promise<RecoverMigrationResponse>;
   /**
    * FollowGuest: what the agent publishes about the migration from `afterSequence` + 1 on, in order, without gaps.
-   * Ends with the signal; throws UNAVAILABLE where the stream breaks. No deadline: it is open as long as the
-   * migration.
+   * Ends with the signal; throws UNAVAILABLE where the stream breaks, and where the agent is not reached within 2 s. No
+   * deadline: it is open as long as the migration.
    */
   follow(
     hostId: HostId,

@@ -15,8 +15,8 @@ export interface FollowedHost {
   onUnreachable(): void;
 }
 
-/** A stream that lived so long was a connection. Milliseconds. */
-const STEADY_AFTER_MS = 1_000;
+/** A stream that lived so long was a connection: one that reaches nobody is given up before. */
+const STEADY_AFTER_MS = 3_000;
 
 /**
  * Follows what a host's agent says about a migration, over broken streams and restarted agents, until it is closed.

@@ -25,6 +25,9 @@ import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
 
+/** A host behind a cut cable does not refuse: it does not answer. */
+const FOLLOW_REACHED_WITHIN_MS = 2_000;
+
 /** Where agents listen: the last record heard of, else what the registry says. */
 export interface HostDirectory {
   lastKnown(hostId: HostId): HostRecord | undefined;
@@ -108,8 +111,9 @@ export class AgentClients implements AgentPort {
   ): AsyncGenerator<FeedEvent, void, undefined> {
     const client = await this.#clientOf(hostId);
     const request = { guestId, migrationId, afterSequence };
+    const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS };
     try {
-      for await (const { event } of callServerStream(client, methods.followGuest, request, { signal })) {
+      for await (const { event } of callServerStream(client, methods.followGuest, request, options)) {
         if (event !== undefined) yield event;
       }
     } catch (thrown) {

@@ -57,6 +57,8 @@ async function pump<Request, Response>(
   context: CallContext,
   handler: ServerStreamHandler<Request, Response>,
 ): Promise<void> {
+  // Before there is anything to say: the caller is to know that it was reached.
+  call.sendMetadata(new Metadata());
   for await (const response of handler(call.request, context)) {
     if (context.signal.aborted) return;
     if (!call.write(response)) await once(call, "drain", { signal: context.signal });
@@ -66,6 +68,8 @@ async function pump<Request, Response>(
 export interface ServerStreamCallOptions {
   /** Ends the stream; the iterable then throws CANCELLED. */
   readonly signal?: AbortSignal;
+  /** UNAVAILABLE / NOT_REACHED where the server has not taken the call by then; default: however long connecting takes. */
+  readonly reachedWithinMs?: number;
 }
 
 /**
@@ -91,12 +95,25 @@ export async function* callServerStream<Request, Response>(
   call.on("error", () => {});
   if (options.signal?.aborted) cancel();
   else options.signal?.addEventListener("abort", cancel, { once: true });
+  const { reachedWithinMs } = options;
+  const givenUp = new AbortController();
+  givenUp.signal.addEventListener("abort", cancel, { once: true });
+  const timer =
+    reachedWithinMs === undefined ? undefined : setTimeout(() => givenUp.abort(), reachedWithinMs);
+  call.once("metadata", () => clearTimeout(timer));
   try {
     for await (const response of call) yield response as Response;
   } catch (thrown) {
-    throw fromGrpcError(thrown as ServiceError);
+    throw givenUp.signal.aborted ? notReached(reachedWithinMs) : fromGrpcError(thrown as ServiceError);
   } finally {
+    clearTimeout(timer);
     options.signal?.removeEventListener("abort", cancel);
     cancel();
   }
+}
+
+function notReached(withinMs: number | undefined): SwitchoverError {
+  return new SwitchoverError("UNAVAILABLE", `The server did not take the call within ${withinMs} ms.`, {
+    reason: "NOT_REACHED",
+  });
 }

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Client } from "@grpc/grpc-js";
 import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
@@ -274,6 +275,29 @@ test("a caller's signal ends its stream with CANCELLED", async (t) => {
   await stream.next();
   abort.abort();
   assert.equal((await rejection(stream.next())).code, "CANCELLED");
+});
+
+test("a stream to a server that does not answer is given up in time, one to a silent server is not", async (t) => {
+  // A channel that is closed while it connects keeps its socket until the server has closed it.
+  const deaf = createServer((socket) => t.after(() => socket.destroy())).listen(0, "127.0.0.1");
+  t.after(() => deaf.close());
+  await once(deaf, "listening");
+  const unheard = openChannel(`127.0.0.1:${(deaf.address() as AddressInfo).port}`, { retriedServices: [] });
+  t.after(() => unheard.close());
+  const request = { migrationId: "x" };
+  await assert.rejects(
+    callServerStream(unheard, methods.watchMigration, request, { reachedWithinMs: 100 }).next(),
+    { code: "UNAVAILABLE", reason: "NOT_REACHED" },
+  );
+  const { client } = await openWire(t, {
+    watch: async function* () {
+      await delay(300);
+      yield Migration.create({ reason: "late" });
+    },
+  });
+  const late = callServerStream(client, methods.watchMigration, request, { reachedWithinMs: 250 });
+  assert.equal((await late.next()).value?.migration?.reason, "late");
+  assert.equal((await late.next()).done, true);
 });
 
 test("a server that shuts down ends open streams with UNAVAILABLE, in bounded time", async (t) => {
