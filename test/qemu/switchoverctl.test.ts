@@ -4,13 +4,16 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
-import { Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { Migration, type MigrationSpec, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { ManagedGuest } from "../lab/managed/managed-guest.ts";
 import { type ManagedLab, openManagedLab } from "../lab/managed/managed-lab.ts";
+import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
 import { skipWithout } from "../resource.ts";
 
 const PROGRAM = join(import.meta.dirname, "..", "..", "services", "switchoverctl", "main.js");
 const RUN_TIMEOUT_MS = 60_000;
+const SLOW_BYTES_PER_SECOND = 4 * 1024 * 1024;
+const NEVER = { trigger: { $case: "afterMs", value: 86_400_000 } } as const;
 
 /** An operator's command in the lab's control namespace, which this process has joined. */
 class Ctl {
@@ -83,5 +86,47 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
     assert.equal(await ctl.exited, 1);
     const beat = guest.current.lastHeartbeat()?.seq ?? 0;
     await guest.current.waitForHeartbeatAfter(beat, 5_000);
+  });
+
+  it("pauses a post-copy transfer, shows that it waits, and recovers it", async () => {
+    const crossing = await guest.cross({
+      to: "ha",
+      mode: "post-copy",
+      maxPostCopyBandwidth: SLOW_BYTES_PER_SECOND,
+      bounds: UNTIMED_BOUNDS,
+      whileRunning: async ({ migrationId: id }) => {
+        await managed.observer.waitForPhase(id, Phase.POST_COPY, RUN_TIMEOUT_MS);
+        assert.equal(await new Ctl(target, "pause", id, "--wait").exited, 0);
+        const waiting = new Ctl(target, "show", id, "--json");
+        assert.equal(await waiting.exited, 0);
+        const paused = Migration.fromJSON(JSON.parse(waiting.lines[0] ?? "{}"));
+        assert.equal(paused.reasonCode, "PAUSED_BY_CALLER");
+        assert.equal(await new Ctl(target, "cancel", id).exited, 1);
+        assert.equal(await new Ctl(target, "recover", id).exited, 0);
+      },
+    });
+    assert.equal(crossing.guest, "alive");
+    assert.equal(crossing.migration.outcome, Outcome.RUNS_ON_DESTINATION);
+    const phases = crossing.migration.phases.map(({ phase }) => phase);
+    assert.ok(phases.includes(Phase.POST_COPY_PAUSED) && phases.includes(Phase.COMPLETED));
+  });
+
+  it("cancels a migration in time, and the guest runs on where it was", async () => {
+    const before = guest.current;
+    const crossing = await guest.cross({
+      to: "hb",
+      mode: "post-copy",
+      bounds: UNTIMED_BOUNDS,
+      start: (requestId, spec) =>
+        managed.controlPlane.startMigration(requestId, { ...spec, postCopy: NEVER }),
+      whileRunning: async ({ migrationId: id }) => {
+        await managed.observer.waitForPhase(id, Phase.TRANSFERRING, RUN_TIMEOUT_MS);
+        assert.equal(await new Ctl(target, "cancel", id, "--wait").exited, 0);
+      },
+    });
+    assert.equal(crossing.migration.phase, Phase.CANCELLED);
+    assert.equal(crossing.migration.outcome, Outcome.RUNS_ON_SOURCE);
+    assert.equal(guest.current, before);
+    await before.waitForHeartbeatAfter(before.lastHeartbeat()?.seq ?? 0, 5_000);
   });
 });
