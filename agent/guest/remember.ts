@@ -61,6 +61,11 @@ export function remember(entries: readonly JournalEntry[]): readonly Memory[] {
   return [...memories.values()];
 }
 
+/** The same of one instance; undefined where it is done with. */
+export function memoryOf(entries: readonly JournalEntry[], instanceId: InstanceId): Memory | undefined {
+  return remember(entries).find((memory) => memory.instanceId === instanceId);
+}
+
 function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"nicsPrepared">): Memory {
   return {
     instanceId,

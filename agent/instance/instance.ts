@@ -8,7 +8,7 @@ import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
 import { type FoundVmm, recall } from "../guest/recall.ts";
-import type { Memory } from "../guest/remember.ts";
+import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
@@ -39,6 +39,8 @@ const SYNC_AFTER_MS = 50;
 /** Between attempts to reach a VMM again; doubled up to the limit. */
 const RESTORE_AGAIN_MS = 50;
 const RESTORE_AGAIN_LIMIT_MS = 1_000;
+/** As long as a destination has to get ready once it has the word. */
+const HAND_BACK_AFTER_MS = 10_000;
 
 /** What an instance is once its VMM is under the gate. */
 export interface Adopted {
@@ -147,14 +149,18 @@ export class Instance {
 
   /**
    * Takes the VMM under the gate again after this agent was away, and has the gate finish, or roll back, what was under
-   * way. Tries until the VMM answers or is seen gone; devices and guest stay as they are meanwhile.
+   * way. Tries until the VMM answers or is seen gone; devices and guest stay as they are meanwhile. A destination whose
+   * VMM answers nothing for 10 s is handed back by its journal alone: nobody has told it to start its guest.
    */
-  async restore(memory: Memory, qmpPath: string): Promise<void> {
+  async restore(begun: Memory, qmpPath: string): Promise<void> {
     this.#state = "restoring";
-    this.incomingUri = memory.incomingUri;
+    this.incomingUri = begun.incomingUri;
     const { clock, log, hostId } = this.#parts.ports;
+    const giveUpAtUnixUs = clock.unixUs() + HAND_BACK_AFTER_MS * 1_000;
     for (let attempt = 0; !this.#closed.signal.aborted; attempt += 1) {
+      const memory = memoryOf(this.journal.entries, this.instanceId) ?? begun;
       try {
+        if (clock.unixUs() >= giveUpAtUnixUs) this.#handBackUnseen(memory);
         await this.#restoreOnce(memory, qmpPath);
         return;
       } catch (thrown) {
@@ -165,6 +171,17 @@ export class Instance {
       const waitMs = Math.min(RESTORE_AGAIN_MS * 2 ** Math.min(attempt, 5), RESTORE_AGAIN_LIMIT_MS);
       await new Promise<void>((resolve) => clock.after(waitMs, resolve));
     }
+  }
+
+  #handBackUnseen(memory: Memory): void {
+    if (memory.standing.kind !== "incoming") return;
+    const { guestId, ports, publish } = this.#parts;
+    const { fence } = memory;
+    const sentence = "Its VMM does not answer since this host's agent came back.";
+    this.note({ kind: "handedBack", fence, sentence });
+    const unseen = { vmm: "lost", sentence } as const;
+    const { adopted } = recall(guestId, ports.hostId, ports.bootId, memory, unseen, ports.clock.unixUs());
+    publish(adopted.guest, { $case: "handedBack", value: { sentence } }, ports.clock.unixUs());
   }
 
   async #restoreOnce(memory: Memory, qmpPath: string): Promise<void> {
