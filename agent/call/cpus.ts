@@ -10,6 +10,7 @@ import { parseGuestId } from "../../proto/ids.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
+import { requireVmm } from "./require-vmm.ts";
 
 const ENDED_WITHOUT_SWITCH: ReadonlySet<string> = new Set(["failed", "cancelled"]);
 /** The VMM may wait for disks when its CPUs start or stop. */
@@ -51,7 +52,8 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
   if (isStopped(runner.guest)) return { applied: Applied.ALREADY_SO, instance: instance.message() };
   runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
   const guest = await runner.waitUntil(
-    (now) => isStopped(now) || isSwitchedOver(now),
+    // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
+    (now) => (isStopped(now) && runner.isJournaled) || isSwitchedOver(now),
     CPUS_CHANGE_TIMEOUT_MS,
     "the CPUs to stop and the NICs to be deregistered",
   );
@@ -73,7 +75,10 @@ function resolveOwner(
   const owns = ({ adopted }: Instance) => adopted !== null && holdsRightToRun(adopted.runner.guest);
   const instance = host.instances.resolve(guestId, request.instanceId, owns);
   const { guest } = instance.requireAdopted().runner;
-  if (holdsRightToRun(guest)) return instance;
+  if (holdsRightToRun(guest)) {
+    requireVmm(guest);
+    return instance;
+  }
   throw new SwitchoverError(
     "FAILED_PRECONDITION",
     `Instance ${instance.instanceId} of guest ${guestId} has no right to run.`,
@@ -93,6 +98,7 @@ function isMigrating({ role, migration }: Guest): boolean {
 /** Stopped by somebody, not by the switchover, which also stops the CPUs but only here. */
 function isStopped({ cpus, registration, role }: Guest): boolean {
   if (role.kind === "relinquished" || (role.kind === "outgoing" && role.stop !== null)) return false;
+  if (role.kind === "resident" && role.start !== "none") return false;
   return cpus.kind === "stopped" && registration === "quarantined";
 }
 

@@ -28,6 +28,7 @@ export function admitMigrationCall(
   const instance = host.instances.resolve(guestId, request.instanceId, () => true);
   const adopted = instance.requireAdopted();
   admitFence(adopted.runner.guest, fence);
+  adopted.runner.dispatch({ kind: "commandAdmitted", atUnixUs: host.ports.clock.unixUs(), fence });
   return { guestId, instance, adopted, fence };
 }
 

@@ -67,6 +67,11 @@ function isListening({ transferStatus }: MigrationTie, status: string): boolean 
 /** What an event means in every role: the facts it states, and R2. */
 function note(guest: Guest, event: GuestEvent): Step {
   switch (event.kind) {
+    case "commandAdmitted": {
+      // A higher epoch counts once what it stands for is journaled.
+      const isNewer = event.fence.epoch === guest.fence.epoch && event.fence.revision > guest.fence.revision;
+      return step(isNewer ? { ...guest, fence: event.fence } : guest);
+    }
     case "cpusStopped":
       return step({ ...guest, cpus: { kind: "stopped", runState: "unread" } }, [
         { kind: "deregisterNics" },

@@ -92,6 +92,8 @@ export type Ordered =
       readonly sourceHostId: HostId;
       readonly bootId: string;
     }
+  /** A command was admitted: what is older comes too late from now on. */
+  | { readonly kind: "commandAdmitted"; readonly fence: Fence }
   | { readonly kind: "startOrdered" }
   | { readonly kind: "stopOrdered" }
   /** `migrate` is sent next. */

@@ -106,6 +106,11 @@ export class GuestRunner {
     return this.#guest;
   }
 
+  /** Whether the journal has all that happened; only a full disk makes it wait. */
+  get isJournaled(): boolean {
+    return this.#unwritten.length === 0;
+  }
+
   dispatch(event: GuestEvent): void {
     this.#queue.push(event);
     this.#run();
@@ -305,6 +310,7 @@ export class GuestRunner {
   #writeWhenPossible(): void {
     try {
       this.#writeUnwritten();
+      for (const watch of [...this.#watchers]) watch();
     } catch (thrown) {
       this.#warn("A word waits for the journal", SwitchoverError.from(thrown));
       this.#unwritten = this.#unwritten.slice(-UNWRITTEN_LIMIT);

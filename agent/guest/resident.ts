@@ -31,7 +31,15 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
         ...(event.outcome === "refused" ? startAgainLater(role) : []),
       ]);
     case "stopOrdered":
-      if (guest.cpus.kind === "running") return step(guest, [{ kind: "sendStop" }]);
+      // `stop` follows the `cont` that is on its way.
+      if (guest.cpus.kind === "running" || role.start === "contSent")
+        return step(guest, [{ kind: "sendStop" }]);
+      if (role.start === "registering") {
+        return step(as({ start: "none", stoppedBy: "owner" }), [
+          { kind: "deregisterNics" },
+          ...notedPause(guest),
+        ]);
+      }
       return role.stoppedBy === "owner" ? step(guest) : step(as({ stoppedBy: "owner" }), notedPause(guest));
     case "keepOrdered":
       return step({ ...guest, fence: event.fence }, [
