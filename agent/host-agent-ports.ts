@@ -10,6 +10,7 @@ import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
 import type { KernelChanges } from "./netlink/kernel-change.ts";
 import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
+import type { ProcessLife, VmmProcess } from "./vmm/vmm-process.ts";
 
 /** How the source's word travels: plain NATS, one hop, at most once. Others bring it where this fails. */
 export interface HandOffBus {
@@ -42,6 +43,8 @@ export interface HostAgentPorts {
   readonly kernelChanges?: KernelChanges;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */
   readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
+  /** Whether a VMM's process lives. Default: `unknown`, and a VMM is dead when nobody listens on its socket. */
+  readonly processLife?: (process: VmmProcess) => ProcessLife;
   /** What has been an orphan for so long is removed; without it nothing is. */
   readonly removeOrphansAfterMs?: number;
   /** The rule that gates follow; default: `evolve`. For those who prove it by breaking it. */

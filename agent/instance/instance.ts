@@ -20,6 +20,7 @@ import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
+import { lifeOf, type Reached, reachVmm } from "./reach-vmm.ts";
 import { openVmmLine, type VmmLine } from "./vmm-line.ts";
 
 export interface InstanceParts {
@@ -36,9 +37,6 @@ export interface InstanceParts {
 
 /** A switchover is over by then. A killed agent loses nothing meanwhile; a host that dies loses its QEMU too. */
 const SYNC_AFTER_MS = 50;
-/** Between attempts to reach a VMM again; doubled up to the limit. */
-const RESTORE_AGAIN_MS = 50;
-const RESTORE_AGAIN_LIMIT_MS = 1_000;
 /** As long as a destination has to get ready once it has the word. */
 const HAND_BACK_AFTER_MS = 10_000;
 
@@ -137,7 +135,12 @@ export class Instance {
     try {
       const features = await line.vmm.describeFeatures();
       const status = await line.vmm.queryStatus();
-      this.note({ kind: "adopted", qmpPath });
+      const { process } = line.vmm;
+      this.note({
+        kind: "adopted",
+        qmpPath,
+        ...(process === undefined ? {} : { process, bootId: ports.bootId }),
+      });
       const found = { fence, runState: status.runStateText, running: status.running };
       this.#bind(line.vmm, features, qmpPath, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
       this.#listen(line);
@@ -155,22 +158,13 @@ export class Instance {
   async restore(begun: Memory, qmpPath: string): Promise<void> {
     this.#state = "restoring";
     this.incomingUri = begun.incomingUri;
-    const { clock, log, hostId } = this.#parts.ports;
-    const giveUpAtUnixUs = clock.unixUs() + HAND_BACK_AFTER_MS * 1_000;
-    for (let attempt = 0; !this.#closed.signal.aborted; attempt += 1) {
-      const memory = memoryOf(this.journal.entries, this.instanceId) ?? begun;
-      try {
-        if (clock.unixUs() >= giveUpAtUnixUs) this.#handBackUnseen(memory);
-        await this.#restoreOnce(memory, qmpPath);
-        return;
-      } catch (thrown) {
-        const { message, reason } = SwitchoverError.from(thrown);
-        const fields = { guest_id: this.guestId, host_id: hostId, instance_id: this.instanceId, reason };
-        log.warn(fields, `The VMM cannot be taken under the gate again yet: ${message}`);
-      }
-      const waitMs = Math.min(RESTORE_AGAIN_MS * 2 ** Math.min(attempt, 5), RESTORE_AGAIN_LIMIT_MS);
-      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
-    }
+    const remembered = (): Memory => this.#remembered() ?? begun;
+    const found = await this.#reach(begun, qmpPath, remembered, (waitedMs) => {
+      if (waitedMs >= HAND_BACK_AFTER_MS) this.#handBackUnseen(remembered());
+    });
+    if (found === "closed" || found === "taken up") return;
+    const { sentence } = found;
+    this.#recall(remembered(), qmpPath, lostVmm(sentence), null, { vmm: "lost", sentence });
   }
 
   #handBackUnseen(memory: Memory): void {
@@ -184,34 +178,60 @@ export class Instance {
     publish(adopted.guest, { $case: "handedBack", value: { sentence } }, ports.clock.unixUs());
   }
 
-  async #restoreOnce(memory: Memory, qmpPath: string): Promise<void> {
-    const { ports } = this.#parts;
-    let line: VmmLine;
-    try {
-      line = await openVmmLine(ports.openVmm, qmpPath);
-    } catch (thrown) {
-      const { message, reason } = SwitchoverError.from(thrown);
-      if (reason !== "QMP_UNREACHABLE") throw thrown;
-      this.#recall(memory, qmpPath, lostVmm(message), null, { vmm: "lost", sentence: message });
-      return;
+  /**
+   * A closed QMP socket is no dead VMM: one that lives keeps its registrations, since cutting a running guest off would
+   * be worse than not hearing it. It is taken under the gate anew as soon as it answers, by its journal, as after this
+   * agent's restart: what it said meanwhile is read, not guessed.
+   */
+  async #judgeDisconnection(event: VmmEvent): Promise<void> {
+    const { runner, qmpPath } = this.requireAdopted();
+    const found = await this.#reach(this.#remembered(), qmpPath, () => this.#remembered());
+    if (found !== "closed" && found !== "taken up") runner.hearVmm(event);
+  }
+
+  /** Undefined once the instance is done with. */
+  #remembered(): Memory | undefined {
+    return memoryOf(this.journal.entries, this.instanceId);
+  }
+
+  #reach(
+    known: Memory | undefined,
+    qmpPath: string,
+    remembered: () => Memory | undefined,
+    waited: (waitedMs: number) => void = () => {},
+  ): Promise<Reached> {
+    const { ports, publish } = this.#parts;
+    const adopted = known?.adopted ?? null;
+    return reachVmm({
+      ports,
+      qmpPath,
+      process: adopted?.process,
+      life: () => lifeOf(adopted, ports),
+      signal: this.#closed.signal,
+      fields: { guest_id: this.guestId, host_id: ports.hostId, instance_id: this.instanceId },
+      waited,
+      takeUp: (line) => this.#takeUp(remembered, qmpPath, line),
+      unheard: (sentence) => {
+        const guest = this.#adopted?.runner.guest;
+        const value = { reason: "VMM_UNHEARD", sentence, metadata: {} };
+        if (guest !== undefined) publish(guest, { $case: "alarmRaised", value }, ports.clock.unixUs());
+      },
+    });
+  }
+
+  async #takeUp(remembered: () => Memory | undefined, qmpPath: string, line: VmmLine): Promise<void> {
+    const features = await line.vmm.describeFeatures();
+    const { statusText: transferStatus } = await line.vmm.queryMigrate();
+    const { runStateText: runState, running } = await line.vmm.queryStatus();
+    // What was journaled while it was asked counts too.
+    const memory = remembered();
+    if (this.#closed.signal.aborted || memory === undefined) {
+      throw new SwitchoverError("CANCELLED", "Closed.", { reason: "CLOSED" });
     }
-    try {
-      const features = await line.vmm.describeFeatures();
-      const { statusText: transferStatus } = await line.vmm.queryMigrate();
-      const { runStateText: runState, running } = await line.vmm.queryStatus();
-      if (this.#closed.signal.aborted)
-        throw new SwitchoverError("CANCELLED", "Closed.", { reason: "CLOSED" });
-      this.#recall(memory, qmpPath, line.vmm, features, {
-        vmm: "connected",
-        runState,
-        running,
-        transferStatus,
-      });
-      this.#listen(line);
-    } catch (thrown) {
-      line.vmm.close();
-      throw thrown;
-    }
+    this.#letGo();
+    const found = { vmm: "connected", runState, running, transferStatus } as const;
+    this.#recall(memory, qmpPath, line.vmm, features, found);
+    this.#listen(line);
   }
 
   #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
@@ -274,27 +294,6 @@ export class Instance {
     if (!lasts) this.recoveryUri = null;
   }
 
-  /**
-   * A closed QMP socket is a dead VMM only if nobody listens on it any more. One that lives keeps its registrations:
-   * cutting a running guest off would be worse than not hearing it.
-   */
-  async #judgeDisconnection(event: VmmEvent): Promise<void> {
-    const { runner, qmpPath } = this.requireAdopted();
-    const { ports, publish } = this.#parts;
-    try {
-      const vmm = await ports.openVmm(qmpPath, () => {});
-      vmm.close();
-    } catch (thrown) {
-      if (SwitchoverError.from(thrown).reason === "QMP_UNREACHABLE") {
-        runner.hearVmm(event);
-        return;
-      }
-    }
-    const sentence = `The VMM closed its QMP socket ${qmpPath} and still listens there; it is no longer heard.`;
-    const alarm = { reason: "VMM_UNHEARD", sentence, metadata: {} };
-    publish(runner.guest, { $case: "alarmRaised", value: alarm }, ports.clock.unixUs());
-  }
-
   /** Listens for the source's word until `close` or the next call. */
   awaitHandOff(): void {
     const { runner } = this.requireAdopted();
@@ -307,6 +306,10 @@ export class Instance {
   /** Lets go of the VMM; devices and guest stay as they are. */
   close(): void {
     this.#closed.abort();
+    this.#letGo();
+  }
+
+  #letGo(): void {
     this.#endHandOffs();
     this.#adopted?.progress.stop();
     this.#adopted?.runner.close();

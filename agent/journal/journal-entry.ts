@@ -4,6 +4,7 @@ import type { HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import type { MigrationMode, PointOfNoReturn } from "../guest/guest.ts";
+import type { VmmProcess } from "../vmm/vmm-process.ts";
 
 /** One line of a guest's journal on this host. */
 export interface JournalEntry {
@@ -20,7 +21,14 @@ export type JournalWord =
       readonly nics: readonly NicDefinition[];
       readonly prepared: readonly PreparedNic[];
     }
-  | { readonly kind: "adopted"; readonly qmpPath: string }
+  | {
+      readonly kind: "adopted";
+      readonly qmpPath: string;
+      /** Where it could be seen: tells a dead VMM from one that does not answer. */
+      readonly process?: VmmProcess;
+      /** Names the host's run that the process belongs to. */
+      readonly bootId?: string;
+    }
   /** The instance holds the right to run and will give it away under this epoch. */
   | {
       readonly kind: "armed";

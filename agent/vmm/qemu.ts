@@ -22,6 +22,7 @@ import { parseRunState } from "./run-state.ts";
 import type { AnnounceSchedule, OnVmmAnswer, Vmm, VmmCommandOptions, VmmStatus } from "./vmm.ts";
 import { toVmmEvent, type VmmEvent } from "./vmm-event.ts";
 import { parseVmmFeatures, type VmmFeatures } from "./vmm-features.ts";
+import type { VmmProcess } from "./vmm-process.ts";
 
 export type OpenQemuOptions = QmpEndpoint & {
   readonly connectTimeoutMs: number;
@@ -58,6 +59,10 @@ export class Qemu implements Vmm {
 
   constructor(qmp: QmpClient) {
     this.#qmp = qmp;
+  }
+
+  get process(): VmmProcess | undefined {
+    return this.#qmp.process;
   }
 
   sendQueryStatus(onAnswer: OnVmmAnswer<VmmStatus>, options?: VmmCommandOptions): void {

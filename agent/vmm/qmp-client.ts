@@ -22,6 +22,7 @@ import {
 } from "./qmp-codec.ts";
 import { type QmpAnswer, QmpRequests } from "./qmp-requests.ts";
 import { surfaceFault } from "./surface-fault.ts";
+import { readPeerProcess, type VmmProcess } from "./vmm-process.ts";
 
 export interface QmpEvent {
   /** As QEMU spells it: `STOP`, `MIGRATION`. */
@@ -53,6 +54,8 @@ export interface QmpCommandOptions {
 export interface QmpClient {
   readonly version: QmpVersion;
   readonly outOfBand: "enabled" | "not-offered";
+  /** The process behind the socket, where it can be seen. */
+  readonly process: VmmProcess | undefined;
   /** Writes the command now; `onAnswer` is called once, inside the data handler that reads the answer. */
   send(
     command: string,
@@ -105,6 +108,7 @@ const NO_VERSION: QmpVersion = { major: 0, minor: 0, micro: 0, packageText: "" }
 class QmpConnection implements QmpClient {
   version: QmpVersion = NO_VERSION;
   outOfBand: "enabled" | "not-offered" = "not-offered";
+  process: VmmProcess | undefined;
   /** Undefined while it waits to connect anew. */
   #stream: Duplex | undefined;
   readonly #options: OpenQmpOptions;
@@ -235,10 +239,19 @@ class QmpConnection implements QmpClient {
         if (answer.kind === "failed") return this.#end(answer.error);
         this.#cancelDeadline();
         this.#state = "ready";
+        this.process = this.#readProcess();
         this.#resolve(this);
       },
       { timeoutMs: this.#options.connectTimeoutMs },
     );
+  }
+
+  /** Node has no public way to a socket's descriptor. */
+  #readProcess(): VmmProcess | undefined {
+    const { _handle: handle } = this.#stream as { _handle?: { fd?: number } | null };
+    return "path" in this.#options && handle?.fd !== undefined && handle.fd >= 0
+      ? readPeerProcess(handle.fd, this.#options.path)
+      : undefined;
   }
 
   #tooLate(): void {

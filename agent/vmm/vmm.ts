@@ -3,6 +3,7 @@ import type { MigrationProgress } from "./migration-progress.ts";
 import type { QmpAnswer } from "./qmp-requests.ts";
 import type { RunState } from "./run-state.ts";
 import type { VmmFeatures } from "./vmm-features.ts";
+import type { VmmProcess } from "./vmm-process.ts";
 
 export type { VmmEvent } from "./vmm-event.ts";
 
@@ -44,6 +45,9 @@ export type OnVmmAnswer<Value> = (answer: VmmAnswer<Value>) => void;
  * their listeners in the order in which the VMM wrote them.
  */
 export interface Vmm {
+  /** The process that it is, where that can be seen from here. */
+  readonly process?: VmmProcess | undefined;
+
   /**
    * `query-status`. Events are a little ahead of it: after `completed` a source may still say `finish-migrate` before
    * it says `postmigrate`, and a destination `inmigrate` before `paused`.

@@ -11,6 +11,7 @@ import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { openChangeSocket } from "../../agent/netlink/change-socket.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
+import { readProcessLife } from "../../agent/vmm/vmm-process.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
 import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
@@ -73,6 +74,7 @@ export async function startAgentServer(
     ...(values["remove-orphans-after-ms"] === undefined
       ? {}
       : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
+    processLife: readProcessLife,
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });

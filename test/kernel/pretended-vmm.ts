@@ -1,14 +1,37 @@
+import type { MigrationProgress } from "../../agent/vmm/migration-progress.ts";
 import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
 import type { VmmEventBody } from "../../agent/vmm/vmm-event.ts";
+import type { VmmProcess } from "../../agent/vmm/vmm-process.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+
+const NO_MIGRATION: MigrationProgress = {
+  status: "none",
+  statusText: "none",
+  transferredBytes: 0,
+  remainingBytes: 0,
+  totalBytes: 0,
+  rateMbps: 0,
+  dirtyPagesPerSecond: 0,
+  passes: 0,
+  postcopyRequests: 0,
+  expectedDowntimeMs: undefined,
+  downtimeMs: undefined,
+  setupMs: undefined,
+  totalMs: undefined,
+  errorDesc: undefined,
+  addresses: [],
+};
 
 /** A VMM that starts and stops CPUs as QEMU does: the event first, then the answer, and `inmigrate` until it is loaded. */
 export class PretendedVmm {
   readonly commands: string[] = [];
+  readonly #process: VmmProcess | undefined;
   #runState: string;
   #hear: (event: VmmEvent) => void = () => {};
 
-  constructor(runState: "prelaunch" | "inmigrate" | "running") {
+  constructor(runState: "prelaunch" | "inmigrate" | "running", process?: VmmProcess) {
     this.#runState = runState;
+    this.#process = process;
   }
 
   /** What an agent is given to open it with. */
@@ -24,6 +47,12 @@ export class PretendedVmm {
     this.#says(body);
   }
 
+  /** Its connection ends. */
+  disconnects(): void {
+    const error = new SwitchoverError("UNAVAILABLE", "closed.", { reason: "QMP_CLOSED" });
+    this.#says({ kind: "disconnected", error });
+  }
+
   #vmm(): Partial<Vmm> {
     const status = (): VmmStatus => ({
       runState: "unknown",
@@ -34,6 +63,7 @@ export class PretendedVmm {
       setImmediate(() => answer({ kind: "done", value: value(), sentAtUnixUs: 0, receivedAtUnixUs: 0 }));
     };
     return {
+      process: this.#process,
       describeFeatures: async () => ({
         version: { major: 7, minor: 2, micro: 22, packageText: "" },
         versionText: "7.2.22",
@@ -43,6 +73,7 @@ export class PretendedVmm {
         migrationCapabilities: [],
       }),
       queryStatus: async () => status(),
+      queryMigrate: async () => NO_MIGRATION,
       sendQueryStatus: (onAnswer) => soon(onAnswer, status),
       sendCont: (onAnswer) => {
         this.commands.push("cont");
