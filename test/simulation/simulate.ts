@@ -3,6 +3,9 @@ import { addTotals, noTotals, type Totals } from "./totals.ts";
 import type { BreakRule } from "./world/break-rules.ts";
 import type { Violation } from "./world/invariants.ts";
 
+/** What a run leaves behind is garbage at its end: with room for many runs little of it is ever copied. */
+const YOUNG_GENERATION_MB = 96;
+
 export interface SimulationOptions {
   readonly runs: number;
   /** Of the first run; each next one has the next. */
@@ -30,7 +33,10 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const threads = Array.from(
     { length: Math.min(workers, runs) },
     (_, index) =>
-      new Worker(script, { workerData: { first: seed + index, step: workers, end: seed + runs, rule } }),
+      new Worker(script, {
+        workerData: { first: seed + index, step: workers, end: seed + runs, rule },
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+      }),
   );
   await Promise.all(
     threads.map(

@@ -13,6 +13,7 @@ function schedulesOf(migration: Omit<PlannedMigration, "to">): Schedule[] {
       seed: index + 1,
       coordinators: index % 2 === 0 ? 1 : 2,
       nics: index % 2 === 0 ? 2 : 1,
+      feed: index % 3 === 0 ? "heard" : "away",
       qemu,
       copyUs: 20_000,
       pagesUs: 30_000,

@@ -23,6 +23,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   readonly #links = new Map<number, Link>();
   /** By bridge and address. */
   readonly #entries = new Map<string, FdbEntry>();
+  /** Grows with everything that may change something. */
+  changes = 0;
   #lastIfindex = 1;
   readonly #registration: "replace" | "exclusive";
   /** Told when a frame moves an entry that somebody had made. */
@@ -68,6 +70,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     const key = `${port.masterIfindex} ${macAddress}`;
     const entry = this.#entries.get(key);
     if (entry?.ifindex === port.ifindex || entry?.sticky === "sticky") return;
+    this.changes += 1;
     const mac = parseMacAddress(macAddress, "");
     const learned = {
       macAddress: mac,
@@ -97,6 +100,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     for (const port of this.#links.values()) {
       if (port.masterIfindex === link.ifindex) this.#release(port);
     }
+    this.changes += 1;
     this.#forgetEntries(link.ifindex);
     this.#links.delete(link.ifindex);
   }
@@ -117,6 +121,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   }
 
   #carryOut(request: RouteRequest): RouteResult {
+    if (request.op !== "getLink" && request.op !== "getFdbEntry") this.changes += 1;
     switch (request.op) {
       case "getLink": {
         const link = this.link(request.name);
@@ -195,6 +200,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   }
 
   #release({ masterIfindex: _master, port: _port, ...link }: Link): void {
+    this.changes += 1;
     this.#forgetEntries(link.ifindex);
     this.#links.set(link.ifindex, link);
   }

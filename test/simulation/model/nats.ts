@@ -14,11 +14,14 @@ import { callOver, type Peer } from "./call.ts";
 import type { SimulatedNetwork } from "./network.ts";
 
 export const NATS = "nats";
+/** A watch is pushed a little later than a write is answered. */
+const WATCH_DELAY_US = 1_000;
 const CALL_TIMEOUT_MS = 2_000;
 
 interface Watcher {
   readonly peer: Peer;
   readonly brought: StoredRecord[];
+  readonly onTheWay: Set<string>;
   wake: () => void;
 }
 
@@ -34,6 +37,7 @@ export class SimulatedNats {
     Set<{ readonly peer: Peer; readonly hear: (word: HandOff) => void }>
   >();
   readonly #watchers = new Set<Watcher>();
+  readonly #lookers: (() => void)[] = [];
   #revision = 0;
   #server: SimulatedProcess;
 
@@ -52,7 +56,7 @@ export class SimulatedNats {
     this.#server = new SimulatedProcess(NATS, this.#timeline);
     // Watchers are connected anew, and brought everything again.
     for (const watcher of this.#watchers)
-      for (const stored of this.#records.values()) this.#bring(watcher, stored);
+      for (const guestId of this.#records.keys()) this.#bring(watcher, guestId);
   }
 
   /** The record as it stands, read by nobody of the simulated world. */
@@ -94,7 +98,8 @@ export class SimulatedNats {
       this.#revision += 1;
       const stored = { record, revision: this.#revision };
       this.#records.set(record.guestId, stored);
-      for (const watcher of this.#watchers) this.#bring(watcher, stored);
+      for (const watcher of this.#watchers) this.#bring(watcher, record.guestId);
+      for (const look of this.#lookers.splice(0)) look();
       return stored;
     };
     return {
@@ -108,9 +113,19 @@ export class SimulatedNats {
         yield* await call(() => [...this.#records.values()].map(({ record }) => record.guestId as never));
       }.bind(this),
       watchAll: (signal) => this.#watchAll(peer, signal),
-      archive: (state) => call(() => void this.#archive.set(state.migration?.migrationId ?? "", state)),
+      archive: (state) => call(() => this.#keep(state)),
       readArchived: (migrationId) => call(() => this.#archive.get(migrationId) ?? null),
     };
+  }
+
+  #keep(state: MigrationState): void {
+    this.#archive.set(state.migration?.migrationId ?? "", state);
+    for (const look of this.#lookers.splice(0)) look();
+  }
+
+  /** Resolves with the next write of a record or to the history. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => this.#lookers.push(resolve));
   }
 
   feedPort(peer: Peer): FeedPort {
@@ -133,7 +148,12 @@ export class SimulatedNats {
   }
 
   async *#watchAll(peer: Peer, signal: AbortSignal): AsyncIterable<StoredRecord> {
-    const watcher: Watcher = { peer, brought: [...this.#records.values()], wake: () => {} };
+    const watcher: Watcher = {
+      peer,
+      brought: [...this.#records.values()],
+      onTheWay: new Set(),
+      wake: () => {},
+    };
     this.#watchers.add(watcher);
     const onAbort = () => watcher.wake();
     signal.addEventListener("abort", onAbort);
@@ -153,14 +173,21 @@ export class SimulatedNats {
     }
   }
 
-  #bring(watcher: Watcher, stored: StoredRecord): void {
-    const { peer, brought } = watcher;
-    const arrive = () =>
+  /** A watch may skip what was overtaken on the way. */
+  #bring(watcher: Watcher, guestId: string): void {
+    const { peer, brought, onTheWay } = watcher;
+    if (onTheWay.has(guestId)) return;
+    onTheWay.add(guestId);
+    const arrive = () => {
+      onTheWay.delete(guestId);
+      const stored = this.#records.get(guestId);
+      if (stored === undefined) return;
       peer.process.run(() => {
         brought.push(stored);
         watcher.wake();
       });
-    this.#network.send(NATS, peer.node, arrive, () => {});
+    };
+    this.#timeline.after(WATCH_DELAY_US, () => this.#network.send(NATS, peer.node, arrive, () => {}));
   }
 
   /** A request to the server; whatever goes wrong on the way leaves its outcome unknown. */
@@ -179,7 +206,7 @@ export class SimulatedNats {
 /** The stream of the feed: its messages by subject, and whether an observer finds them whole. */
 export class SimulatedFeed {
   /** Of every event that agents put there, in the order of the stream. */
-  onHostEvent: (event: FeedEvent) => void = () => {};
+  onHostEvent: ((event: FeedEvent) => void) | null = null;
   /** The first break in a subject's numbers, in words. */
   fault: string | null = null;
   readonly #subjects = new Map<string, StoredMessage>();
@@ -199,9 +226,8 @@ export class SimulatedFeed {
     const known = this.#messageIds.get(messageId);
     if (known !== undefined) return { t: "stored", position: known };
     if ((this.#subjects.get(subject)?.position ?? 0) !== after) return { t: "overtaken" };
-    const event = FeedEvent.fromJSON(JSON.parse(body));
-    const position = this.#store(subject, messageId, event.sequence);
-    this.onHostEvent(event);
+    const position = this.#store(subject, messageId, sequenceIn(messageId));
+    this.onHostEvent?.(FeedEvent.fromJSON(JSON.parse(body)));
     return { t: "stored", position };
   }
 
@@ -213,6 +239,11 @@ export class SimulatedFeed {
     this.#messageIds.set(messageId, this.#position);
     return this.#position;
   }
+}
+
+/** An agent's message ids end in the number of its event. */
+function sequenceIn(messageId: string): bigint {
+  return BigInt(messageId.slice(messageId.lastIndexOf(":") + 1));
 }
 
 function coordinatorSubject(migrationId: string): string {

@@ -15,7 +15,7 @@ import type { PlannedMigration } from "./schedule.ts";
 import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
 
 const CALL_DEADLINE_MS = 12_000;
-const LOOK_AGAIN_MS = 20;
+const LOOK_AGAIN_MS = 1;
 /** A control plane gives a migration up that so many attempts could not begin. */
 const ATTEMPTS = 40;
 
@@ -91,8 +91,11 @@ export class ControlPlane {
     const ending = await this.#keepAsking(owner.host.hostId, (agent) =>
       agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId }),
     );
-    if (ending === "done") guest.wanted = wanted;
-    else if (ending.certain) guest.wanted = before;
+    // An instance whose QEMU is gone is stopped, whatever becomes of its guest; what a full disk does not take of it, a
+    // killed agent forgets.
+    const holds = owner.qemu.isAlive && owner.host.disk.room === "some";
+    if (ending === "done" && holds) guest.wanted = wanted;
+    else if (ending !== "done" && ending.certain) guest.wanted = before;
   }
 
   async #cleanUp(ended: Migration, source: SimulatedInstance, destination: SimulatedInstance): Promise<void> {
@@ -198,6 +201,7 @@ export class ControlPlane {
       }
       const archived = nats.archived(migrationId)?.migration;
       if (archived !== undefined) return archived;
+      await nats.changed();
       await this.#pause(LOOK_AGAIN_MS);
     }
   }

@@ -9,6 +9,8 @@ import {
   type When,
 } from "./schedule.ts";
 
+type Plan = "anything" | "sharp" | "again";
+
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
 export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
@@ -19,13 +21,14 @@ export function generateSchedule(seed: number): Schedule {
     "sharp",
     "again",
   );
-  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 2) }, () =>
+  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 2) }, () =>
     planMigration(random),
   );
   return {
     seed,
     coordinators: random.pick(1, 2),
     nics: random.pick(1, 1, 2),
+    feed: random.pick("heard", "away", "away"),
     qemu: random.pick("7.2", "7.2", "10.2"),
     copyUs: random.spread(5_000, 400_000),
     pagesUs: random.spread(2_000, 400_000),
@@ -34,7 +37,7 @@ export function generateSchedule(seed: number): Schedule {
   };
 }
 
-function planFaults(random: Random, plan: "anything" | "sharp" | "again", migrations: number): Fault[] {
+function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {
   if (plan === "again") return planRepeats(random);
   const count = plan === "sharp" ? random.pick(1, 1, 2) : random.pick(0, 1, 1, 2, 2, 3, 4);
   const planOne = plan === "sharp" ? planSharpFault : planFault;

@@ -5,6 +5,8 @@ export interface Schedule {
   readonly seed: number;
   readonly coordinators: 1 | 2;
   readonly nics: 1 | 2;
+  /** Whether coordinators hear agents by the feed, too, or only by their own streams. */
+  readonly feed: "heard" | "away";
   readonly qemu: QemuVersion;
   /** About how long a live copy takes, and the rest of the pages in post-copy. */
   readonly copyUs: number;

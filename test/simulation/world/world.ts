@@ -5,10 +5,12 @@ import type { JournalWord } from "../../../agent/journal/journal-entry.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
+import { SwitchoverError } from "../../../proto/error.ts";
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../../proto/ids.ts";
+import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
 import { Random } from "../engine/random.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
 import { Timeline } from "../engine/timeline.ts";
@@ -28,6 +30,7 @@ export const HOST_IDS = ["ha", "hb", "hc"] as const;
 export const GUEST_ID = "web";
 export const CONTROL_PLANE = "control";
 
+const START_AGAIN_US = 200_000;
 const FIRST_PORT = 40_000;
 
 /** One QEMU of the guest with its devices, as the control plane made them. */
@@ -37,7 +40,11 @@ export interface SimulatedInstance {
   readonly qmpPath: string;
   readonly nics: readonly { readonly deviceName: string; readonly macAddress: string }[];
   readonly qemu: Qemu;
+  /** What was read of its registrations, and when: they are asked for after each step. */
+  readonly read: { kernel: PretendedKernel | null; changes: number; registrations: Registrations };
 }
+
+export type Registrations = "all" | "some" | "none";
 
 export interface LivingAgent extends Peer {
   readonly agent: HostAgent;
@@ -99,7 +106,7 @@ export class World {
       const host = new SimulatedHost(hostId, new Random(seed, 5), breakage.registration, onStolen);
       this.hosts.set(hostId, host);
     }
-    this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
+    if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
       this.#sendFrames(qemu, this.#random.between(60, 400));
@@ -160,7 +167,8 @@ export class World {
     );
     guest.qemus.push(qemu);
     host.qemus.set(qmpPath, qemu);
-    const instance: SimulatedInstance = { instanceId, host, qmpPath, nics, qemu };
+    const read = { kernel: null, changes: 0, registrations: "none" } as const;
+    const instance: SimulatedInstance = { instanceId, host, qmpPath, nics, qemu, read: { ...read } };
     this.instances.push(instance);
     return instance;
   }
@@ -170,10 +178,23 @@ export class World {
     if (present !== undefined && present.process.state !== "dead") return;
     const process = new SimulatedProcess(`agent ${hostId}`, this.timeline);
     this.trace?.(process.name, "started");
-    const agent = new HostAgent(this.breakage.agentPorts(this.#agentPorts(hostId, process)));
+    const agent = this.#tryToStart(hostId, process);
+    if (agent === null) return;
     // A killed agent's promises may break; nobody waits for them.
     agent.restored.catch(() => {});
     this.agents.set(hostId, { node: hostId, process, agent });
+  }
+
+  /** One that cannot start is started again by its host's init system. */
+  #tryToStart(hostId: string, process: SimulatedProcess): HostAgent | null {
+    try {
+      return new HostAgent(this.breakage.agentPorts(this.#agentPorts(hostId, process)));
+    } catch (thrown) {
+      this.trace?.(process.name, `did not start: ${SwitchoverError.from(thrown).message}`);
+      process.kill();
+      this.timeline.after(START_AGAIN_US, () => this.startAgent(hostId));
+      return null;
+    }
   }
 
   startCoordinator(index: number): void {
@@ -238,7 +259,11 @@ export class World {
    */
   takeAway(qemu: Qemu, cause: string, alone: "alone" | "with its host" = "alone"): void {
     const { transfer } = qemu;
-    const isInDoubt = alone !== "alone" && transfer?.hasLeftSource() === true;
+    const hasLeft = transfer?.hasLeftSource() === true;
+    // A source that dies before its word is written takes the word with it where its agent was away, too.
+    const source = transfer?.source === qemu ? this.instanceOf(qemu) : undefined;
+    const isWordless = source !== undefined && !this.hasSaid(source, "handedOff");
+    const isInDoubt = hasLeft && (alone !== "alone" || isWordless);
     this.#takenAway.push({ qemu, cause });
     this.guest.takeAway(qemu, cause, isInDoubt ? "be its own" : "not be its own");
   }
@@ -425,11 +450,22 @@ export class World {
 }
 
 /** Whether the kernel of the instance's host delivers the guest's frames to it: for all NICs, some, or none. */
-export function registrationOf({ host, nics }: SimulatedInstance): "all" | "some" | "none" {
+export function registrationOf(instance: SimulatedInstance): Registrations {
+  const { kernel } = instance.host;
+  const { read } = instance;
+  if (read.kernel !== kernel || read.changes !== kernel.changes) {
+    read.kernel = kernel;
+    read.changes = kernel.changes;
+    read.registrations = readRegistrations(instance);
+  }
+  return read.registrations;
+}
+
+function readRegistrations({ host: { kernel }, nics }: SimulatedInstance): Registrations {
   let registered = 0;
   for (const { deviceName, macAddress } of nics) {
-    const entry = host.kernel.entry(BRIDGE, macAddress);
-    if (entry !== undefined && entry.ifindex === host.kernel.link(deviceName)?.ifindex) registered += 1;
+    const entry = kernel.entry(BRIDGE, macAddress);
+    if (entry !== undefined && entry.ifindex === kernel.link(deviceName)?.ifindex) registered += 1;
   }
   if (registered === 0) return "none";
   return registered === nics.length ? "all" : "some";
