@@ -24,7 +24,11 @@ const STEPS_AT_MOST = 200_000;
 /** From when all is healed: longer than any retry, deadline and fencing of the code. */
 const HEALING_US = 120_000_000;
 /** After everything has come to rest: late messages must do no harm. */
-const AFTERMATH_US = 3_000_000;
+const AFTERMATH_US = 200_000;
+const LONG_AFTERMATH_US = 3_000_000;
+/** What makes messages late. */
+const LATE: ReadonlySet<FaultKind> = new Set(["linksTroubled", "callsRepeated", "hostCutOff", "natsCutOff"]);
+const DRAIN_WITHIN_MS = 30_000;
 const SCENARIO_US = 600_000_000;
 
 /** Plays one schedule; the same one always in the same way. */
@@ -86,8 +90,15 @@ export async function runSchedule(
     () => scenario === "over" && judgeEnd(world, control, injector.happened.length) === null,
   );
   violation ??= judgeEnd(world, control, injector.happened.length);
-  await stepUntil(world.timeline.nowUs + AFTERMATH_US, () => false);
+  await stepUntil(world.timeline.nowUs + aftermathUs(schedule), () => false);
   violation ??= judgeEnd(world, control, injector.happened.length);
+  let unsent: number | null = null;
+  void world.unsentEvents(DRAIN_WITHIN_MS).then((count) => {
+    unsent = count;
+  });
+  await turns.next();
+  await stepUntil(world.timeline.nowUs + DRAIN_WITHIN_MS * 1_000, () => unsent !== null);
+  if (unsent !== 0) violation ??= { invariant: "I7", sentence: `${unsent} events never reached the feed.` };
   world.close();
   return {
     violation,
@@ -97,4 +108,8 @@ export async function runSchedule(
     faults: injector.happened,
     endings: control.endings,
   };
+}
+
+function aftermathUs({ faults }: Schedule): number {
+  return faults.some(({ kind }) => LATE.has(kind)) ? LONG_AFTERMATH_US : AFTERMATH_US;
 }

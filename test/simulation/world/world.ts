@@ -296,6 +296,13 @@ export class World {
     return "Nothing is left of the guest, and no fault took it.";
   }
 
+  /** How many events of agents that live the feed still lacks, once that is none or after the time. */
+  async unsentEvents(withinMs: number): Promise<number> {
+    const living = [...this.agents.values()].filter(({ process }) => process.state === "running");
+    const counts = await Promise.all(living.map(({ agent }) => agent.feedDrained(withinMs)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
   close(): void {
     for (const coordinator of this.coordinators) coordinator?.runner.close();
     for (const { process } of this.agents.values()) process.kill();
