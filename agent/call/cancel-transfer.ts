@@ -5,8 +5,10 @@ import type {
   CancelTransferResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
+import { staleFence } from "../guest/admit-fence.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
+import { newestFenceIn } from "../journal/journal.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, requireFence } from "./migration-call.ts";
 
@@ -24,6 +26,8 @@ export async function cancelTransfer(
   const guestId = parseGuestId(request.guestId, "guest_id");
   const { epoch } = requireFence(request.fence);
   const entries = () => host.knownJournalOf(guestId)?.entries ?? [];
+  const newest = newestFenceIn(entries());
+  if (newest.epoch > epoch) throw staleFence(guestId, requireFence(request.fence), newest);
   const handedOff = saidUnder(entries(), epoch, "handedOff");
   if (handedOff !== undefined) return tooLate(handedOff.handOff);
   const { instance, adopted, fence } = admitMigrationCall(host, request);

@@ -166,7 +166,12 @@ function firstOf(guest: Guest, role: Role): readonly GuestOperation[] {
 type Untimed<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
 
 function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed<GuestEvent>[] {
-  if (found.vmm === "lost") return [{ kind: "vmmLost", sentence: found.sentence }];
+  if (found.vmm === "lost") {
+    const lost = { kind: "vmmLost", sentence: found.sentence } as const;
+    // A destination has all of a live guest only after its CPUs stopped: the word lets it start, if it has.
+    const mayBeWhole = role.kind === "outgoing" && role.transfer === "begun" && memory.claim?.mode === "live";
+    return mayBeWhole ? [{ kind: "cpusStopped", stoppedAtUnixUs: UNKNOWN }, lost] : [lost];
+  }
   const resumed = { kind: "cpusResumed", resumedAtUnixUs: UNKNOWN } as const;
   switch (role.kind) {
     case "outgoing":

@@ -157,10 +157,17 @@ describe("an agent that comes back to a source", () => {
     assert.deepEqual(last(resumed).done, ["registerNics"]);
   });
 
-  it("hands off nothing when its VMM is gone and it cannot know that the guest stood", () => {
+  it("gives the word of a live guest whose VMM died meanwhile: a destination that is loaded has all of it", () => {
     const back = comeBack([armed("live"), BEGUN], { vmm: "lost", sentence: "gone" });
-    assert.deepEqual(back.done, ["deregisterNics", "journal kept"]);
+    assert.deepEqual(back.done.slice(-2), ["journal handedOff", "publishHandOff"]);
     assert.ok(back.told.includes("vmmLost"));
+  });
+
+  it("hands off nothing when its VMM is gone and nobody can have all of the guest", () => {
+    for (const words of [[armed("live")], [armed("postCopy"), BEGUN]]) {
+      const back = comeBack(words, { vmm: "lost", sentence: "gone" });
+      assert.equal(back.done.at(-1), "journal kept");
+    }
   });
 });
 
