@@ -7,6 +7,7 @@ import type { RoutePort } from "../../agent/netlink/route-port.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { EntryMobility, type NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
+import { openHostClock } from "../../services/clock/host-clock.ts";
 import { skipWithout } from "../resource.ts";
 import { adopted, type Bench, MAC, nic, prepare, withAgent } from "./agent-bench.ts";
 import { macOf } from "./guest-nics.ts";
@@ -235,6 +236,32 @@ describe("an agent that watches the kernel", options, () => {
       },
       { receiveBufferBytes: 1 },
     ));
+
+  it("finds by itself what nobody told it, every 10 s", () => {
+    const clock = openHostClock();
+    const audits: (() => void)[] = [];
+    return withAgent(
+      async (bench) => {
+        await adopted(bench, "running");
+        run("bridge", "fdb", "del", MAC, "dev", "web0", "master");
+        audits.shift()?.();
+        await toldOf(bench, "registrationMended");
+        assert.equal(fdbOf(MAC), ENTRY);
+        assert.equal(audits.length, 1);
+      },
+      () => ({
+        kernelChanges: { watch: () => () => {} },
+        clock: {
+          unixUs: () => clock.unixUs(),
+          after: (delayMs, fire) => {
+            if (delayMs !== 10_000) return clock.after(delayMs, fire);
+            audits.push(fire);
+            return () => {};
+          },
+        },
+      }),
+    );
+  });
 });
 
 type Watching = "watching" | "not watching";
