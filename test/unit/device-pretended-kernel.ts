@@ -1,5 +1,6 @@
 import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
 import { errnoName } from "../../agent/netlink/errno.ts";
+import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
 import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
@@ -27,6 +28,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   changes = 0;
   #lastIfindex = 1;
   readonly #registration: "replace" | "exclusive";
+  /** Told what somebody else did to an entry. */
+  onChange: (change: KernelChange) => void = () => {};
   /** Told when a frame moves an entry that somebody had made. */
   onStolen: (entry: FdbEntry) => void = () => {};
 
@@ -80,6 +83,26 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     } as const;
     this.#entries.set(key, { ...(entry ?? learned), ifindex: port.ifindex });
     if (entry?.state === "static") this.onStolen(entry);
+  }
+
+  /** Somebody else removes the entry (`bridge fdb flush`). */
+  flushEntry(bridge: string, macAddress: string): void {
+    const entry = this.entry(bridge, macAddress);
+    if (entry === undefined) return;
+    this.changes += 1;
+    this.#entries.delete(`${entry.masterIfindex} ${macAddress}`);
+    this.onChange({ kind: "fdbEntryRemoved", entry });
+  }
+
+  /** Somebody else points the entry to another port (an EVPN daemon's `extern_learn`). */
+  takeEntry(bridge: string, macAddress: string, portName: string): void {
+    const entry = this.entry(bridge, macAddress);
+    const port = this.link(portName);
+    if (entry === undefined || port === undefined) return;
+    this.changes += 1;
+    const taken: FdbEntry = { ...entry, ifindex: port.ifindex, sticky: "plain" };
+    this.#entries.set(`${entry.masterIfindex} ${macAddress}`, taken);
+    this.onChange({ kind: "fdbEntryChanged", entry: taken });
   }
 
   /** What the bridge holds for the address. */

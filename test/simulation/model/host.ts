@@ -1,3 +1,4 @@
+import type { KernelChange } from "../../../agent/netlink/kernel-change.ts";
 import { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
 import type { Random } from "../engine/random.ts";
 import { SimulatedDisk } from "./disk.ts";
@@ -13,6 +14,8 @@ export class SimulatedHost {
   kernel: PretendedKernel;
   /** By the path of their monitor. */
   readonly qemus = new Map<string, Qemu>();
+  /** Who hears what others do to its kernel. */
+  readonly kernelListeners = new Set<(change: KernelChange) => void>();
   #boots = 1;
 
   readonly #boot: () => PretendedKernel;
@@ -20,7 +23,13 @@ export class SimulatedHost {
   constructor(hostId: string, random: Random, registration: "replace" | "exclusive", onStolen: () => void) {
     this.hostId = hostId;
     this.disk = new SimulatedDisk(random);
-    this.#boot = () => bootKernel(registration, onStolen);
+    this.#boot = () => {
+      const kernel = bootKernel(registration, onStolen);
+      kernel.onChange = (change) => {
+        for (const hear of this.kernelListeners) hear(change);
+      };
+      return kernel;
+    };
     this.kernel = this.#boot();
   }
 

@@ -1,3 +1,4 @@
+import { BRIDGE, UPLINK } from "../model/host.ts";
 import { NATS } from "../model/nats.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Fault } from "./schedule.ts";
@@ -75,6 +76,14 @@ export function bringAbout(
         disk.room = "some";
       };
     }
+    case "entryFlushed":
+      world.driftedAtUs = world.timeline.nowUs;
+      for (const mac of world.guest.macAddresses) instance?.host.kernel.flushEntry(BRIDGE, mac);
+      return nothing;
+    case "entryTaken":
+      world.driftedAtUs = world.timeline.nowUs;
+      for (const mac of world.guest.macAddresses) instance?.host.kernel.takeEntry(BRIDGE, mac, UPLINK);
+      return nothing;
     case "ownerStops":
       void control.ownerWants("stopped");
       return nothing;

@@ -146,6 +146,8 @@ function planFault(random: Random, migrations: number): Fault {
       forUs: shortly(),
     }),
     () => ({ when, kind: "diskFull", side, forUs: shortly() }),
+    () => ({ when, kind: "entryFlushed", side }),
+    () => ({ when, kind: "entryTaken", side }),
     () => ({ when, kind: "ownerStops" }),
     () => ({ when, kind: "ownerStarts" }),
     () => ({ when, kind: "cancelAsked" }),

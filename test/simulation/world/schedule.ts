@@ -80,6 +80,9 @@ export type Fault = { readonly when: When } & (
   /** Requests to agents come a second time, up to so long after the first. */
   | { readonly kind: "callsRepeated"; readonly delayUs: number; readonly forUs: number }
   | { readonly kind: "diskFull"; readonly side: Side; readonly forUs: number }
+  /** Somebody removes the guest's entry on a side's bridge, or points it to the uplink. */
+  | { readonly kind: "entryFlushed"; readonly side: Side }
+  | { readonly kind: "entryTaken"; readonly side: Side }
   /** The guest's owner changes its mind. */
   | { readonly kind: "ownerStops" }
   | { readonly kind: "ownerStarts" }

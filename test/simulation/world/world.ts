@@ -3,6 +3,7 @@ import { HostAgent } from "../../../agent/host-agent.ts";
 import type { HandOffBus, HostAgentPorts } from "../../../agent/host-agent-ports.ts";
 import type { JournalWord } from "../../../agent/journal/journal-entry.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
+import type { KernelChange } from "../../../agent/netlink/kernel-change.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
@@ -77,6 +78,8 @@ export class World {
   repeatCallsWithinUs = 0;
   /** A command that did something although a newer one had come before it, in words. */
   staleCommandTaken: string | null = null;
+  /** When somebody last undid a registration. */
+  driftedAtUs = Number.NEGATIVE_INFINITY;
   /** A registration that a mere frame moved, in words. */
   registrationStolen: string | null = null;
   /** A hand-off that left its host and is not in its journal, in words. */
@@ -365,6 +368,16 @@ export class World {
             process.mustLive();
             host.kernel.create(creation);
           },
+        },
+      },
+      kernelChanges: {
+        watch: (listener) => {
+          const hear = (change: KernelChange) =>
+            timeline.after(random.between(10, 100), () => process.run(() => listener([change])));
+          host.kernelListeners.add(hear);
+          const end = () => host.kernelListeners.delete(hear);
+          process.onDeath(end);
+          return end;
         },
       },
       openVmm: (path, listener) =>
