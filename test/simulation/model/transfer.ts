@@ -35,6 +35,7 @@ export class Transfer {
   readonly #held: (() => void)[] = [];
   #runStateBefore: string;
   #postCopyAsked = false;
+  #cancel: "none" | "under way" = "none";
   #loaded: "no" | "loading" | "yes" = "no";
   #flowingSinceUs: number;
   #flowedUs = 0;
@@ -68,7 +69,8 @@ export class Transfer {
 
   /** In post-copy, with one end dead. */
   isTornApart(): boolean {
-    return this.stage === "postCopy" && !(this.source.isAlive && this.destination?.isAlive === true);
+    if (this.stage !== "postCopy" || this.#cancel === "under way") return false;
+    return !(this.source.isAlive && this.destination?.isAlive === true);
   }
 
   transferredBytes(): number {
@@ -357,6 +359,7 @@ export class Transfer {
     this.#turn += 1;
     // The return path's thread waits for the other end; one that died says nothing more, and the cancel hangs.
     if (destination?.isAlive !== true) return done;
+    this.#cancel = "under way";
     this.#closeTowardsDestination();
     this.#atSourceAnyway(source.parts.random.spread(200, 100_000), () => {
       source.setStatus("cancelled");
