@@ -38,6 +38,7 @@ export class ControlPlane {
   destination: SimulatedInstance | null = null;
   migrationId = "";
   #instances = 0;
+  #wishes: Promise<void> = Promise.resolve();
 
   constructor(world: World) {
     this.#world = world;
@@ -80,8 +81,13 @@ export class ControlPlane {
     await this.#cleanUp(ended, owner, destination);
   }
 
-  /** Starts or stops the guest's CPUs as its owner wishes; what is refused is left. */
-  async ownerWants(wanted: "running" | "stopped"): Promise<void> {
+  /** Starts or stops the guest's CPUs as its owner wishes, one wish after another; what is refused is left. */
+  ownerWants(wanted: "running" | "stopped"): Promise<void> {
+    this.#wishes = this.#wishes.then(() => this.#askForOwner(wanted));
+    return this.#wishes;
+  }
+
+  async #askForOwner(wanted: "running" | "stopped"): Promise<void> {
     const { owner } = this;
     const { guest } = this.#world;
     if (owner === null) return;
