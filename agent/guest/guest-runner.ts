@@ -5,24 +5,23 @@ import type { Clock } from "../clock.ts";
 import type { HandOffBus } from "../host-agent-ports.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
 import type { Log } from "../log.ts";
-import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
+import type { VmmEvent } from "../vmm/vmm.ts";
+import { Announcements } from "./announcements.ts";
 import { evolve } from "./evolve.ts";
+import { askOf, type GatedVmm, operateVmm, type VmmSpeaker } from "./gated-vmm.ts";
 import type { Guest } from "./guest.ts";
-import type { GuestEvent, RunStatePurpose, TransferStatusPurpose } from "./guest-event.ts";
+import type { GuestEvent } from "./guest-event.ts";
+import { guestEventOfVmm } from "./guest-event-of-vmm.ts";
 import type { GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
 import { logFieldsOf } from "./log-fields.ts";
 import { alarm, type Step } from "./step.ts";
+import { UnwrittenWords } from "./unwritten-words.ts";
 
-/** When the guest's addresses are announced after RESUME; QEMU's own frames leave with RESUME itself. */
-const ANNOUNCE_AFTER_MS = [0, 50, 150, 350, 750] as const;
 /** More in one turn would be a loop: the rest waits for the next. */
 const EVENTS_A_TURN = 256;
 /** A full disk may have room again at any time; the wait doubles up to the limit. */
 const STEP_RETRY_MS = 50;
 const STEP_RETRY_LIMIT_MS = 1_000;
-const UNWRITTEN_LIMIT = 16;
-/** A VMM whose main loop is busy, with a page fault of post-copy for instance, is asked again in its own time. */
-const ASK_AGAIN_MS = 250;
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
@@ -44,20 +43,6 @@ export type PublishGuestEvent = (guest: Guest, event: GuestFeedEvent, atUnixUs: 
 
 /** May throw or never return: the operation is then not carried out, nor any after it. */
 export type BeforeOperation = (guest: Guest, operation: GuestOperation) => void;
-
-/** What a gate asks of its VMM. */
-export type GatedVmm = Pick<
-  Vmm,
-  | "sendQueryStatus"
-  | "sendQueryMigrate"
-  | "sendCont"
-  | "sendStop"
-  | "sendMigrateCancel"
-  | "yankMigration"
-  | "quit"
-  | "announceSelf"
-  | "close"
->;
 
 export interface GuestRunnerPorts {
   readonly vmm: GatedVmm;
@@ -89,13 +74,20 @@ export class GuestRunner {
   #guest: Guest;
   #turn: "idle" | "running" = "idle";
   #toPublish: Parameters<PublishGuestEvent>[] = [];
-  /** Words that the journal did not take yet; bounded by what a guest's CPUs can do while a disk is full. */
-  #unwritten: JournalWord[] = [];
-  #cancelAnnouncements: () => void = () => {};
+  readonly #unwritten: UnwrittenWords;
+  readonly #announcements: Announcements;
+  readonly #vmmSpeaker: VmmSpeaker;
 
   constructor(ports: GuestRunnerPorts, adopted: Step) {
     this.#ports = ports;
     this.#guest = adopted.guest;
+    this.#unwritten = new UnwrittenWords(ports.journal);
+    this.#announcements = new Announcements(ports.clock, (round) => this.#announceRound(round));
+    this.#vmmSpeaker = {
+      hear: (what) => this.#hear(what),
+      warn: (sentence, error) => this.#warn(sentence, error),
+      setTimer: (delayMs, fire) => this.#setTimer(delayMs, fire),
+    };
     this.#turn = "running";
     for (const operation of adopted.operations) this.#perform(operation);
     this.#turn = "idle";
@@ -108,7 +100,7 @@ export class GuestRunner {
 
   /** Whether the journal has all that happened; only a full disk makes it wait. */
   get isJournaled(): boolean {
-    return this.#unwritten.length === 0;
+    return this.#unwritten.isEmpty;
   }
 
   dispatch(event: GuestEvent): void {
@@ -130,7 +122,7 @@ export class GuestRunner {
   }
 
   hearVmm(heard: VmmEvent): void {
-    const event = guestEventOf(heard);
+    const event = guestEventOfVmm(heard);
     if (event !== null) this.dispatch(event);
   }
 
@@ -162,7 +154,7 @@ export class GuestRunner {
 
   /** Lets go of the VMM and of all timers; the guest and its registrations stay as they are. */
   close(): void {
-    this.#cancelAnnouncements();
+    this.#announcements.end();
     for (const cancel of this.#timers) cancel();
     this.#timers.clear();
     this.#ports.vmm.close();
@@ -227,7 +219,7 @@ export class GuestRunner {
         this.#answerKernel(devices.start(), "nicsRegistered", "nicsRegistrationRefused");
         break;
       case "deregisterNics":
-        this.#cancelAnnouncements();
+        this.#announcements.end();
         this.#answerKernel(devices.stop(), "nicsDeregistered", "nicsDeregistrationRefused");
         break;
       case "mendNics": {
@@ -240,7 +232,7 @@ export class GuestRunner {
         break;
       }
       case "journal":
-        this.#writeUnwritten();
+        this.#unwritten.write();
         journal(operation.word);
         break;
       case "journalWhenPossible":
@@ -251,38 +243,16 @@ export class GuestRunner {
         handOffs.publish(operation.handOff);
         break;
       case "sendCont":
-        vmm.sendCont((answer) => {
-          if (answer.kind === "done") return;
-          const { message: sentence, reason } = answer.error;
-          const outcome = reason === "QMP_REFUSED" ? "refused" : "unknown";
-          this.#hear({ kind: "contRefused", outcome, sentence });
-        });
-        this.#hear({ kind: "contSent" });
-        break;
       case "sendStop":
-        vmm.sendStop((answer) => {
-          if (answer.kind === "failed") this.#warn("The VMM did not stop the CPUs", answer.error);
-        });
-        break;
       case "readRunState":
-        this.#readRunState(operation.purpose);
-        break;
       case "readTransferStatus":
-        this.#readTransferStatus(operation.purpose);
-        break;
       case "cancelTransfer":
-        vmm.sendMigrateCancel((answer) => {
-          if (answer.kind === "failed") this.#warn("The VMM did not cancel the transfer", answer.error);
-        });
-        break;
       case "breakTransfer":
-        this.#ask(vmm.yankMigration(), "The VMM did not break the transfer's connection");
-        break;
       case "quitVmm":
-        this.#ask(vmm.quit(), "The VMM did not quit");
+        operateVmm(vmm, operation, this.#vmmSpeaker);
         break;
       case "announce":
-        this.#announce();
+        this.#announcements.begin();
         break;
       case "setTimer":
         this.#setTimer(operation.delayMs, () => this.#hear({ kind: "timerFired", timer: operation.timer }));
@@ -299,21 +269,12 @@ export class GuestRunner {
     }
   }
 
-  /** Throws where the journal takes none; what is written is not written again. */
-  #writeUnwritten(): void {
-    for (let word = this.#unwritten[0]; word !== undefined; word = this.#unwritten[0]) {
-      this.#ports.journal(word);
-      this.#unwritten.shift();
-    }
-  }
-
   #writeWhenPossible(): void {
     try {
-      this.#writeUnwritten();
+      this.#unwritten.write();
       for (const watch of [...this.#watchers]) watch();
     } catch (thrown) {
       this.#warn("A word waits for the journal", SwitchoverError.from(thrown));
-      this.#unwritten = this.#unwritten.slice(-UNWRITTEN_LIMIT);
       this.#setTimer(STEP_RETRY_LIMIT_MS, () => this.#writeWhenPossible());
     }
   }
@@ -326,58 +287,16 @@ export class GuestRunner {
     this.#hear(change.ok ? { kind: done } : { kind: refused, sentence: change.sentence });
   }
 
-  #readRunState(purpose: RunStatePurpose): void {
-    this.#ports.vmm.sendQueryStatus((answer) => {
-      if (answer.kind === "done") {
-        this.#hear({ kind: "runStateRead", purpose, runState: answer.value.runStateText });
-        return;
-      }
-      this.#warn("The VMM did not tell its run state", answer.error);
-      if (answer.error.reason === "QMP_TIMEOUT")
-        this.#setTimer(ASK_AGAIN_MS, () => this.#readRunState(purpose));
-    });
-  }
-
-  #readTransferStatus(purpose: TransferStatusPurpose): void {
-    this.#ports.vmm.sendQueryMigrate((answer) => {
-      if (answer.kind === "done") {
-        this.#hear({ kind: "transferStatusRead", purpose, status: answer.value.statusText });
-        return;
-      }
-      this.#warn("The VMM did not tell its migration status", answer.error);
-      if (answer.error.reason === "QMP_TIMEOUT") {
-        this.#setTimer(ASK_AGAIN_MS, () => this.#readTransferStatus(purpose));
-      }
-    });
-  }
-
-  #announce(): void {
-    this.#cancelAnnouncements();
-    const cancels = ANNOUNCE_AFTER_MS.map((delayMs, index) => {
-      if (delayMs > 0) return this.#ports.clock.after(delayMs, () => this.#announceRound(index + 1));
-      this.#announceRound(index + 1);
-      return () => {};
-    });
-    this.#cancelAnnouncements = () => {
-      for (const cancel of cancels) cancel();
-    };
-  }
-
   #announceRound(round: number): void {
     const atUnixUs = this.#ports.clock.unixUs();
     const schedule = { rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 };
-    this.#ask(this.#ports.vmm.announceSelf(schedule), "The VMM did not announce the guest");
+    askOf(this.#ports.vmm.announceSelf(schedule), "The VMM did not announce the guest", this.#vmmSpeaker);
     this.#toPublish.push([
       this.#guest,
       { $case: "announced", value: { round, announcedAtUnixUs: BigInt(atUnixUs) } },
       atUnixUs,
     ]);
     this.#run();
-  }
-
-  /** What comes of it is told by the VMM's events, if anything. */
-  #ask(answer: Promise<void>, otherwise: string): void {
-    answer.catch((thrown: unknown) => this.#warn(otherwise, SwitchoverError.from(thrown)));
   }
 
   #setTimer(delayMs: number, fire: () => void): void {
@@ -405,19 +324,3 @@ function isRegisteredInVain({ cpus, registration }: Guest): boolean {
 }
 
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
-
-function guestEventOf(heard: VmmEvent): GuestEvent | null {
-  const atUnixUs = heard.receivedAtUnixUs;
-  switch (heard.kind) {
-    case "stop":
-      return { kind: "cpusStopped", atUnixUs, stoppedAtUnixUs: heard.atUnixUs };
-    case "resume":
-      return { kind: "cpusResumed", atUnixUs, resumedAtUnixUs: heard.atUnixUs };
-    case "migrationStatusChanged":
-      return { kind: "transferStatusChanged", atUnixUs, status: heard.statusText };
-    case "disconnected":
-      return { kind: "vmmLost", atUnixUs, sentence: heard.error.message };
-    default:
-      return null;
-  }
-}

@@ -4,7 +4,8 @@ import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.t
 import type { OnVmmAnswer, VmmStatus } from "../vmm/vmm.ts";
 import type { VmmEventBody } from "../vmm/vmm-event.ts";
 import { adopt } from "./adopt.ts";
-import { type GatedVmm, GuestRunner } from "./guest-runner.ts";
+import type { GatedVmm } from "./gated-vmm.ts";
+import { GuestRunner } from "./guest-runner.ts";
 
 /** Code that ran this often is compiled; the whole rehearsal takes some 10 ms. */
 const TIMES = 50;
