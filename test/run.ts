@@ -24,7 +24,7 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
 const TIERS = {
   check: { concurrency: 1, timeoutMs: 120_000 },
   unit: { concurrency: 2, timeoutMs: 120_000 },
-  simulation: { concurrency: 1, timeoutMs: 420_000 },
+  simulation: { concurrency: 1, timeoutMs: 900_000 },
   kernel: { concurrency: 1, timeoutMs: 120_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;
