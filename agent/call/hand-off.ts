@@ -27,7 +27,9 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
   const { runner } = admitMigrationCall(host, request).adopted;
   const before = runner.guest;
-  runner.hearHandOff(handOff, HandOffRoute.GRPC);
+  // Throws where the journal does not take what follows from it: it is brought again then.
+  const atUnixUs = host.ports.clock.unixUs();
+  runner.order({ kind: "handOffReceived", atUnixUs, handOff, route: HandOffRoute.GRPC });
   if (runner.guest !== before) return { applied: Applied.CHANGED };
   if (hasTaken(runner.guest, handOff)) return { applied: Applied.ALREADY_SO };
   throw new SwitchoverError("FAILED_PRECONDITION", "This instance awaits no such hand-off.", {
