@@ -69,6 +69,10 @@ describe("an observer's judgement of the feed", () => {
     assert.deepEqual(judgeFeed(phases, []), []);
   });
 
+  it("takes a STOP of an unknown time for true: its agent was away", () => {
+    assert.deepEqual(judgeFeed([said("ha", 1, 1, 0)], [STOP]), []);
+  });
+
   it("takes a STOP for true that the witness saw at that very time", () => {
     assert.deepEqual(judgeFeed([said("ha", 1, 1, 500)], [STOP]), []);
   });

@@ -121,6 +121,21 @@ test("I3 is violated by an entry that outlives its CPUs by more than the bound",
   assert.equal(measureSwitchover(slow, "ha-1", "hb-2").stopToDeregisteredUs, 5_000);
 });
 
+test("I3 holds for an entry that is taken back within the bound, since its start did not come about", () => {
+  const takenBack = (afterUs: number) =>
+    run({
+      fdb: [
+        ...SOUND_FDB.slice(0, 2),
+        fdb("hb", STOP_US + 100_000, "set"),
+        fdb("hb", STOP_US + 100_000 + afterUs, "deleted"),
+        fdb("hb", 1_800_000, "set"),
+      ],
+      qmp: [...SOUND_QMP.slice(0, 3), event("hb-2", 1_800_500, "RESUME")],
+    });
+  assert.deepEqual(violated(takenBack(1_900)), []);
+  assert.deepEqual(violated(takenBack(2_100)), ["I3"]);
+});
+
 test("I3 is violated by an entry on the tap of a QEMU that is gone", () => {
   const gone = run({
     instances: [SOURCE],

@@ -39,6 +39,10 @@ interface InstantOf {
   /** Where the migration stands while anybody is hit, unless a victim has lines of its own. */
   readonly hold: GateHold;
   readonly holds?: Partial<Readonly<Record<Victim, readonly GateHold[]>>>;
+  /** Default: all of them. */
+  readonly victims?: readonly Victim[];
+  /** Default: both. */
+  readonly kinds?: readonly ("kill" | "stop")[];
   /** What comes of a dead QEMU; everything else ends with the guest moved. */
   readonly killed: Readonly<Record<"source-qemu" | "destination-qemu", readonly CellEnd[]>>;
 }
@@ -93,6 +97,25 @@ const INSTANTS: readonly InstantOf[] = [
     // Once `cont` is journaled there is no way back: a QEMU that died unnoticed just before has crashed with its guest.
     killed: { "source-qemu": [MOVED], "destination-qemu": [LOST, STAYED] },
   },
+  // The same two in post-copy, where the source cannot run again: its VMM never leaves its paused transfer alone.
+  {
+    instant: "between STOP and hand-off",
+    word: "stopped-in-post-copy",
+    mode: "post-copy",
+    hold: atSource("journal handedOff"),
+    victims: ["source-agent", "destination-agent", "source-qemu", "destination-qemu"],
+    kinds: ["kill"],
+    killed: { "source-qemu": [LOST], "destination-qemu": [LOST] },
+  },
+  {
+    instant: "between hand-off and cont",
+    word: "handed-off-in-post-copy",
+    mode: "post-copy",
+    hold: atDestination("journal contSent"),
+    victims: ["source-agent", "destination-agent", "source-qemu", "destination-qemu"],
+    kinds: ["kill"],
+    killed: { "source-qemu": [LOST], "destination-qemu": [LOST] },
+  },
   {
     instant: "in post-copy",
     word: "post-copy",
@@ -112,7 +135,7 @@ const INSTANTS: readonly InstantOf[] = [
 
 export const FAULT_CELLS: readonly FaultCell[] = [
   ...noFaults(),
-  ...INSTANTS.flatMap((at) => VICTIMS.flatMap((victim) => cellsOf(at, victim))),
+  ...INSTANTS.flatMap((at) => (at.victims ?? VICTIMS).flatMap((victim) => cellsOf(at, victim))),
   ...cuts(),
   ...fullDisks(),
   ...hostDeaths(),
@@ -124,16 +147,11 @@ function cellsOf(at: InstantOf, victim: Victim): readonly FaultCell[] {
     const where = holds.length > 1 ? `-at-${wordOf(hold.line)}` : "";
     const ends = victim === "source-qemu" || victim === "destination-qemu" ? at.killed[victim] : [MOVED];
     const { instant, mode } = at;
-    return [
-      {
-        ...{ name: `kill-${victim}-${at.word}${where}`, instant, mode, hold },
-        ...{ fault: { kind: "kill", victim } as const, ends },
-      },
-      {
-        ...{ name: `stop-${victim}-${at.word}${where}`, instant, mode, hold },
-        ...{ fault: { kind: "stop", victim, forMs: STOP_MS } as const, ends: [MOVED] },
-      },
-    ];
+    return (at.kinds ?? (["kill", "stop"] as const)).map((kind) => ({
+      ...{ name: `${kind}-${victim}-${at.word}${where}`, instant, mode, hold },
+      fault: kind === "kill" ? { kind, victim } : { kind, victim, forMs: STOP_MS },
+      ends: kind === "kill" ? ends : [MOVED],
+    }));
   });
 }
 

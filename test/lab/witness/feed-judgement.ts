@@ -91,6 +91,8 @@ function unseen(
   name: "STOP" | "RESUME",
   atUnixUs: number,
 ): readonly string[] {
+  // An agent that was away then does not know when, and says so.
+  if (atUnixUs === 0) return [];
   const seen = qmp.some(
     ({ atUnixUs: seenAt, fact, instance }) =>
       instance === instanceId && fact.kind === "event" && fact.name === name && seenAt === atUnixUs,

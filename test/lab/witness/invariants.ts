@@ -155,9 +155,15 @@ function registeredWhileStopped(
       if (judged.fromUnixUs >= judged.toUnixUs) return [];
       const excused = lengthened(absences, bounds.startLeadUs, bounds.deregistrationUs);
       const attended = complement(excused, judged);
-      return intersection(registered, attended).map(
-        (held) =>
-          `${place.mac} was registered on ${name(place)} with its CPUs stopped, for ${lengthUs(held)} us from ${held.fromUnixUs}.`,
+      // What was registered for a start that did not come about is taken back within the bound.
+      const isTakenBack = (interval: Interval) =>
+        lengthUs(interval) <= bounds.deregistrationUs &&
+        interval.fromUnixUs >= stopped.fromUnixUs &&
+        interval.toUnixUs < stopped.toUnixUs;
+      const held = registered.filter((interval) => !isTakenBack(interval));
+      return intersection(held, attended).map(
+        (part) =>
+          `${place.mac} was registered on ${name(place)} with its CPUs stopped, for ${lengthUs(part)} us from ${part.fromUnixUs}.`,
       );
     }),
   );
