@@ -97,7 +97,7 @@ const INSTANTS: readonly InstantOf[] = [
     // Once `cont` is journaled there is no way back: a QEMU that died unnoticed just before has crashed with its guest.
     killed: { "source-qemu": [MOVED], "destination-qemu": [LOST, STAYED] },
   },
-  // The same two in post-copy, where the source cannot run again: its VMM never leaves its paused transfer alone.
+  // The same two in post-copy. A source that has not handed off may still get out of its broken transfer.
   {
     instant: "between STOP and hand-off",
     word: "stopped-in-post-copy",
@@ -105,7 +105,7 @@ const INSTANTS: readonly InstantOf[] = [
     hold: atSource("journal handedOff"),
     victims: ["source-agent", "destination-agent", "source-qemu", "destination-qemu"],
     kinds: ["kill"],
-    killed: { "source-qemu": [LOST], "destination-qemu": [LOST] },
+    killed: { "source-qemu": [LOST], "destination-qemu": [STAYED, LOST] },
   },
   {
     instant: "between hand-off and cont",

@@ -1,4 +1,5 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { type FaultCell, faultText } from "./fault-cell.ts";
@@ -48,7 +49,10 @@ async function main(): Promise<number> {
   } finally {
     await runner.close();
   }
-  if (wanted.writeDocs) await writeFile(DOCUMENT, faultsDocument(wanted.cells, attempts, wanted.runs));
+  if (wanted.writeDocs) {
+    await mkdir(dirname(DOCUMENT), { recursive: true });
+    await writeFile(DOCUMENT, faultsDocument(wanted.cells, attempts, wanted.runs));
+  }
   const wrong = attempts.filter((attempt) => !isRight(attempt));
   process.stdout.write(
     `${attempts.length} runs of ${wanted.cells.length} cells, ${wrong.length} went wrong\n`,
