@@ -78,10 +78,12 @@ export function bringAbout(
     }
     case "entryFlushed":
       world.driftedAtUs = world.timeline.nowUs;
+      world.drifts += 1;
       for (const mac of world.guest.macAddresses) instance?.host.kernel.flushEntry(BRIDGE, mac);
       return nothing;
     case "entryTaken":
       world.driftedAtUs = world.timeline.nowUs;
+      world.drifts += 1;
       for (const mac of world.guest.macAddresses) instance?.host.kernel.takeEntry(BRIDGE, mac, UPLINK);
       return nothing;
     case "ownerStops":

@@ -30,6 +30,8 @@ export const BOUNDS = {
   startUs: 2_000,
   /** I5: from a RESUME that was not asked for. */
   rollbackUs: 5_000,
+  /** I5: the same where somebody undoes what was mended: that is damped. */
+  dampedUs: 1_500_000,
   /** I4: how long a stranger's `cont` may last where the guest is not this host's. */
   guardUs: 2_000,
   /** After its start an agent reads journal, kernel and QMP first. */
@@ -147,7 +149,7 @@ export class InvariantChecker {
       this.#unregisteredWhileRunning,
       instance,
       isBad,
-      BOUNDS.rollbackUs,
+      this.#world.drifts > 1 ? BOUNDS.dampedUs : BOUNDS.rollbackUs,
       "runs without all its registrations",
     );
   }

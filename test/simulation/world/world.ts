@@ -80,6 +80,8 @@ export class World {
   staleCommandTaken: string | null = null;
   /** When somebody last undid a registration. */
   driftedAtUs = Number.NEGATIVE_INFINITY;
+  /** How often somebody did. */
+  drifts = 0;
   /** A registration that a mere frame moved, in words. */
   registrationStolen: string | null = null;
   /** A hand-off that left its host and is not in its journal, in words. */
