@@ -7,6 +7,7 @@ import type {
 import { type Guest, holdsRightToRun, type Relinquished } from "../guest/guest.ts";
 import type { GuestRunner } from "../guest/guest-runner.ts";
 import type { Host } from "../host.ts";
+import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
 import { reclaimVmm } from "./reclaim-vmm.ts";
 
@@ -42,7 +43,11 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
   });
 }
 
-async function retake(host: Host, { adopted, fence }: MigrationCall, role: Relinquished): Promise<void> {
+async function retake(
+  host: Host,
+  { adopted, fence, instance }: MigrationCall,
+  role: Relinquished,
+): Promise<void> {
   const { runner, vmm } = adopted;
   const handedOff = role.handOff.fence?.epoch ?? 0n;
   if (fence.epoch <= handedOff) {
@@ -52,6 +57,8 @@ async function retake(host: Host, { adopted, fence }: MigrationCall, role: Relin
       { reason: "HANDED_OFF", field: "fence.epoch" },
     );
   }
+  const { entries } = instance.journal;
+  if (saidUnder(entries, fence.epoch, "declined") !== undefined) throw noWayBack();
   const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, runner.guest, host.ports.clock);
   const atUnixUs = host.ports.clock.unixUs();
   if (way === "back" && runner.guest.vmm === "connected") {
@@ -59,7 +66,11 @@ async function retake(host: Host, { adopted, fence }: MigrationCall, role: Relin
     return;
   }
   runner.order({ kind: "declineOrdered", atUnixUs, fence });
-  throw new SwitchoverError("FAILED_PRECONDITION", "The source's VMM cannot go on with the guest.", {
+  throw noWayBack();
+}
+
+function noWayBack(): SwitchoverError {
+  return new SwitchoverError("FAILED_PRECONDITION", "The source's VMM cannot go on with the guest.", {
     reason: "NO_WAY_BACK",
     field: "instance_id",
   });
