@@ -182,8 +182,9 @@ function cuts(): readonly FaultCell[] {
   });
   return (["source", "destination"] as const).flatMap((side) => [
     cut("control", side, STOP_MS, preCopy, [MOVED]),
-    // The stall limit cancels before STOP, and pauses in post-copy, to be recovered.
-    cut("control", side, STALL_MS, preCopy, [STAYED]),
+    // The stall limit cancels before STOP, and pauses in post-copy, to be recovered. A source that is cut off tells of
+    // its stall when it is back, and may have handed off before it is asked to cancel.
+    cut("control", side, STALL_MS, preCopy, side === "source" ? [STAYED, MOVED] : [STAYED]),
     cut("control", side, STOP_MS, postCopy, [MOVED]),
     cut("control", side, STALL_MS, postCopy, [MOVED]),
     cut("fabric", side, STOP_MS, preCopy, [MOVED]),
