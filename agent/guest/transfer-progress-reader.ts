@@ -24,8 +24,8 @@ const MOVING: ReadonlySet<string> = new Set([
  * memory: the last ones come just before STOP.
  */
 export class TransferProgressReader {
-  readonly #vmm: Vmm;
-  readonly #runner: GuestRunner;
+  readonly #vmm: Pick<Vmm, "sendQueryMigrate">;
+  readonly #runner: Pick<GuestRunner, "guest">;
   readonly #clock: Clock;
   readonly #publish: PublishGuestEvent;
   #cancel: () => void = () => {};
@@ -33,7 +33,12 @@ export class TransferProgressReader {
   #question: "asked" | "none" = "none";
   #moved = { transferredBytes: -1, atUnixUs: 0 };
 
-  constructor(vmm: Vmm, runner: GuestRunner, clock: Clock, publish: PublishGuestEvent) {
+  constructor(
+    vmm: Pick<Vmm, "sendQueryMigrate">,
+    runner: Pick<GuestRunner, "guest">,
+    clock: Clock,
+    publish: PublishGuestEvent,
+  ) {
     this.#vmm = vmm;
     this.#runner = runner;
     this.#clock = clock;

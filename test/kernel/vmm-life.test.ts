@@ -6,6 +6,7 @@ import type { ProcessLife, VmmProcess } from "../../agent/vmm/vmm-process.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import { skipWithout } from "../resource.ts";
 import { type Bench, MAC, prepare, withAgent } from "./agent-bench.ts";
 import { eventually, fdbOf } from "./host-state.ts";
@@ -69,6 +70,23 @@ describe("a VMM whose connection closes", options, () => {
       state.vmm.disconnects();
       await told(bench, "vmmLost");
       assert.equal(fdbOf(MAC), "");
+    }));
+
+  it("is not armed once it is dead, however often that is asked", () =>
+    withVmm(async (bench, state) => {
+      state.life = "dead";
+      state.vmm.disconnects();
+      await told(bench, "vmmLost");
+      const arm = {
+        ...{ guestId: "web", instanceId: "a1", migrationId: "web-mk3v0q8ya1z9", destinationHostId: "hb" },
+        ...{ fence: { epoch: 3n, revision: 1n }, mode: MigrationMode.LIVE, transfer: undefined },
+      };
+      for (const _ of [1, 2]) {
+        await assert.rejects(bench.agent.armSource(arm), {
+          code: "FAILED_PRECONDITION",
+          reason: "VMM_LOST",
+        });
+      }
     }));
 
   it("is not dead while its process lives and nobody listens, but as soon as that has ended", () =>

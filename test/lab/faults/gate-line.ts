@@ -7,7 +7,8 @@ import type { GuestOperation } from "../../../agent/guest/guest-operation.ts";
 export function gateLineOf(operation: GuestOperation): string {
   switch (operation.kind) {
     case "journal":
-      return `journal ${operation.word.kind}`;
+    case "journalWhenPossible":
+      return `${operation.kind} ${operation.word.kind}`;
     case "publish":
       return operation.event.$case === "transferStatusChanged"
         ? `publish transferStatusChanged ${operation.event.value.status}`
