@@ -17,13 +17,16 @@ export interface FaultCell {
   readonly through?: "HANDING_BACK" | "POST_COPY_PAUSED" | "AMBIGUOUS";
 }
 
-export type FaultInstant =
-  | "preparing"
-  | "transferring"
-  | "between STOP and hand-off"
-  | "between hand-off and cont"
-  | "in post-copy"
-  | "at completion";
+/** In the order of a migration. */
+export const FAULT_INSTANTS = [
+  "preparing",
+  "transferring",
+  "between STOP and hand-off",
+  "between hand-off and cont",
+  "in post-copy",
+  "at completion",
+] as const;
+export type FaultInstant = (typeof FAULT_INSTANTS)[number];
 
 export type CellSide = "source" | "destination";
 

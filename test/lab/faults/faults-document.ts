@@ -1,6 +1,6 @@
 import { cpus, release, totalmem } from "node:os";
 import type { CellRun } from "./cell-judgement.ts";
-import { type FaultCell, faultText } from "./fault-cell.ts";
+import { FAULT_INSTANTS, type FaultCell, faultText } from "./fault-cell.ts";
 import { type Attempt, isRight } from "./fault-runner.ts";
 
 const HEADER =
@@ -13,8 +13,7 @@ export function faultsDocument(
   runs: number,
   written: Date = new Date(),
 ): string {
-  const instants = [...new Set(cells.map(({ instant }) => instant))];
-  const tables = instants.map((instant) => {
+  const tables = FAULT_INSTANTS.map((instant) => {
     const rows = cells.filter((cell) => cell.instant === instant).map((cell) => rowOf(cell, attempts));
     return `## ${sentenceCase(instant)}\n\n${HEADER}\n${HEADER.replace(/[^|]+/g, " --- ")}\n${rows.join("\n")}\n`;
   });
