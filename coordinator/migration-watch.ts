@@ -22,7 +22,7 @@ export async function* watchMigration(
   const states = new NewerStates();
   const ended = new AbortController();
   const end = () => {
-    ended.abort();
+    ended.abort("closed");
     states.end();
   };
   signal.addEventListener("abort", end);
@@ -38,7 +38,7 @@ export async function* watchMigration(
   } finally {
     stopObserving();
     signal.removeEventListener("abort", end);
-    ended.abort();
+    ended.abort("closed");
   }
 }
 

@@ -11,7 +11,7 @@
  * devices are looked up by name once more, and what belongs to the new ones is done there.
  */
 import { SwitchoverError } from "../../proto/error.ts";
-import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
+import { encodeBatchNow, type RouteBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
 import type { NicPlace, NicProblem, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
@@ -240,7 +240,7 @@ class KernelNicSet implements ArmedNicSet {
 
 function encodeOperation(operation: "start" | "stop", placed: readonly PlacedNic[]): EncodedOperation {
   const plans = placed.map(({ nic, place }) => deviceTypeOf(nic)[operation].plan(nic, place));
-  return { plans, batch: encodeBatch(plans.flat()) };
+  return { plans, batch: encodeBatchNow(plans.flat()) };
 }
 
 function isStarted(outcome: StartOutcome): boolean {

@@ -305,7 +305,7 @@ export class Instance {
 
   /** Lets go of the VMM; devices and guest stay as they are. */
   close(): void {
-    this.#closed.abort();
+    this.#closed.abort("closed");
     this.#letGo();
   }
 

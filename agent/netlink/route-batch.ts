@@ -11,19 +11,36 @@ export interface RouteDatagram {
   readonly offsets: readonly number[];
 }
 
-/** Requests with their bytes made in advance, so that only sequence numbers are written when it counts. */
+/** Requests in order; may be executed any number of times. */
 export interface RouteBatch {
   readonly requests: readonly RouteRequest[];
+  /** Made when first read: whoever reads them in advance has only sequence numbers written when it counts. */
   readonly datagrams: readonly RouteDatagram[];
 }
 
-/** Encodes requests in order; the batch may be executed any number of times. */
+/** A batch whose bytes are made when it is first sent. */
 export function encodeBatch(requests: readonly RouteRequest[]): RouteBatch {
+  let datagrams: readonly RouteDatagram[] | undefined;
+  return {
+    requests,
+    get datagrams() {
+      datagrams ??= encodeDatagrams(requests);
+      return datagrams;
+    },
+  };
+}
+
+/** As `encodeBatch`, with the bytes made now. */
+export function encodeBatchNow(requests: readonly RouteRequest[]): RouteBatch {
+  return { requests, datagrams: encodeDatagrams(requests) };
+}
+
+function encodeDatagrams(requests: readonly RouteRequest[]): readonly RouteDatagram[] {
   const datagrams: RouteDatagram[] = [];
   for (let first = 0; first < requests.length; first += MAX_MESSAGES_PER_SEND) {
     datagrams.push(encodeDatagram(requests.slice(first, first + MAX_MESSAGES_PER_SEND)));
   }
-  return { requests, datagrams };
+  return datagrams;
 }
 
 function encodeDatagram(requests: readonly RouteRequest[]): RouteDatagram {

@@ -68,6 +68,7 @@ export interface Transition {
 export function transition(from: MigrationState, event: MigrationEvent, atUnixUs: bigint): Transition {
   const before = completeState(from);
   const state = evolve(before, event, atUnixUs);
+  if (state === before) return { state, commands: [], phasesEntered: [] };
   const known = new Set(outstandingCommands(before).map(commandKey));
   return {
     state,
@@ -196,9 +197,19 @@ function nextPhase(state: CompleteState): Phase | null {
   }
 }
 
+/** States are values: what one asks for is worked out once, and asked after several times. */
+const OUTSTANDING = new WeakMap<MigrationState, readonly MigrationCommand[]>();
+
 /** All that this state still needs done; driving it again after a crash is harmless. */
 export function outstandingCommands(of: MigrationState): readonly MigrationCommand[] {
-  const state = completeState(of);
+  const known = OUTSTANDING.get(of);
+  if (known !== undefined) return known;
+  const commands = commandsOf(completeState(of));
+  OUTSTANDING.set(of, commands);
+  return commands;
+}
+
+function commandsOf(state: CompleteState): readonly MigrationCommand[] {
   switch (state.migration.phase) {
     case Phase.PREPARING:
       return commandsOfPreparing(state);

@@ -42,12 +42,12 @@ export class HostFollower {
 
   /** Ends the present stream and opens another: words were missed between what was heard and what it brings. */
   fetchAgain(): void {
-    this.#stream.abort();
+    this.#stream.abort("closed");
   }
 
   close(): void {
-    this.#closed.abort();
-    this.#stream.abort();
+    this.#closed.abort("closed");
+    this.#stream.abort("closed");
   }
 
   async #follow(): Promise<void> {

@@ -119,7 +119,7 @@ export class LiveMigration {
   /** Lets go of the migration as it stands; another coordinator, or this one later, goes on from its record. */
   close(): void {
     if (this.#closed.signal.aborted) return;
-    this.#closed.abort();
+    this.#closed.abort("closed");
     this.#pursuits.end();
     this.#writer.close();
     this.#markFinished();

@@ -134,7 +134,7 @@ export class MigrationRunner {
 
   /** Lets go of everything where it stands; the records are enough to go on from. */
   close(): void {
-    this.#closed.abort();
+    this.#closed.abort("closed");
     for (const live of this.#live.values()) live.close();
     this.#live.clear();
   }

@@ -120,7 +120,7 @@ export class MigrationWriter {
 
   /** Takes up what another coordinator has committed; what was committed before that changes nothing. */
   takeUp(stored: StoredRecord): void {
-    this.#rest.abort();
+    this.#rest.abort("closed");
     if (this.#writing || this.#signal.aborted || stored.revision <= this.#stored.revision) return;
     this.#adopt(stored);
     if (this.#isDue()) void this.#write();
@@ -145,7 +145,7 @@ export class MigrationWriter {
 
   /** Lets go of what is not committed. */
   close(): void {
-    this.#rest.abort();
+    this.#rest.abort("closed");
     for (const { settle } of this.#uncommitted.splice(0)) settle?.(shuttingDown());
   }
 

@@ -21,12 +21,12 @@ export function generateSchedule(seed: number): Schedule {
     "sharp",
     "again",
   );
-  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 2) }, () =>
+  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
   );
   return {
     seed,
-    coordinators: random.pick(1, 2),
+    coordinators: random.pick(1, 1, 2),
     nics: random.pick(1, 1, 2),
     feed: random.pick("heard", "away", "away"),
     qemu: random.pick("7.2", "7.2", "10.2"),
