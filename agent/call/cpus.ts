@@ -57,7 +57,7 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
     CPUS_CHANGE_TIMEOUT_MS,
     "the CPUs to stop and the NICs to be deregistered",
   );
-  if (!isStopped(guest)) {
+  if (!isStopped(guest) && !isHandedOffStopped(guest)) {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
       "The guest is switching over to another host: its CPUs are no longer this host's to stop.",
@@ -100,6 +100,11 @@ function isStopped({ cpus, registration, role }: Guest): boolean {
   if (role.kind === "relinquished" || (role.kind === "outgoing" && role.stop !== null)) return false;
   if (role.kind === "resident" && role.start !== "none") return false;
   return cpus.kind === "stopped" && registration === "quarantined";
+}
+
+/** Stopped before its switchover, and so taken over: the word says it to the other host, and for good. */
+function isHandedOffStopped({ role }: Guest): boolean {
+  return role.kind === "relinquished" && role.handOff.runState !== "running";
 }
 
 function isSwitchedOver({ role }: Guest): boolean {

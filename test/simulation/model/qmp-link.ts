@@ -14,7 +14,7 @@ import type { Qemu, QemuAnswer, QemuCommand, QemuValue } from "./qemu.ts";
 const DEADLINES_MS = { query: 1_000, cpus: 10_000, control: 5_000 } as const;
 const CONNECT_TIMEOUT_MS = 2_000;
 /** One way through a unix socket and an event loop. */
-const DELAY_US = { from: 20, to: 110 } as const;
+const DELAY_US = { from: 30, to: 200 } as const;
 
 interface Pending {
   readonly sentAtUnixUs: number;

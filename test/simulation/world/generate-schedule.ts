@@ -18,10 +18,12 @@ export function generateSchedule(seed: number): Schedule {
     "anything",
     "anything",
     "anything",
+    "anything",
+    "sharp",
     "sharp",
     "again",
   );
-  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 2) }, () =>
+  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
   );
   return {
