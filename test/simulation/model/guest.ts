@@ -20,6 +20,8 @@ export class SimulatedGuest {
   wentBackwards: string | null = null;
   /** What the guest's owner was last granted; "either" while that is not known, or a stranger meddled. */
   wanted: "running" | "stopped" | "either" = "running";
+  /** How often a stranger started its CPUs. */
+  strangersConts = 0;
   /** Told whenever CPUs start. */
   onResume: (qemu: Qemu) => void = () => {};
   /** Told whenever CPUs stop. */

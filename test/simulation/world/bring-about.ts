@@ -65,9 +65,9 @@ export function bringAbout(
       world.network.troubleAll(fault);
       return () => world.network.troubleAll(null);
     case "callsRepeated":
-      world.repeatCallsWithinUs = fault.delayUs;
+      world.commands.repeatWithinUs = fault.delayUs;
       return () => {
-        world.repeatCallsWithinUs = 0;
+        world.commands.repeatWithinUs = 0;
       };
     case "diskFull": {
       const { disk } = world.host(hostId);
@@ -104,6 +104,7 @@ export function bringAbout(
     case "strangerConts":
       if (instance !== null && isUnguarded(world, instance)) return nothing;
       world.guest.wanted = "either";
+      world.guest.strangersConts += 1;
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
       return nothing;
   }

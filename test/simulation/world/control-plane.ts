@@ -91,12 +91,14 @@ export class ControlPlane {
     const { owner } = this;
     const { guest } = this.#world;
     if (owner === null) return;
-    const before = guest.wanted;
+    const { wanted: before, strangersConts } = guest;
     guest.wanted = "either";
     const method = wanted === "running" ? "startCpus" : "stopCpus";
     const ending = await this.#keepAsking(owner.host.hostId, (agent) =>
       agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId }),
     );
+    // Who knows which of the two the CPUs heard last.
+    if (guest.strangersConts !== strangersConts) return;
     // An instance whose QEMU is gone is stopped, whatever becomes of its guest; what a full disk does not take of it, a
     // killed agent forgets.
     const holds = owner.qemu.isAlive && owner.host.disk.room === "some";

@@ -1,7 +1,8 @@
 import { Phase } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Violation } from "./invariants.ts";
-import { GUEST_ID, registrationOf, type World } from "./world.ts";
+import { registrationOf } from "./registrations.ts";
+import { GUEST_ID, type World } from "./world.ts";
 
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 

@@ -1,7 +1,8 @@
 import { BRIDGE } from "../model/host.ts";
 import type { Qemu } from "../model/qemu.ts";
 import { heardAnewSinceUs } from "../model/qmp-link.ts";
-import { registrationOf, type SimulatedInstance, type World } from "./world.ts";
+import { registrationOf } from "./registrations.ts";
+import type { SimulatedInstance, World } from "./world.ts";
 
 export type InvariantName = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8";
 
@@ -91,7 +92,7 @@ export class InvariantChecker {
     }
     this.#noted("I4", guest.wentBackwards);
     this.#noted("I5", this.#world.registrationStolen);
-    this.#noted("I6", this.#world.staleCommandTaken);
+    this.#noted("I6", this.#world.commands.staleOneTaken);
     this.#noted("I8", this.#world.wordNotJournaled);
     this.#noted("I8", this.#world.guestLost());
     this.#noted("I7", nats.feed.fault);

@@ -8,23 +8,24 @@ import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
-import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../../proto/ids.ts";
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
 import { Random } from "../engine/random.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
 import { Timeline } from "../engine/timeline.ts";
-import { type AgentCommand, agentPortOver, commandOf } from "../model/agent-wire.ts";
+import { agentPortOver } from "../model/agent-wire.ts";
 import type { Peer } from "../model/call.ts";
 import { SimulatedGuest } from "../model/guest.ts";
-import { BRIDGE, SimulatedHost, UPLINK } from "../model/host.ts";
+import { SimulatedHost, UPLINK } from "../model/host.ts";
 import { NATS, SimulatedNats } from "../model/nats.ts";
 import { SimulatedNetwork } from "../model/network.ts";
 import { Qemu } from "../model/qemu.ts";
 import { openQmpLink } from "../model/qmp-link.ts";
 import type { Transfer } from "../model/transfer.ts";
-import type { Breakage, SeenFence } from "./breakage.ts";
+import type { Breakage } from "./breakage.ts";
+import { CommandCarrier } from "./command-carrier.ts";
+import type { Registrations } from "./registrations.ts";
 import type { Schedule } from "./schedule.ts";
 
 export const HOST_IDS = ["ha", "hb", "hc"] as const;
@@ -44,8 +45,6 @@ export interface SimulatedInstance {
   /** What was read of its registrations, and when: they are asked for after each step. */
   readonly read: { kernel: PretendedKernel | null; changes: number; registrations: Registrations };
 }
-
-export type Registrations = "all" | "some" | "none";
 
 export interface LivingAgent extends Peer {
   readonly agent: HostAgent;
@@ -74,10 +73,7 @@ export class World {
   readonly trace: Trace | undefined;
   /** Called before each operation of each gate. */
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
-  /** Commands come a second time, up to so long after the first; 0: once. Microseconds. */
-  repeatCallsWithinUs = 0;
-  /** A command that did something although a newer one had come before it, in words. */
-  staleCommandTaken: string | null = null;
+  readonly commands: CommandCarrier;
   /** When somebody last undid a registration. */
   driftedAtUs = Number.NEGATIVE_INFINITY;
   /** How often somebody did. */
@@ -91,7 +87,6 @@ export class World {
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
   readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
-  readonly #newestFences = new Map<string, SeenFence>();
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
     const { seed, nics } = schedule;
@@ -100,6 +95,7 @@ export class World {
     this.breakage = breakage;
     this.timeline = new Timeline(new Random(seed, 1));
     this.#random = new Random(seed, 2);
+    this.commands = new CommandCarrier(this, this.#random);
     this.#qemuRandom = new Random(seed, 3);
     this.network = new SimulatedNetwork(this.timeline, new Random(seed, 4));
     this.nats = new SimulatedNats(this.timeline, this.network);
@@ -213,7 +209,8 @@ export class World {
         network,
         after: (delayUs, fire) => timeline.after(delayUs, fire),
         findAgent: (hostId) => this.agents.get(hostId) ?? null,
-        carryOut: (hostId, command, request, agent) => this.#carryOut(hostId, command, request, agent),
+        carryOut: (hostId, command, request, agent) =>
+          this.commands.carryOut(hostId, command, request, agent),
       },
       peer,
     );
@@ -397,50 +394,6 @@ export class World {
     this.crashHost(hostId);
   }
 
-  /** Has the agent carry the command out, and perhaps once more when it comes again. */
-  #carryOut(hostId: string, command: AgentCommand, request: unknown, agent: HostAgent): Promise<unknown> {
-    if (this.repeatCallsWithinUs > 0) {
-      this.timeline.after(this.#random.spread(200, this.repeatCallsWithinUs), () => {
-        const living = this.agents.get(hostId);
-        if (living === undefined || living.process.state === "dead") return;
-        living.process.run(() => {
-          this.#carryOutOnce(hostId, command, request, living.agent).catch(() => {});
-        });
-      });
-    }
-    return this.#carryOutOnce(hostId, command, request, agent);
-  }
-
-  /** Notes where a command that a newer has overtaken is not refused, and changes something (I6). */
-  async #carryOutOnce(
-    hostId: string,
-    command: AgentCommand,
-    request: unknown,
-    agent: HostAgent,
-  ): Promise<unknown> {
-    const { fence, instanceId } = request as { readonly fence?: SeenFence; readonly instanceId: string };
-    const key = `${hostId} ${instanceId}`;
-    this.trace?.(`agent ${hostId}`, `asked ${command} ${fence?.epoch}.${fence?.revision}`);
-    const changes = fence !== undefined && command !== "getHandOff";
-    const newest = this.#newestFences.get(key);
-    const isStale = changes && newest !== undefined && isOlder(fence, newest);
-    const { disk } = this.host(hostId);
-    const wordsOf = () => disk.read(GUEST_ID).filter((entry) => entry.instanceId === instanceId).length;
-    const said = isStale ? wordsOf() : 0;
-    try {
-      const answer = await commandOf(agent, command, this.breakage.request(request, newest));
-      const { applied } = answer as { readonly applied?: Applied };
-      if (isStale && (applied === undefined ? wordsOf() > said : applied === Applied.CHANGED)) {
-        this.staleCommandTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
-      } else if (changes && !isStale) this.#newestFences.set(key, fence);
-      this.trace?.(`agent ${hostId}`, `answered ${command}`);
-      return answer;
-    } catch (thrown) {
-      this.trace?.(`agent ${hostId}`, `refused ${command}: ${(thrown as Error).message}`);
-      throw thrown;
-    }
-  }
-
   /** Coordinators consume what agents put into the stream. */
   #bringToCoordinators(event: FeedEvent): void {
     this.trace?.("feed", `${event.hostId} ${event.sequence} ${saidIn(event)}`);
@@ -471,33 +424,7 @@ export class World {
   }
 }
 
-/** Whether the kernel of the instance's host delivers the guest's frames to it: for all NICs, some, or none. */
-export function registrationOf(instance: SimulatedInstance): Registrations {
-  const { kernel } = instance.host;
-  const { read } = instance;
-  if (read.kernel !== kernel || read.changes !== kernel.changes) {
-    read.kernel = kernel;
-    read.changes = kernel.changes;
-    read.registrations = readRegistrations(instance);
-  }
-  return read.registrations;
-}
-
-function readRegistrations({ host: { kernel }, nics }: SimulatedInstance): Registrations {
-  let registered = 0;
-  for (const { deviceName, macAddress } of nics) {
-    const entry = kernel.entry(BRIDGE, macAddress);
-    if (entry !== undefined && entry.ifindex === kernel.link(deviceName)?.ifindex) registered += 1;
-  }
-  if (registered === 0) return "none";
-  return registered === nics.length ? "all" : "some";
-}
-
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
-
-function isOlder(left: SeenFence, right: SeenFence): boolean {
-  return left.epoch < right.epoch || (left.epoch === right.epoch && left.revision < right.revision);
-}
 
 function saidIn({ event }: FeedEvent): string {
   if (event?.$case === "alarmRaised") return `alarm ${event.value.reason}: ${event.value.sentence}`;

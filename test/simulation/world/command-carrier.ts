@@ -1,0 +1,84 @@
+import type { HostAgent } from "../../../agent/host-agent.ts";
+import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
+import type { Random } from "../engine/random.ts";
+import type { Timeline } from "../engine/timeline.ts";
+import { type AgentCommand, commandOf } from "../model/agent-wire.ts";
+import type { Peer } from "../model/call.ts";
+import type { SimulatedGuest } from "../model/guest.ts";
+import type { SimulatedHost } from "../model/host.ts";
+import type { Breakage, SeenFence } from "./breakage.ts";
+
+/** What commands meet on their way. */
+export interface CommandsWorld {
+  readonly timeline: Timeline;
+  readonly agents: ReadonlyMap<string, Peer & { readonly agent: HostAgent }>;
+  readonly guest: SimulatedGuest;
+  readonly breakage: Breakage;
+  readonly trace: ((who: string, what: string) => void) | undefined;
+  host(hostId: string): SimulatedHost;
+}
+
+/** Brings coordinators' commands to agents: once, or again later, and sees what becomes of those overtaken (I6). */
+export class CommandCarrier {
+  /** Commands come a second time, up to so long after the first; 0: once. Microseconds. */
+  repeatWithinUs = 0;
+  /** A command that did something although a newer one had come before it, in words. */
+  staleOneTaken: string | null = null;
+  readonly #world: CommandsWorld;
+  readonly #random: Random;
+  readonly #newestFences = new Map<string, SeenFence>();
+
+  constructor(world: CommandsWorld, random: Random) {
+    this.#world = world;
+    this.#random = random;
+  }
+
+  /** Has the agent carry the command out, and perhaps once more when it comes again. */
+  carryOut(hostId: string, command: AgentCommand, request: unknown, agent: HostAgent): Promise<unknown> {
+    if (this.repeatWithinUs > 0) {
+      this.#world.timeline.after(this.#random.spread(200, this.repeatWithinUs), () => {
+        const living = this.#world.agents.get(hostId);
+        if (living === undefined || living.process.state === "dead") return;
+        living.process.run(() => {
+          this.#carryOutOnce(hostId, command, request, living.agent).catch(() => {});
+        });
+      });
+    }
+    return this.#carryOutOnce(hostId, command, request, agent);
+  }
+
+  /** Notes where a command that a newer has overtaken is not refused, and changes something (I6). */
+  async #carryOutOnce(
+    hostId: string,
+    command: AgentCommand,
+    request: unknown,
+    agent: HostAgent,
+  ): Promise<unknown> {
+    const { fence, instanceId } = request as { readonly fence?: SeenFence; readonly instanceId: string };
+    const key = `${hostId} ${instanceId}`;
+    this.#world.trace?.(`agent ${hostId}`, `asked ${command} ${fence?.epoch}.${fence?.revision}`);
+    const changes = fence !== undefined && command !== "getHandOff";
+    const newest = this.#newestFences.get(key);
+    const isStale = changes && newest !== undefined && isOlder(fence, newest);
+    const { guest } = this.#world;
+    const { disk } = this.#world.host(hostId);
+    const wordsOf = () => disk.read(guest.guestId).filter((entry) => entry.instanceId === instanceId).length;
+    const said = isStale ? wordsOf() : 0;
+    try {
+      const answer = await commandOf(agent, command, this.#world.breakage.request(request, newest));
+      const { applied } = answer as { readonly applied?: Applied };
+      if (isStale && (applied === undefined ? wordsOf() > said : applied === Applied.CHANGED)) {
+        this.staleOneTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
+      } else if (changes && !isStale) this.#newestFences.set(key, fence);
+      this.#world.trace?.(`agent ${hostId}`, `answered ${command}`);
+      return answer;
+    } catch (thrown) {
+      this.#world.trace?.(`agent ${hostId}`, `refused ${command}: ${(thrown as Error).message}`);
+      throw thrown;
+    }
+  }
+}
+
+function isOlder(left: SeenFence, right: SeenFence): boolean {
+  return left.epoch < right.epoch || (left.epoch === right.epoch && left.revision < right.revision);
+}
