@@ -5,7 +5,7 @@ import type { HostDevices } from "./device/nic-preparation.ts";
 import type { FeedStream } from "./feed/feed-stream.ts";
 import type { SpoolStore } from "./feed/spool-store.ts";
 import type { evolve } from "./guest/evolve.ts";
-import type { BeforeOperation } from "./guest/guest-runner.ts";
+import type { BeforeOperation } from "./guest/guest-operation.ts";
 import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
 import type { KernelChanges } from "./netlink/kernel-change.ts";

@@ -1,23 +1,6 @@
-import type { Guest } from "./guest.ts";
+import type { Drift, Guest } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { alarm, type Step, step, told } from "./step.ts";
-
-/**
- * What others did to a guest's registration or quarantine, while it lasts and for a while after: the first time it is
- * mended at once, then 10 ms later and doubled up to 1 s, until it was left alone for 10 s.
- */
-export interface Drift {
-  readonly state: "mended" | "waiting";
-  /** Since it was last left alone. */
-  readonly attempts: number;
-  /** When the last attempt was over, or began if it is not. */
-  readonly attemptedAtUnixUs: number;
-  /** Since when nothing helps; null where the last attempt did. */
-  readonly failingSinceUnixUs: number | null;
-  readonly alarm: "none" | "raised";
-  /** Timers for a next attempt that have not fired. */
-  readonly timers: number;
-}
 
 export type DriftEvent = Extract<
   GuestEvent,

@@ -41,3 +41,6 @@ export type GuestOperation =
   | { readonly kind: "publish"; readonly event: GuestFeedEvent };
 
 export type GuestFeedEvent = NonNullable<FeedEvent["event"]>;
+
+/** May throw or never return: the operation is then not carried out, nor any after it. */
+export type BeforeOperation = (guest: Guest, operation: GuestOperation) => void;

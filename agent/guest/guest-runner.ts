@@ -12,7 +12,7 @@ import { askOf, type GatedVmm, operateVmm, type VmmSpeaker } from "./gated-vmm.t
 import type { Guest } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { guestEventOfVmm } from "./guest-event-of-vmm.ts";
-import type { GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
+import type { BeforeOperation, GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
 import { logFieldsOf } from "./log-fields.ts";
 import { alarm, type Step } from "./step.ts";
 import { UnwrittenWords } from "./unwritten-words.ts";
@@ -40,9 +40,6 @@ export type DevicesChange = { readonly ok: true } | { readonly ok: false; readon
 
 /** Tells the feed what happened to a guest and when; never fails, never waits. */
 export type PublishGuestEvent = (guest: Guest, event: GuestFeedEvent, atUnixUs: number) => void;
-
-/** May throw or never return: the operation is then not carried out, nor any after it. */
-export type BeforeOperation = (guest: Guest, operation: GuestOperation) => void;
 
 export interface GuestRunnerPorts {
   readonly vmm: GatedVmm;

@@ -1,7 +1,6 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
-import type { Drift } from "./drift.ts";
 
 /**
  * One instance of a guest on this host, as the CPU gate sees it: plain data, changed only by `evolve`.
@@ -159,4 +158,21 @@ export function holdsRightToRun(guest: Guest): boolean {
 /** The tie of a migration that has just claimed the instance. */
 export function newTie(tie: Omit<MigrationTie, "transferStatus">): MigrationTie {
   return { ...tie, transferStatus: "none" };
+}
+
+/**
+ * What others did to a guest's registration or quarantine, while it lasts and for a while after: the first time it is
+ * mended at once, then 10 ms later and doubled up to 1 s, until it was left alone for 10 s.
+ */
+export interface Drift {
+  readonly state: "mended" | "waiting";
+  /** Since it was last left alone. */
+  readonly attempts: number;
+  /** When the last attempt was over, or began if it is not. */
+  readonly attemptedAtUnixUs: number;
+  /** Since when nothing helps; null where the last attempt did. */
+  readonly failingSinceUnixUs: number | null;
+  readonly alarm: "none" | "raised";
+  /** Timers for a next attempt that have not fired. */
+  readonly timers: number;
 }

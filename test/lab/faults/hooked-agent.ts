@@ -2,7 +2,7 @@ import "../../../services/agent/compile-eagerly.ts";
 
 import { openSync, readSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import type { BeforeOperation } from "../../../agent/guest/guest-runner.ts";
+import type { BeforeOperation } from "../../../agent/guest/guest-operation.ts";
 import { startAgentServer } from "../../../services/agent/server.ts";
 import { AGENT_SETTINGS, AGENT_USAGE, checkAgentValues } from "../../../services/agent/settings.ts";
 import { runProgram } from "../../../services/program/run-program.ts";

@@ -1,4 +1,4 @@
-import type { BeforeOperation } from "../../../agent/guest/guest-runner.ts";
+import type { BeforeOperation } from "../../../agent/guest/guest-operation.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
 import type { HandOffBus, HostAgentPorts } from "../../../agent/host-agent-ports.ts";
 import type { JournalWord } from "../../../agent/journal/journal-entry.ts";
