@@ -175,10 +175,14 @@ export class FeedSpool {
     return this.append(again);
   }
 
-  /** Writes down how far the stream is known to hold each subject; what is lost of that is asked of the stream again. */
+  /**
+   * Writes down what the disk had no room for, and how far the stream is known to hold each subject; what is lost of
+   * that is asked of the stream again.
+   */
   mark(): void {
-    if (this.#unmarked.size === 0) return;
+    if (this.#unmarked.size === 0 && this.#unspooled.length === 0) return;
     try {
+      this.#writeUnspooled();
       this.#segments.append(this.#takeMarks(NOTHING), () => this.#header(NOTHING));
     } catch (thrown) {
       this.#warn(thrown);
@@ -287,13 +291,13 @@ export class FeedSpool {
   }
 
   #takeMarks(follow: readonly SpooledEvent[]): string {
-    const marks = marksOf([...this.#unmarked], follow);
+    const marks = marksOf([...this.#unmarked], [...follow, ...this.#unspooled]);
     this.#unmarked.clear();
     return marks;
   }
 
   #header(follow: readonly SpooledEvent[]): string {
-    return marksOf(this.#topics.all(), follow);
+    return marksOf(this.#topics.all(), [...follow, ...this.#unspooled]);
   }
 
   #trim(): void {
@@ -311,7 +315,7 @@ export class FeedSpool {
   }
 }
 
-/** How far the topics are before `follow`, which may be torn off. */
+/** How far the topics are before `follow`, which may be torn off, and before what was not written at all. */
 function marksOf(topics: readonly Topic[], follow: readonly SpooledEvent[]): string {
   const next = new Map<string, bigint>();
   for (const { subject, sequence } of follow) if (!next.has(subject)) next.set(subject, sequence);

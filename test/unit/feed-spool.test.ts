@@ -231,6 +231,20 @@ describe("a spool's size", () => {
     assert.equal(settleAll(afterRestart), 4);
   });
 
+  it("never marks as told under a number what the disk did not take", () => {
+    const store = new PretendedSpoolStore();
+    const { spool } = open(store);
+    tell(spool, said(1), said(2));
+    store.disk = "is full";
+    tell(spool, said(3));
+    const first = spool.nextUnsent(SUBJECT);
+    assert.ok(first);
+    spool.settle(first);
+    store.disk = "takes all";
+    spool.mark();
+    assert.deepEqual(rounds(open(store).spool), ["1:1", "2:2", "3:3"]);
+  });
+
   it("says which events it loses when even memory has no more room", () => {
     const store = new PretendedSpoolStore();
     store.disk = "is full";

@@ -17,6 +17,8 @@ export class SimulatedDisk {
   readonly #files = new Map<GuestId, File>();
   readonly #random: Random;
   room: "some" | "none" = "some";
+  /** Whether the feed's spool was ever refused: what is then told from memory dies with the agent. */
+  refusedSpool = false;
   readonly spool: SpoolDisk;
 
   constructor(random: Random) {

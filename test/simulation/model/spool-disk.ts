@@ -27,7 +27,9 @@ export class SpoolDisk {
     const segments = this.#segments;
     const writable = () => {
       agent.mustLive();
-      if (this.#disk.room === "none") throw full();
+      if (this.#disk.room === "some") return;
+      this.#disk.refusedSpool = true;
+      throw full();
     };
     return {
       segments: () => [...segments].map(([number, { bytes }]) => ({ number, bytes })),

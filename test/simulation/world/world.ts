@@ -107,6 +107,8 @@ export class World {
       const host = new SimulatedHost(hostId, new Random(seed, 5), breakage.registration, onStolen);
       this.hosts.set(hostId, host);
     }
+    this.nats.feed.mayLackNumbers = (subject) =>
+      [...this.hosts.values()].some((host) => host.disk.refusedSpool && subject.endsWith(`.${host.hostId}`));
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
