@@ -28,6 +28,7 @@ export async function abortDestination(
   const { runner } = adopted;
   const { guest } = runner;
   if (guest.role.kind === "fenced" && guest.role.released === "released") {
+    await instance.journal.sync();
     return { applied: Applied.ALREADY_SO };
   }
   requireNeverStarted(guest);

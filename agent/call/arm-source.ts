@@ -26,6 +26,8 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
     migration?.migrationId === migrationId &&
     runner.guest.fence.epoch === fence.epoch
   ) {
+    // The first call may not be through with its sync, and a restarted agent reads what was never synced.
+    await instance.journal.sync();
     return { applied: Applied.ALREADY_SO, runState: role.runStateBefore };
   }
   if (saidUnder(instance.journal.entries, fence.epoch, "kept") !== undefined) {

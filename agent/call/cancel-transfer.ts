@@ -25,11 +25,15 @@ export async function cancelTransfer(
 ): Promise<CancelTransferResponse> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const { epoch } = requireFence(request.fence);
-  const entries = () => host.knownJournalOf(guestId)?.entries ?? [];
+  const journal = host.knownJournalOf(guestId);
+  const entries = () => journal?.entries ?? [];
   const newest = newestFenceIn(entries());
   if (newest.epoch > epoch) throw staleFence(guestId, requireFence(request.fence), newest);
   const handedOff = saidUnder(entries(), epoch, "handedOff");
-  if (handedOff !== undefined) return tooLate(handedOff.handOff);
+  if (handedOff !== undefined) {
+    await journal?.sync();
+    return tooLate(handedOff.handOff);
+  }
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { runner } = adopted;
   requireSource(runner.guest);

@@ -25,7 +25,9 @@ export async function prepareDestination(
 
   const again = role.kind === "incoming" && migration?.migrationId === migrationId;
   if (again && instance.incomingUri !== null && runner.guest.fence.epoch === fence.epoch) {
-    return { applied: Applied.ALREADY_SO, incomingUri: instance.incomingUri };
+    const { incomingUri } = instance;
+    await instance.journal.sync();
+    return { applied: Applied.ALREADY_SO, incomingUri };
   }
   const isLeftBehind =
     role.kind === "incoming" && role.contSentAtUnixUs === null && fence.epoch > runner.guest.fence.epoch;

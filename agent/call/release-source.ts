@@ -23,7 +23,10 @@ export async function releaseSource(
       field: "instance_id",
     });
   }
-  if (role.released === "released") return { applied: Applied.ALREADY_SO };
+  if (role.released === "released") {
+    await instance.journal.sync();
+    return { applied: Applied.ALREADY_SO };
+  }
   adopted.runner.order({ kind: "releaseOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   await instance.journal.sync();
   return { applied: Applied.CHANGED };
