@@ -15,6 +15,9 @@ import type { SpooledEvent } from "./spooled-event.ts";
 
 /** A disk that takes longer than this is not waited for: followers hear what a dead host would lose. */
 const SYNC_LIMIT_MS = 1_000;
+/** So long, and so often, a disk without room is asked again, before followers hear what a killed agent would lose. */
+const ROOM_TRIES = 100;
+const ROOM_RETRY_MS = 10;
 /** How often it is written down what the stream is known to hold. */
 const MARK_AFTER_MS = 1_000;
 /** A follower that is farther ahead of this agent asks for another's words. */
@@ -37,6 +40,7 @@ export class AgentFeed {
   #syncing: "no" | "yes" = "no";
   #cancelMark: (() => void) | null = null;
   readonly #awaitingDrain = new Set<() => void>();
+  #room: "hoped for" | "despaired of" = "hoped for";
   #state: "open" | "closed" = "open";
 
   /** Goes on where the spool ends, and sends what the stream lacks. */
@@ -136,10 +140,25 @@ export class AgentFeed {
     while (this.#unheard.length > 0 && this.#state === "open") {
       const events = this.#unheard;
       this.#unheard = [];
+      if (this.#spool.spoolRefused()) this.#room = "hoped for";
+      else await this.#awaitRoom();
       await this.#sync();
       this.#reveal(events);
     }
     this.#syncing = "no";
+  }
+
+  /** Once for each time that the disk has no room: a migration must not wait for the feed. */
+  async #awaitRoom(): Promise<void> {
+    if (this.#room === "despaired of") return;
+    this.#room = "despaired of";
+    for (let tries = 0; tries < ROOM_TRIES; tries += 1) {
+      await new Promise<void>((resolve) => void this.#ports.clock.after(ROOM_RETRY_MS, resolve));
+      if (this.#state === "closed") return;
+      if (!this.#spool.spoolRefused()) continue;
+      this.#room = "hoped for";
+      return;
+    }
   }
 
   /** One flush for all that came while the last one ran. */

@@ -97,6 +97,17 @@ export class FeedSpool {
     return events;
   }
 
+  /** Offers the disk again what it refused; false where it refuses still. The spool's own limit is not asked again. */
+  spoolRefused(): boolean {
+    if (this.#unspooled.length === 0 || this.#segments.bytes >= this.#limits.full) return true;
+    try {
+      this.#writeUnspooled();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Resolves once all that was appended outlives the host; rejects where the disk refuses. */
   async sync(): Promise<void> {
     await this.#segments.sync();

@@ -47,7 +47,10 @@ export class CommandCarrier {
     return this.#carryOutOnce(hostId, command, request, agent);
   }
 
-  /** Notes where a command that a newer has overtaken is not refused, and changes something (I6). */
+  /**
+   * Notes where a command that a newer has overtaken is not refused, and changes something (I6). That an instance is
+   * forgotten comes of its VMM's end, whoever asks for something meanwhile.
+   */
   async #carryOutOnce(
     hostId: string,
     command: AgentCommand,
@@ -62,7 +65,10 @@ export class CommandCarrier {
     const isStale = changes && newest !== undefined && isOlder(fence, newest);
     const { guest } = this.#world;
     const { disk } = this.#world.host(hostId);
-    const wordsOf = () => disk.read(guest.guestId).filter((entry) => entry.instanceId === instanceId).length;
+    const wordsOf = () =>
+      disk
+        .read(guest.guestId)
+        .filter((entry) => entry.instanceId === instanceId && entry.word.kind !== "forgotten").length;
     const said = isStale ? wordsOf() : 0;
     try {
       const answer = await commandOf(agent, command, this.#world.breakage.request(request, newest));
