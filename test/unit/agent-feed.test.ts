@@ -98,6 +98,29 @@ describe("an agent's words", () => {
     assert.deepEqual(host.told(), ["1:1"]);
   });
 
+  it("are nobody's while a full disk may still take them, for a second and once", async () => {
+    const host = new SpeakingHost();
+    host.store.disk = "is full";
+    host.say(1);
+    for (let waitedMs = 0; waitedMs < 990; waitedMs += 10) await host.settle(10);
+    assert.deepEqual(host.told(), []);
+    await host.settle(10);
+    assert.deepEqual(host.told(), ["1:1"]);
+    host.say(2);
+    await host.settle();
+    assert.deepEqual(host.told(), ["1:1", "2:2"]);
+    host.store.disk = "takes all";
+    host.say(3);
+    await host.settle();
+    host.store.disk = "is full";
+    host.say(4);
+    await host.settle(10);
+    assert.deepEqual(host.told(), ["1:1", "2:2", "3:3"]);
+    host.store.disk = "takes all";
+    await host.settle(10);
+    assert.deepEqual(host.told(), ["1:1", "2:2", "3:3", "4:4"]);
+  });
+
   it("are neither encoded nor written while the guest switches over, and then written once", async () => {
     const host = new SpeakingHost();
     host.say(1, SWITCHING);
