@@ -99,8 +99,11 @@ export function bringAbout(
       void control.intervene((api, migrationId) => api.switchToPostCopy({ migrationId }));
       return nothing;
     case "pauseAsked":
-      void control.intervene((api, migrationId) => api.pauseMigration({ migrationId }));
-      return () => void control.intervene((api, migrationId) => api.recoverMigration({ migrationId }));
+      // Nobody asks for a recovery whose pause was not answered.
+      return afterwards(
+        control.intervene((api, migrationId) => api.pauseMigration({ migrationId })),
+        () => control.intervene((api, migrationId) => api.recoverMigration({ migrationId })),
+      );
     case "strangerConts":
       if (instance !== null && isUnguarded(world, instance)) return nothing;
       world.guest.wanted = "either";
@@ -118,6 +121,10 @@ function isUnguarded(world: World, instance: SimulatedInstance): boolean {
 }
 
 function nothing(): void {}
+
+function afterwards(first: Promise<void>, then: () => Promise<void>): () => void {
+  return () => void first.then(then);
+}
 
 function cut(world: World, links: readonly (readonly [string, string])[]): () => void {
   for (const [left, right] of links) world.network.cut(left, right);
