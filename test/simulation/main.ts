@@ -103,4 +103,11 @@ async function explain(schedule: Schedule, violation: Violation, rule: BreakRule
   say(`Shrunk: npm run -s simulate --${breaking} --schedule '${JSON.stringify(shrunk)}'`);
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (thrown) {
+  if (!(thrown instanceof Error && "code" in thrown && String(thrown.code).startsWith("ERR_PARSE_ARGS")))
+    throw thrown;
+  process.stderr.write(`${thrown.message}\nSee --help.\n`);
+  process.exitCode = 2;
+}
