@@ -90,10 +90,12 @@ function tieOf({ claim, standing }: Memory, found: FoundVmm): MigrationTie | nul
   return isHeard && found.vmm === "connected" ? { ...tie, transferStatus: found.transferStatus } : tie;
 }
 
-function roleOf({ claim, released, standing }: Memory, found: FoundVmm, bootId: string): Role {
+function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm, bootId: string): Role {
   switch (standing.kind) {
-    case "unclaimed":
-      return found.vmm === "connected" && found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT;
+    case "unclaimed": {
+      const waits = found.vmm === "connected" ? found.runState === "inmigrate" : adopted?.waits === true;
+      return waits ? { kind: "vacant" } : RESIDENT;
+    }
     case "outgoing":
       return claim?.kind === "armed" ? outgoingOf(claim, standing) : RESIDENT;
     case "relinquished":

@@ -139,6 +139,7 @@ export class Instance {
       this.note({
         kind: "adopted",
         qmpPath,
+        ...(status.runStateText === "inmigrate" ? { waits: true } : {}),
         ...(process === undefined ? {} : { process, bootId: ports.bootId }),
       });
       const found = { fence, runState: status.runStateText, running: status.running };

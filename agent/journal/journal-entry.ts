@@ -24,6 +24,8 @@ export type JournalWord =
   | {
       readonly kind: "adopted";
       readonly qmpPath: string;
+      /** Its VMM waited for an incoming guest: whatever becomes of it, the instance never had one. */
+      readonly waits?: true;
       /** Where it could be seen: tells a dead VMM from one that does not answer. */
       readonly process?: VmmProcess;
       /** Names the host's run that the process belongs to. */

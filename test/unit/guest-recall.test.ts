@@ -239,6 +239,13 @@ describe("an agent that comes back to a guest without a migration", () => {
     assert.equal(comeBack([], found("inmigrate")).guest.role.kind, "vacant");
   });
 
+  it("knows one whose VMM waited for a guest and is gone from one that had the guest", () => {
+    const gone: FoundVmm = { vmm: "lost", sentence: "gone" };
+    const waited: JournalWord = { kind: "adopted", qmpPath: "/run/web/qmp", waits: true };
+    assert.equal(comeBack([waited], gone).guest.role.kind, "vacant");
+    assert.equal(comeBack([], gone).guest.role.kind, "resident");
+  });
+
   it("forgets an instance that was done with, and one that was prepared anew begins anew", () => {
     const entry = (word: JournalWord) => ({ atUnixUs: 1, instanceId: INSTANCE, word });
     assert.deepEqual(remember([PREPARED, ADOPTED, { kind: "forgotten" } as const].map(entry)), []);
