@@ -24,10 +24,10 @@ const HAND_ON = `
   const { createServer } = require("node:net");
   const { spawn } = require("node:child_process");
   const server = createServer().listen(process.argv[1], () => {
-    const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], {
-      stdio: ["ignore", "ignore", "ignore", server._handle.fd],
+    // Ends with its parent, however that ends.
+    spawn(process.execPath, ["-e", "process.stdin.resume()"], {
+      stdio: ["pipe", "ignore", "ignore", server._handle.fd],
     });
-    process.on("SIGTERM", () => { child.kill("SIGKILL"); process.exit(); });
     server.unref();
     // Node would unlink the path with a proper close.
     require("node:fs").closeSync(server._handle.fd);
