@@ -32,6 +32,7 @@ import { HostRegistry, startHeartbeat } from "../../services/nats/host-registry.
 import { NatsPhaseFeed } from "../../services/nats/phase-feed.ts";
 import { ensureStores } from "../../services/nats/streams.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { freeze } from "./freeze.ts";
 import { armedGuest, residentGuest } from "./guest-gate.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -207,7 +208,7 @@ test("a write to a silent server has an unknown outcome after a second", async (
   const store = new NatsGuestRecordStore(await openLink(t));
   const guestId = newGuest();
   const { revision } = await store.create(recordOf(guestId, 1n));
-  process.kill(server.pid, "SIGSTOP");
+  freeze(server.pid);
   const startMs = performance.now();
   const error = await rejection(store.update(recordOf(guestId, 2n), revision)).finally(() =>
     process.kill(server.pid, "SIGCONT"),
@@ -314,7 +315,7 @@ test("an event whose acknowledgement was lost is not stored again", async (t) =>
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.75);
   const host = openHost(t, link);
-  process.kill(server.pid, "SIGSTOP");
+  freeze(server.pid);
   host.say(migrationId, guestId, 1);
   // Longer than an attempt, shorter than the connection's patience.
   await new Promise((resolve) => setTimeout(resolve, 1_500));

@@ -14,6 +14,7 @@ import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
 import { skipWithout } from "../resource.ts";
+import { freeze } from "./freeze.ts";
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const GUEST_ID = "web-7";
@@ -48,7 +49,7 @@ test("callers are answered within two seconds while NATS does not answer, and as
       (thrown) => SwitchoverError.from(thrown),
     );
   const options = { timeoutMs: 10_000 };
-  process.kill(nats.pid, "SIGSTOP");
+  freeze(nats.pid);
   try {
     for (const call of [
       () => callUnary(client, methods.startMigration, start, options),
