@@ -1,6 +1,7 @@
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
+import { parseMigrationProgress } from "../vmm/migration-progress.ts";
 import type { OnVmmAnswer, VmmStatus } from "../vmm/vmm.ts";
 import type { VmmEventBody } from "../vmm/vmm-event.ts";
 import { adopt } from "./adopt.ts";
@@ -64,27 +65,7 @@ function pretendedGate(
   const vmm: GatedVmm = {
     sendQueryStatus: (onAnswer: OnVmmAnswer<VmmStatus>) =>
       answer({ runState: "paused", runStateText: vmmSays.afterStop, running: false }, onAnswer),
-    sendQueryMigrate: (onAnswer) =>
-      answer(
-        {
-          status: "postcopy-active",
-          statusText: "postcopy-active",
-          transferredBytes: 0,
-          remainingBytes: 0,
-          totalBytes: 0,
-          rateMbps: 0,
-          dirtyPagesPerSecond: 0,
-          passes: 0,
-          postcopyRequests: 0,
-          expectedDowntimeMs: undefined,
-          downtimeMs: undefined,
-          setupMs: undefined,
-          totalMs: undefined,
-          errorDesc: undefined,
-          addresses: [],
-        },
-        onAnswer,
-      ),
+    sendQueryMigrate: (onAnswer) => answer(parseMigrationProgress({ status: "postcopy-active" }), onAnswer),
     sendCont: (onAnswer) => answer(undefined, onAnswer),
     sendStop: (onAnswer) => answer(undefined, onAnswer),
     sendMigrateCancel: (onAnswer) => answer(undefined, onAnswer),

@@ -1,26 +1,10 @@
-import type { MigrationProgress } from "../../agent/vmm/migration-progress.ts";
+import { parseMigrationProgress } from "../../agent/vmm/migration-progress.ts";
 import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
 import type { VmmEventBody } from "../../agent/vmm/vmm-event.ts";
 import type { VmmProcess } from "../../agent/vmm/vmm-process.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 
-const NO_MIGRATION: MigrationProgress = {
-  status: "none",
-  statusText: "none",
-  transferredBytes: 0,
-  remainingBytes: 0,
-  totalBytes: 0,
-  rateMbps: 0,
-  dirtyPagesPerSecond: 0,
-  passes: 0,
-  postcopyRequests: 0,
-  expectedDowntimeMs: undefined,
-  downtimeMs: undefined,
-  setupMs: undefined,
-  totalMs: undefined,
-  errorDesc: undefined,
-  addresses: [],
-};
+const NO_MIGRATION = parseMigrationProgress({ status: "none" });
 
 /** A VMM that starts and stops CPUs as QEMU does: the event first, then the answer, and `inmigrate` until it is loaded. */
 export class PretendedVmm {

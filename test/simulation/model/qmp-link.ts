@@ -1,5 +1,4 @@
-import type { MigrationProgress } from "../../../agent/vmm/migration-progress.ts";
-import { parseMigrationStatus } from "../../../agent/vmm/migration-status.ts";
+import { type MigrationProgress, parseMigrationProgress } from "../../../agent/vmm/migration-progress.ts";
 import type { QmpAnswer } from "../../../agent/vmm/qmp-requests.ts";
 import { parseRunState } from "../../../agent/vmm/run-state.ts";
 import type { OnVmmAnswer, Vmm, VmmCommandOptions, VmmEvent, VmmStatus } from "../../../agent/vmm/vmm.ts";
@@ -325,20 +324,9 @@ function toProgress(value: QemuValue): MigrationProgress {
   if (value === undefined || !("status" in value)) throw new Error("That is no migration status.");
   const { status, transferredBytes, passes, listensOn } = value;
   return {
-    status: parseMigrationStatus(status),
-    statusText: status,
+    ...parseMigrationProgress({ status }),
     transferredBytes,
-    remainingBytes: 0,
-    totalBytes: 0,
-    rateMbps: 0,
-    dirtyPagesPerSecond: 0,
     passes,
-    postcopyRequests: 0,
-    expectedDowntimeMs: undefined,
-    downtimeMs: undefined,
-    setupMs: undefined,
-    totalMs: undefined,
-    errorDesc: undefined,
     addresses: listensOn === undefined ? [] : [{ kind: "inet", host: "10.0.0.1", port: listensOn }],
   };
 }
