@@ -6,7 +6,8 @@
  * takes 30 - 50. SIGURG because it is ignored where nobody handles it, so that no order of closing can end the process.
  */
 import { setImmediate } from "node:timers";
-import { openRouteFd, systemError } from "./endpoint.ts";
+import { DATAGRAM_BYTES, openRouteFd, systemError } from "./endpoint.ts";
+import { EINTR, ENOBUFS } from "./errno.ts";
 import { decodeChanges, type KernelChange, type KernelChanges } from "./kernel-change.ts";
 import * as libc from "./libc.ts";
 
@@ -28,14 +29,8 @@ const F_SETOWN = 8;
 const F_SETSIG = 10;
 const O_ASYNC = 0o20000;
 const SIGURG = 23;
-const MSG_DONTWAIT = 0x40;
-const MSG_TRUNC = 0x20;
-const DATAGRAM_BYTES = 64 * 1024;
 /** What else waits, such as a VMM's STOP, comes before the rest of a storm: about 0.2 ms. */
 const DATAGRAMS_A_TURN = 64;
-
-const EINTR = 4;
-const ENOBUFS = 105;
 
 /**
  * Opens the socket in the thread's network namespace, where it stays whatever the thread does later. For the main thread.
@@ -90,7 +85,7 @@ class SignalledChangeSocket implements ChangeSocket {
     let left: "some" | "none" = "some";
     for (let count = 0; count < DATAGRAMS_A_TURN && left === "some"; count++) {
       if (this.#fd < 0) return;
-      const received = libc.recv(this.#fd, this.#buffer, MSG_DONTWAIT | MSG_TRUNC);
+      const received = libc.recv(this.#fd, this.#buffer, libc.MSG_DONTWAIT | libc.MSG_TRUNC);
       if (received === -EINTR) continue;
       if (received === -ENOBUFS || received > this.#buffer.length) changes.push({ kind: "overrun" });
       else if (received <= 0) left = "none";

@@ -1,5 +1,5 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import { errnoName } from "./errno.ts";
+import { EAGAIN, EINTR, ENOBUFS, errnoName } from "./errno.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
 import * as libc from "./libc.ts";
 
@@ -33,17 +33,12 @@ const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
-const MSG_DONTWAIT = 0x40;
-const MSG_TRUNC = 0x20;
 const SOCKADDR_NL_BYTES = 12;
 const SOCKADDR_NL_GROUPS = 8;
-const DATAGRAM_BYTES = 64 * 1024;
+/** How much of one datagram a socket takes. */
+export const DATAGRAM_BYTES = 64 * 1024;
 const MAX_INTERRUPTIONS = 16;
 const MAX_DRAINED = 100_000;
-
-const EINTR = 4;
-const EAGAIN = 11;
-const ENOBUFS = 105;
 
 /**
  * Opens a NETLINK_ROUTE socket in the thread's network namespace, where it stays whatever the thread does later.
@@ -107,7 +102,7 @@ class SocketEndpoint implements NetlinkEndpoint {
   }
 
   receive(): Uint8Array {
-    const received = uninterrupted(() => libc.recv(this.#fd, this.#buffer, MSG_TRUNC));
+    const received = uninterrupted(() => libc.recv(this.#fd, this.#buffer, libc.MSG_TRUNC));
     if (received < 0) throw systemError("receive from netlink", -received);
     if (received > this.#buffer.length) {
       throw new SwitchoverError("INTERNAL", `A netlink datagram of ${received} bytes does not fit.`, {
@@ -119,7 +114,7 @@ class SocketEndpoint implements NetlinkEndpoint {
 
   drain(): void {
     for (let i = 0; i < MAX_DRAINED; i++) {
-      const received = libc.recv(this.#fd, this.#buffer, MSG_DONTWAIT | MSG_TRUNC);
+      const received = libc.recv(this.#fd, this.#buffer, libc.MSG_DONTWAIT | libc.MSG_TRUNC);
       if (received < 0 && received !== -ENOBUFS && received !== -EINTR) return;
     }
   }

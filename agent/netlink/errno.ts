@@ -1,10 +1,14 @@
+export const EINTR = 4;
+export const EAGAIN = 11;
+export const ENOBUFS = 105;
+
 /** The error numbers that this agent tells apart (Linux, all architectures that Node runs on but MIPS). */
 const ERRNO_NAMES = {
   1: "EPERM",
   2: "ENOENT",
-  4: "EINTR",
+  [EINTR]: "EINTR",
   6: "ENXIO",
-  11: "EAGAIN",
+  [EAGAIN]: "EAGAIN",
   12: "ENOMEM",
   13: "EACCES",
   16: "EBUSY",
@@ -19,7 +23,7 @@ const ERRNO_NAMES = {
   98: "EADDRINUSE",
   99: "EADDRNOTAVAIL",
   100: "ENETDOWN",
-  105: "ENOBUFS",
+  [ENOBUFS]: "ENOBUFS",
   110: "ETIMEDOUT",
 } as const satisfies Readonly<Record<number, string>>;
 

@@ -6,6 +6,10 @@
  */
 import koffi from "koffi";
 
+/** Flags of `recv`. */
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+
 const libc = koffi.load(null);
 
 const socketCall = libc.func("int socket(int domain, int type, int protocol)");
