@@ -85,9 +85,9 @@ export class GuestRunner {
       warn: (sentence, error) => this.#warn(sentence, error),
       setTimer: (delayMs, fire) => this.#setTimer(delayMs, fire),
     };
-    this.#turn = "running";
-    for (const operation of adopted.operations) this.#perform(operation);
-    this.#turn = "idle";
+    this.#inTurn(() => {
+      for (const operation of adopted.operations) this.#perform(operation);
+    });
     this.#run();
   }
 
@@ -107,13 +107,7 @@ export class GuestRunner {
 
   /** Takes a caller's order at once. Throws what kept it from being taken; nothing of it is believed or done then. */
   order(event: GuestEvent): void {
-    this.#turn = "running";
-    let fault: SwitchoverError | null;
-    try {
-      fault = this.#take(event);
-    } finally {
-      this.#turn = "idle";
-    }
+    const fault = this.#inTurn(() => this.#take(event));
     this.#run();
     if (fault !== null) throw fault;
   }
@@ -159,19 +153,26 @@ export class GuestRunner {
 
   #run(): void {
     if (this.#turn === "running") return;
-    this.#turn = "running";
-    try {
+    this.#inTurn(() => {
       for (let count = 0; count < EVENTS_A_TURN; count++) {
         const event = this.#queue.shift();
         if (event === undefined) break;
         this.#takeOrRetry(event, 0);
       }
-    } finally {
-      this.#turn = "idle";
-    }
+    });
     for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
     for (const watch of [...this.#watchers]) watch();
     if (this.#queue.length > 0) setImmediate(() => this.#run());
+  }
+
+  /** What is heard meanwhile waits in the queue, also where the work throws. */
+  #inTurn<Result>(work: () => Result): Result {
+    this.#turn = "running";
+    try {
+      return work();
+    } finally {
+      this.#turn = "idle";
+    }
   }
 
   /** What could not be journaled is tried again until it is: a guest whose word is stuck runs nowhere. */
@@ -187,9 +188,7 @@ export class GuestRunner {
       if (event.kind === "nicsRegistered") return;
     }
     this.#setTimer(Math.min(STEP_RETRY_MS * 2 ** Math.min(attempt, 5), STEP_RETRY_LIMIT_MS), () => {
-      this.#turn = "running";
-      this.#takeOrRetry(event, attempt + 1);
-      this.#turn = "idle";
+      this.#inTurn(() => this.#takeOrRetry(event, attempt + 1));
       this.#run();
     });
   }
