@@ -140,7 +140,7 @@ export class AgentFeed {
     while (this.#unheard.length > 0 && this.#state === "open") {
       const events = this.#unheard;
       this.#unheard = [];
-      if (this.#spool.spoolRefused()) this.#room = "hoped for";
+      if (this.#spool.offerUnspooled() === "takes") this.#room = "hoped for";
       else await this.#awaitRoom();
       await this.#sync();
       this.#reveal(events);
@@ -155,7 +155,7 @@ export class AgentFeed {
     for (let tries = 0; tries < ROOM_TRIES; tries += 1) {
       await new Promise<void>((resolve) => void this.#ports.clock.after(ROOM_RETRY_MS, resolve));
       if (this.#state === "closed") return;
-      if (!this.#spool.spoolRefused()) continue;
+      if (this.#spool.offerUnspooled() === "refuses") continue;
       this.#room = "hoped for";
       return;
     }

@@ -97,14 +97,14 @@ export class FeedSpool {
     return events;
   }
 
-  /** Offers the disk again what it refused; false where it refuses still. The spool's own limit is not asked again. */
-  spoolRefused(): boolean {
-    if (this.#unspooled.length === 0 || this.#segments.bytes >= this.#limits.full) return true;
+  /** Offers the disk again what it refused, and returns what it does now. The spool's own limit is not asked again. */
+  offerUnspooled(): "takes" | "refuses" {
+    if (this.#unspooled.length === 0 || this.#segments.bytes >= this.#limits.full) return "takes";
     try {
       this.#writeUnspooled();
-      return true;
+      return "takes";
     } catch {
-      return false;
+      return "refuses";
     }
   }
 
