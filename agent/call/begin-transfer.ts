@@ -30,6 +30,8 @@ export async function beginTransfer(
     if (isUnderWay(statusText)) return { applied: Applied.ALREADY_SO };
   }
   adopted.runner.order({ kind: "transferOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
+  // The guest may have been to stay already, with only the journal yet to take it.
+  requireArmed(adopted.runner.guest, fence);
   await adopted.vmm.migrate(request.incomingUri);
   instance.transfer = "begun";
   return { applied: Applied.CHANGED };

@@ -25,6 +25,7 @@ export function getHandOff(host: Host, request: GetHandOffRequest): GetHandOffRe
 export function deliverHandOff(host: Host, request: DeliverHandOffRequest): DeliverHandOffResponse {
   const { handOff } = request;
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
+  requireForThisCall(handOff, request);
   const { runner } = admitMigrationCall(host, request).adopted;
   const before = runner.guest;
   // Throws where the journal does not take what follows from it: it is brought again then.
@@ -36,6 +37,20 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
     reason: "HAND_OFF_NOT_AWAITED",
     field: "hand_off",
   });
+}
+
+/** A word about another guest, or another attempt, is not this command's to bring. */
+function requireForThisCall(handOff: HandOff, request: DeliverHandOffRequest): void {
+  if (handOff.guestId !== request.guestId) {
+    throw invalidArgument("hand_off.guest_id", "The word is not about the request's guest.", "MISMATCH");
+  }
+  if (handOff.fence?.epoch !== requireFence(request.fence).epoch) {
+    throw invalidArgument(
+      "hand_off.fence.epoch",
+      "The word is of another epoch than the request.",
+      "MISMATCH",
+    );
+  }
 }
 
 /** Whether this very word came before, and is kept or was acted on. */

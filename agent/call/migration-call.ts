@@ -17,7 +17,7 @@ export interface MigrationCall {
 
 /**
  * Admits a coordinator's command: throws INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION / NOT_ADOPTED, or ABORTED /
- * STALE_FENCE, before anything was changed.
+ * STALE_FENCE, before anything was changed, or UNAVAILABLE / JOURNAL_UNWRITABLE.
  */
 export function admitMigrationCall(
   host: Host,
@@ -28,7 +28,7 @@ export function admitMigrationCall(
   const instance = host.instances.resolve(guestId, request.instanceId, () => true);
   const adopted = instance.requireAdopted();
   admitFence(adopted.runner.guest, fence);
-  adopted.runner.dispatch({ kind: "commandAdmitted", atUnixUs: host.ports.clock.unixUs(), fence });
+  adopted.runner.order({ kind: "commandAdmitted", atUnixUs: host.ports.clock.unixUs(), fence });
   return { guestId, instance, adopted, fence };
 }
 

@@ -6,7 +6,7 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
 import type { Host } from "../host.ts";
-import { admitMigrationCall } from "./migration-call.ts";
+import { admitMigrationCall, requireFence } from "./migration-call.ts";
 
 export async function releaseSource(
   host: Host,
@@ -14,6 +14,7 @@ export async function releaseSource(
 ): Promise<ReleaseSourceResponse> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const instanceId = parseInstanceId(request.instanceId, "instance_id");
+  requireFence(request.fence);
   if (host.instances.find(guestId, instanceId) === undefined) return { applied: Applied.ALREADY_SO };
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { role } = adopted.runner.guest;

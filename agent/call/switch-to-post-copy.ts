@@ -33,6 +33,8 @@ export async function switchToPostCopy(
     );
   }
   adopted.runner.order({ kind: "postCopyOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
+  // As in BeginTransfer.
+  requireArmed(adopted.runner.guest, fence);
   await adopted.vmm.migrateStartPostcopy();
   await new Promise<void>((resolve) => host.ports.clock.after(ANSWER_AFTER_MS, resolve));
   return { applied: Applied.CHANGED };

@@ -7,7 +7,7 @@ import { evolveOutgoing } from "./outgoing.ts";
 import { retriesOf, retryDelayMs } from "./registration-retry.ts";
 import { evolveRelinquished } from "./relinquished.ts";
 import { evolveResident } from "./resident.ts";
-import { alarm, cpusStarted, cpusStopped, type Step, step, told } from "./step.ts";
+import { after, alarm, cpusStarted, cpusStopped, raiseFence, type Step, step, told } from "./step.ts";
 import { evolveVacant } from "./vacant.ts";
 
 /**
@@ -28,7 +28,7 @@ import { evolveVacant } from "./vacant.ts";
 export function evolve(guest: Guest, event: GuestEvent): Step {
   const noted = note(untie(guest, event), event);
   const next = evolveRole(noted.guest, event);
-  return step(next.guest, [...noted.operations, ...next.operations]);
+  return after(noted.operations, next);
 }
 
 function evolveRole(guest: Guest, event: GuestEvent): Step {
@@ -69,8 +69,7 @@ function note(guest: Guest, event: GuestEvent): Step {
   switch (event.kind) {
     case "commandAdmitted": {
       // A higher epoch counts once what it stands for is journaled.
-      const isNewer = event.fence.epoch === guest.fence.epoch && event.fence.revision > guest.fence.revision;
-      return step(isNewer ? { ...guest, fence: event.fence } : guest);
+      return event.fence.epoch === guest.fence.epoch ? raiseFence(guest, event.fence) : step(guest);
     }
     case "cpusStopped":
       return step({ ...guest, cpus: { kind: "stopped", runState: "unread" } }, [

@@ -13,10 +13,11 @@ export function fence(guest: Guest, sentence: string, released: Fenced["released
   const isHeld = released === "kept" && guest.migration?.mode === "postCopy" && guest.vmm === "connected";
   const role: Fenced = { kind: "fenced", sentence, vmm: isHeld ? "heldForSource" : "ending", released };
   return step({ ...guest, role }, [
-    { kind: "journal", word: { kind: "handedBack", fence: guest.fence, sentence } },
+    // Where the disk fills up in between, the word that binds is the one that is missing.
     ...(released === "released"
       ? [{ kind: "journal", word: { kind: "released", fence: guest.fence } } as const]
       : []),
+    { kind: "journal", word: { kind: "handedBack", fence: guest.fence, sentence } },
     ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
     ...(isHeld ? [] : endVmm(guest, role)),
     told({ $case: "handedBack", value: { sentence } }),

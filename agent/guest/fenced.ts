@@ -1,3 +1,4 @@
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import { awaitWord } from "./await-word.ts";
 import { endVmm } from "./fence.ts";
 import { stopWithoutRight } from "./guard.ts";
@@ -5,7 +6,7 @@ import type { Fenced, Guest, Incoming } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { receiveWord } from "./incoming.ts";
-import { type Step, step, told } from "./step.ts";
+import { raiseFence, type Step, step, told } from "./step.ts";
 
 /** Never started, and never will be under its epoch. A word that comes all the same is answered with the hand-back. */
 export function evolveFenced(guest: Guest, role: Fenced, event: GuestEvent): Step {
@@ -18,7 +19,7 @@ export function evolveFenced(guest: Guest, role: Fenced, event: GuestEvent): Ste
     case "handOffReceived":
       return isReissued(guest, role, event) ? startAfterAll(guest, event) : answerWord(guest, role, event);
     case "handBackOrdered":
-      return step({ ...guest, fence: event.fence });
+      return handBackAgain(guest, role, event);
     case "abortOrdered":
       return release({ ...guest, fence: event.fence }, role);
     case "vmmLost":
@@ -28,6 +29,17 @@ export function evolveFenced(guest: Guest, role: Fenced, event: GuestEvent): Ste
     default:
       return step(guest);
   }
+}
+
+/** The same word, under a newer epoch too: it is what a late preparation under that one must find. */
+function handBackAgain(
+  guest: Guest,
+  role: Fenced,
+  { fence }: GuestEvent & { kind: "handBackOrdered" },
+): Step {
+  if (fence.epoch === guest.fence.epoch) return raiseFence(guest, fence);
+  const { sentence } = role;
+  return step({ ...guest, fence }, [{ kind: "journal", word: { kind: "handedBack", fence, sentence } }]);
 }
 
 function release(guest: Guest, role: Fenced): Step {
@@ -56,6 +68,7 @@ function answerWord(guest: Guest, role: Fenced, event: GuestEvent & { kind: "han
 function isReissued(guest: Guest, role: Fenced, event: GuestEvent & { kind: "handOffReceived" }): boolean {
   const { fence: ofWord, migrationId } = event.handOff;
   return (
+    event.route === HandOffRoute.GRPC &&
     role.vmm === "heldForSource" &&
     guest.vmm === "connected" &&
     ofWord !== undefined &&

@@ -8,7 +8,6 @@ import type { MigrationMode, PointOfNoReturn } from "./guest.ts";
 export type GuestEvent = { readonly atUnixUs: number } & (
   | VmmHeard
   | KernelAnswered
-  | StartUnjournaled
   | WordHeard
   | TimerFired
   | Ordered
@@ -30,9 +29,6 @@ export type VmmHeard =
 /** Why the run state was asked for: the answer is used for nothing else. */
 export type RunStatePurpose = "stopCause" | "readiness" | "rollback";
 export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
-
-/** From the gate's own runner: the NICs are registered, and the journal does not take that `cont` follows. */
-export type StartUnjournaled = { readonly kind: "startUnjournaled" };
 
 export type KernelAnswered =
   | { readonly kind: "nicsRegistered" }
@@ -70,8 +66,8 @@ export type GuestTimer =
   /** CPUs without the right to run still run. */
   | "stopAgain"
   | "quitAgain"
-  /** The journal did not take that the guest is to start: perhaps it does now. */
-  | "registerAgain"
+  /** The journal did not take a word of the guest: perhaps it does now. */
+  | "wordAgain"
   | "mendRegistration";
 
 /** Orders that the agent has already admitted: their fence is not older than the guest's. */

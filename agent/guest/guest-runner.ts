@@ -19,9 +19,8 @@ import { UnwrittenWords } from "./unwritten-words.ts";
 
 /** More in one turn would be a loop: the rest waits for the next. */
 const EVENTS_A_TURN = 256;
-/** A full disk may have room again at any time; the wait doubles up to the limit. */
-const STEP_RETRY_MS = 50;
-const STEP_RETRY_LIMIT_MS = 1_000;
+/** A full disk may have room again at any time. */
+const WRITE_AGAIN_MS = 1_000;
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
@@ -70,6 +69,8 @@ export class GuestRunner {
   readonly #timers = new Set<() => void>();
   #guest: Guest;
   #turn: "idle" | "running" = "idle";
+  #journal: "takes words" | "refuses" = "takes words";
+  #wordAgain: "set" | "unset" = "unset";
   #toPublish: Parameters<PublishGuestEvent>[] = [];
   readonly #unwritten: UnwrittenWords;
   readonly #announcements: Announcements;
@@ -107,9 +108,15 @@ export class GuestRunner {
 
   /** Takes a caller's order at once. Throws what kept it from being taken; nothing of it is believed or done then. */
   order(event: GuestEvent): void {
-    const fault = this.#inTurn(() => this.#take(event));
+    const before = this.#guest;
+    const alreadySaid = this.#toPublish.length;
+    const refused = this.#inTurn(() => this.#take(event));
+    if (refused !== null) {
+      this.#guest = before;
+      this.#toPublish.length = alreadySaid;
+    }
     this.#run();
-    if (fault !== null) throw fault;
+    if (refused !== null) throw refused.fault;
   }
 
   hearVmm(heard: VmmEvent): void {
@@ -157,7 +164,7 @@ export class GuestRunner {
       for (let count = 0; count < EVENTS_A_TURN; count++) {
         const event = this.#queue.shift();
         if (event === undefined) break;
-        this.#takeOrRetry(event, 0);
+        this.#takeAsFarAsJournaled(event);
       }
     });
     for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
@@ -175,26 +182,21 @@ export class GuestRunner {
     }
   }
 
-  /** What could not be journaled is tried again until it is: a guest whose word is stuck runs nowhere. */
-  #takeOrRetry(event: GuestEvent, attempt: number): void {
-    const fault = this.#take(event);
-    if (fault === null) return;
-    if (attempt === 0) {
-      this.#perform(alarm(fault.reason, `A step of the guest's gate could not be taken: ${fault.message}`));
-    }
-    if (event.kind === "nicsRegistered" || isRegisteredInVain(this.#guest)) {
-      // The CPUs stand, and are not started without the journal: nothing stays registered for them.
-      this.#hear({ kind: "startUnjournaled" });
-      if (event.kind === "nicsRegistered") return;
-    }
-    this.#setTimer(Math.min(STEP_RETRY_MS * 2 ** Math.min(attempt, 5), STEP_RETRY_LIMIT_MS), () => {
-      this.#inTurn(() => this.#takeOrRetry(event, attempt + 1));
-      this.#run();
-    });
+  /** What happened is believed, whatever the journal takes; what needs its word waits for it, as the step says. */
+  #takeAsFarAsJournaled(event: GuestEvent): void {
+    const refused = this.#take(event);
+    if (refused === null) return;
+    const { fault, unjournaled } = refused;
+    this.#alarmOnce(fault);
+    if (unjournaled === undefined) return;
+    this.#guest = unjournaled.guest;
+    for (const operation of unjournaled.operations) this.#perform(operation);
   }
 
-  /** An operation that cannot be done ends the step: what could not be journaled is not said, nor believed. */
-  #take(event: GuestEvent): SwitchoverError | null {
+  /** An operation that cannot be done ends the step, with the guest as it was: what could not be journaled is not said. */
+  #take(
+    event: GuestEvent,
+  ): { readonly fault: SwitchoverError; readonly unjournaled: Step["unjournaled"] } | null {
     const before = this.#guest;
     const next = (this.#ports.rule ?? evolve)(before, event);
     this.#guest = next.guest;
@@ -203,8 +205,15 @@ export class GuestRunner {
       return null;
     } catch (thrown) {
       this.#guest = before;
-      return SwitchoverError.from(thrown);
+      return { fault: SwitchoverError.from(thrown), unjournaled: next.unjournaled };
     }
+  }
+
+  /** Until the journal takes words again: a guest whose word is stuck runs nowhere. */
+  #alarmOnce({ reason, message }: SwitchoverError): void {
+    if (this.#journal === "refuses") return;
+    this.#journal = "refuses";
+    this.#perform(alarm(reason, `A step of the guest's gate could not be taken: ${message}`));
   }
 
   #perform(operation: GuestOperation): void {
@@ -230,6 +239,7 @@ export class GuestRunner {
       case "journal":
         this.#unwritten.write();
         journal(operation.word);
+        this.#journal = "takes words";
         break;
       case "journalWhenPossible":
         this.#unwritten.push(operation.word);
@@ -251,7 +261,7 @@ export class GuestRunner {
         this.#announcements.begin();
         break;
       case "setTimer":
-        this.#setTimer(operation.delayMs, () => this.#hear({ kind: "timerFired", timer: operation.timer }));
+        this.#setGuestTimer(operation);
         break;
       case "releaseDevices": {
         const change = devices.release();
@@ -271,7 +281,7 @@ export class GuestRunner {
       for (const watch of [...this.#watchers]) watch();
     } catch (thrown) {
       this.#warn("A word waits for the journal", SwitchoverError.from(thrown));
-      this.#setTimer(STEP_RETRY_LIMIT_MS, () => this.#writeWhenPossible());
+      this.#setTimer(WRITE_AGAIN_MS, () => this.#writeWhenPossible());
     }
   }
 
@@ -295,6 +305,18 @@ export class GuestRunner {
     this.#run();
   }
 
+  /** The words that wait do so together. */
+  #setGuestTimer({ delayMs, timer }: Extract<GuestOperation, { readonly kind: "setTimer" }>): void {
+    if (timer === "wordAgain") {
+      if (this.#wordAgain === "set") return;
+      this.#wordAgain = "set";
+    }
+    this.#setTimer(delayMs, () => {
+      if (timer === "wordAgain") this.#wordAgain = "unset";
+      this.#hear({ kind: "timerFired", timer });
+    });
+  }
+
   #setTimer(delayMs: number, fire: () => void): void {
     const cancel = this.#ports.clock.after(delayMs, () => {
       this.#timers.delete(cancel);
@@ -313,10 +335,6 @@ export class GuestRunner {
       `${sentence}: ${error.message}`,
     );
   }
-}
-
-function isRegisteredInVain({ cpus, registration }: Guest): boolean {
-  return cpus.kind === "stopped" && registration === "registered";
 }
 
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;

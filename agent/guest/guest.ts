@@ -85,8 +85,8 @@ export interface Outgoing {
   readonly transfer: "notBegun" | "begun";
   /** Whether `migrate-start-postcopy` may have been sent: from then on there is no `migrate_cancel`. */
   readonly postCopy: "notAsked" | "asked";
-  /** Whether the guest is to be kept: what QEMU does last decides. */
-  readonly keep: "notAsked" | "asked";
+  /** Whether the guest is to be kept: what QEMU does last decides. `decided`: it is, and the journal is yet to take it. */
+  readonly keep: "notAsked" | "asked" | "decided";
 }
 
 /**
@@ -129,6 +129,8 @@ export interface Incoming {
   readonly handOff: HandOff | null;
   readonly registrationAsked: boolean;
   readonly contSentAtUnixUs: number | null;
+  /** Why it is never to start here, while the journal is yet to take that; null where it may. */
+  readonly givenUp: string | null;
   /** A host that died may have lost the journal's last lines, and a `contSent` with them. */
   readonly memory: "whole" | "mayLackLastWords";
 }

@@ -6,7 +6,7 @@ import { stopWithoutRight } from "./guard.ts";
 import { type Guest, type Incoming, RESIDENT, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
-import { alarm, type Step, step, told } from "./step.ts";
+import { after, alarm, insisting, type Step, step, told } from "./step.ts";
 
 /** How long the word may lag behind readiness before it is asked for. */
 const HAND_OFF_OVERDUE_MS = 20;
@@ -14,8 +14,6 @@ const HAND_OFF_OVERDUE_MS = 20;
 const LOADED_IN_POST_COPY: ReadonlySet<string> = new Set(["postcopy-active", "postcopy-paused"]);
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
-/** A full disk may have room again at any time. */
-const REGISTER_AGAIN_MS = 250;
 /** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
 const EAGER_READINESS_READS = 32;
 
@@ -39,20 +37,17 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
       return startIfDue(guest, role);
     case "nicsRegistrationRefused":
       return giveUp(guest, role, `Its NICs could not be registered: ${event.sentence}`);
-    case "startUnjournaled":
-      return step(withRole(guest, { ...role, registrationAsked: false }), [
-        { kind: "deregisterNics" },
-        { kind: "setTimer", timer: "registerAgain", delayMs: REGISTER_AGAIN_MS },
-      ]);
     case "contSent":
       return step(withRole(guest, { ...role, contSentAtUnixUs: event.atUnixUs }));
     case "contRefused":
-      return refuseCont(guest, event);
+      return refuseCont(guest, role, event);
     case "vmmLost":
       // Once `cont` was sent the guest is this side's, and so is its crash.
       if (role.contSentAtUnixUs !== null) return own(guest, role, "none", []);
       // What is not known not to have run is not handed back.
-      return role.memory === "whole" ? fence(guest, `Its VMM is gone: ${event.sentence}`) : step(guest);
+      return role.memory === "whole"
+        ? giveUp(guest, role, `Its VMM is gone: ${event.sentence}`)
+        : step(guest);
     case "cpusResumed":
       if (role.contSentAtUnixUs === null) {
         return stopWithoutRight(
@@ -95,8 +90,9 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
         : step(guest);
     case "readReadinessAgain":
       return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
-    case "registerAgain":
-      return role.ready !== null && role.contSentAtUnixUs === null ? advance(guest, role, []) : step(guest);
+    case "wordAgain":
+      if (role.contSentAtUnixUs !== null) return step(guest);
+      return role.givenUp === null ? advance(guest, role, []) : giveUp(guest, role, role.givenUp);
     case "readyOverdue": {
       const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
       return role.handOff !== null && role.ready === null ? giveUp(guest, role, sentence) : step(guest);
@@ -115,15 +111,18 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
 
 /** The guest cannot be started here: the right to run goes back, unless `cont` was sent. */
 function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
-  return role.contSentAtUnixUs === null ? fence(guest, sentence) : step(guest);
+  if (role.contSentAtUnixUs !== null) return step(guest);
+  const meanwhile: Incoming = { ...role, givenUp: sentence, registrationAsked: false };
+  const deregister = guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : [];
+  return insisting(fence(guest, sentence), withRole(guest, meanwhile), deregister);
 }
 
 /** A plain refusal is as good as never sent; without an answer the CPUs may run at any time. */
-function refuseCont(guest: Guest, event: GuestEvent & { kind: "contRefused" }): Step {
+function refuseCont(guest: Guest, role: Incoming, event: GuestEvent & { kind: "contRefused" }): Step {
   const refused = alarm("CONT_REFUSED", event.sentence);
   if (event.outcome === "unknown" || guest.cpus.kind === "running") return step(guest, [refused]);
-  const next = fence(guest, `Its VMM refused to start it: ${event.sentence}`);
-  return step(next.guest, [refused, ...next.operations]);
+  const notStarted: Incoming = { ...role, contSentAtUnixUs: null };
+  return after([refused], giveUp(guest, notStarted, `Its VMM refused to start it: ${event.sentence}`));
 }
 
 /** The right to run is this side's, with the journal's word for it. */
@@ -172,6 +171,7 @@ function receiveRestated(guest: Guest, event: GuestEvent & { kind: "handOffRecei
   const { fence: ofWord } = event.handOff;
   if (role.kind !== "incoming" || role.contSentAtUnixUs !== null) return step(guest);
   if (migration === null || ofWord === undefined) return step(guest);
+  if (!isForThisAttempt({ ...guest, fence: ofWord }, role, event.handOff)) return step(guest);
   const { bootId, migrationId, mode } = migration;
   const { sourceHostId } = role;
   const taken = receiveWord({ ...guest, fence: ofWord }, { ...role, handOff: null }, event);
@@ -216,14 +216,15 @@ function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind
 
 /** What a new fact makes possible: registration, the start, or taking a paused guest over. */
 function advance(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {
-  if (role.handOff === null || !role.loaded) return step(withRole(guest, role), first);
+  if (role.handOff === null || !role.loaded || role.givenUp !== null) {
+    return step(withRole(guest, role), first);
+  }
   if (role.handOff.runState !== "running") return takeOverIfDue(guest, role, first);
   if (role.ready === null && guest.migration?.mode === "postCopy") return step(withRole(guest, role), first);
   if (!role.registrationAsked) {
     return step(withRole(guest, { ...role, registrationAsked: true }), [...first, { kind: "registerNics" }]);
   }
-  const started = startIfDue(guest, role);
-  return step(started.guest, [...first, ...started.operations]);
+  return after(first, startIfDue(guest, role));
 }
 
 function startIfDue(guest: Guest, role: Incoming): Step {
@@ -232,21 +233,26 @@ function startIfDue(guest: Guest, role: Incoming): Step {
     role.handOff !== null &&
     role.handOff.runState === "running" &&
     role.contSentAtUnixUs === null &&
+    role.givenUp === null &&
     guest.registration === "registered";
   if (!due) return step(withRole(guest, role));
-  return step(withRole(guest, role), [
+  const started = step(withRole(guest, role), [
     { kind: "journal", word: { kind: "contSent", fence: guest.fence } },
     { kind: "sendCont" },
   ]);
+  // The CPUs stand until the journal takes it: nothing stays registered for them.
+  const meanwhile = withRole(guest, { ...role, registrationAsked: false });
+  return insisting(started, meanwhile, [{ kind: "deregisterNics" }]);
 }
 
 function takeOverIfDue(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {
   if (role.ready === null) return step(withRole(guest, role), first);
-  return own(guest, role, "none", [
-    { kind: "journal", word: { kind: "takenOverPaused", fence: guest.fence } },
+  const taken = own(guest, role, "none", [
     ...first,
+    { kind: "journal", word: { kind: "takenOverPaused", fence: guest.fence } },
     told({ $case: "takenOverPaused", value: { runState: role.handOff?.runState ?? "paused" } }),
   ]);
+  return insisting(taken, withRole(guest, role));
 }
 
 function withRole(guest: Guest, role: Incoming): Guest {

@@ -2,7 +2,7 @@ import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { type Guest, type Outgoing, RESIDENT, type Resident, type SwitchoverStop } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
-import { type Step, step, told } from "./step.ts";
+import { insisting, type Step, step, told } from "./step.ts";
 
 /** How long until a VMM that was told to give the transfer up is asked again how that went. */
 const READ_KEEP_AGAIN_MS = 100;
@@ -19,9 +19,12 @@ const OVER: ReadonlySet<string> = new Set(["none", "failed", "cancelled"]);
 export function askToKeep(guest: Guest, role: Outgoing): Step {
   const asked: Outgoing = { ...role, keep: "asked" };
   const next: Guest = { ...guest, role: asked };
+  if (role.keep === "decided") return keepGuest(guest, role);
+  // The word is due, and only the journal is yet to take it.
+  if (!role.canFailBack) return step(next);
   if (role.transfer === "notBegun" || guest.vmm === "lost") return keepGuest(next, asked);
   const question = { kind: "readTransferStatus", purpose: "keep" } as const;
-  if (!role.canFailBack || isInPostCopy(guest)) return step(next);
+  if (isInPostCopy(guest)) return step(next);
   if (role.postCopy === "asked") return step(next, [{ kind: "breakTransfer" }, question]);
   return step(next, [{ kind: "cancelTransfer" }, question]);
 }
@@ -32,7 +35,7 @@ export function judgeKeep(
   role: Outgoing,
   event: GuestEvent & { kind: "transferStatusRead" },
 ): Step {
-  if (role.keep !== "asked") return step(guest);
+  if (role.keep === "notAsked") return step(guest);
   // A status that was there before: a transfer of this guest cannot be completed while its CPUs run.
   const isOlder = event.status === "completed" && guest.cpus.kind === "running";
   if (OVER.has(event.status) || isOlder) return keepGuest(guest, role);
@@ -43,16 +46,23 @@ export function judgeKeep(
  * The transfer can no longer end with a switch: journaled once, and the guest is this side's under any later epoch.
  * A guest that the switchover had stopped stays so until the destination is fenced and the coordinator says so.
  */
-export function keepGuest(guest: Guest, role: Outgoing, first: readonly GuestOperation[] = []): Step {
+export function keepGuest(
+  guest: Guest,
+  role: Outgoing,
+  first: readonly GuestOperation[] = [],
+  then: readonly GuestOperation[] = [],
+): Step {
   const { fence } = guest;
   const runState = role.runStateBefore;
   const cpuState = guest.cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED;
   const stoppedBy = role.stop !== null && runState === "running" ? stopperOf(role.stop) : "owner";
-  return step({ ...guest, role: { ...RESIDENT, stoppedBy } }, [
+  const kept = step({ ...guest, role: { ...RESIDENT, stoppedBy } }, [
     ...first,
     { kind: "journal", word: { kind: "kept", fence, runState, cpus: guest.cpus.kind } },
+    ...then,
     told({ $case: "kept", value: { runState, cpuState } }),
   ]);
+  return insisting(kept, { ...guest, role: { ...role, keep: "decided" } });
 }
 
 function stopperOf({ cause }: SwitchoverStop): Resident["stoppedBy"] {

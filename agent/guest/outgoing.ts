@@ -5,7 +5,7 @@ import type { GuestOperation } from "./guest-operation.ts";
 import { askToKeep, judgeKeep, keepGuest } from "./keep.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
-import { type Step, step, told } from "./step.ts";
+import { after, insisting, type Step, step, told } from "./step.ts";
 import { isSwitchoverRunState } from "./stop-cause.ts";
 
 const CONFIRMATIONS_NEEDED = 2;
@@ -53,16 +53,21 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
     case "vmmLost":
       return loseVmm(guest, role, event);
     case "transferOrdered":
+      if (role.keep === "decided") return keepGuest(guest, role);
       return step({ ...guest, fence: event.fence, role: { ...role, transfer: "begun" } }, [
         { kind: "journal", word: { kind: "transferBegun", fence: event.fence } },
       ]);
     case "postCopyOrdered":
+      if (role.keep === "decided") return keepGuest(guest, role);
       return step({ ...guest, fence: event.fence, role: { ...role, postCopy: "asked" } }, [
         { kind: "journal", word: { kind: "postCopyAsked", fence: event.fence } },
       ]);
     case "keepOrdered":
       return askToKeep({ ...guest, fence: event.fence }, role);
     case "timerFired":
+      if (event.timer === "wordAgain") {
+        return role.keep === "decided" ? keepGuest(guest, role) : giveWordIfDue(guest, role, event);
+      }
       return event.timer === "readKeepAgain" && role.keep === "asked"
         ? step(guest, [{ kind: "readTransferStatus", purpose: "keep" }])
         : step(guest);
@@ -89,7 +94,7 @@ function resume(guest: Guest, role: Outgoing): Step {
     ...noteRunState(guest, role, "running"),
     { kind: "announce" },
   ];
-  return role.canFailBack
+  return role.canFailBack && role.keep !== "decided"
     ? step(withRole(guest, resumed), operations)
     : keepGuest(guest, resumed, operations);
 }
@@ -112,16 +117,13 @@ function noteRunState({ fence }: Guest, role: Outgoing, runState: string): reado
     : [{ kind: "journalWhenPossible", word: { kind: "runStateNoted", fence, runState } }];
 }
 
-function after(operations: readonly GuestOperation[], next: Step): Step {
-  return step(next.guest, [...operations, ...next.operations]);
-}
-
 /**
  * A dead VMM cannot resume: one that had stopped its guest for a live switchover may have sent all of it, and a
  * destination that has it may start it. In every other case what ran here is gone, and the word is never given.
  */
 function loseVmm(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "vmmLost" }): Step {
-  if (guest.migration?.mode !== "live" || role.stop === null) return keepGuest(guest, role);
+  const mayBeWhole = guest.migration?.mode === "live" && role.stop !== null && role.keep !== "decided";
+  if (!mayBeWhole || role.stop === null) return keepGuest(guest, role);
   return giveWordIfDue(
     guest,
     { ...role, canFailBack: false, stop: { ...role.stop, cause: "switchover" } },
@@ -148,7 +150,12 @@ function judgeStatus(
     case "failed":
       // QEMU resumes the guest by itself within microseconds of this event: register before it does where we can.
       return role.stop !== null && guest.registration === "quarantined" && role.runStateBefore === "running"
-        ? keepGuest(guest, role, [{ kind: "registerNics" }, { kind: "readRunState", purpose: "rollback" }])
+        ? keepGuest(
+            guest,
+            role,
+            [],
+            [{ kind: "registerNics" }, { kind: "readRunState", purpose: "rollback" }],
+          )
         : keepGuest(guest, role);
     case "cancelled":
       return keepGuest(guest, role);
@@ -171,15 +178,17 @@ function giveWordIfDue(guest: Guest, role: Outgoing, event: GuestEvent): Step {
   const { migration } = guest;
   if (migration === null || !wordIsDue(guest, role)) return step(withRole(guest, role));
   const handOff = wordOf(guest, migration, role, event.atUnixUs);
-  return step({ ...guest, role: { kind: "relinquished", handOff, released: "kept" } }, [
+  const given = step({ ...guest, role: { kind: "relinquished", handOff, released: "kept" } }, [
     { kind: "journal", word: { kind: "handedOff", handOff } },
     { kind: "publishHandOff", handOff },
     told({ $case: "handedOff", value: { handOff } }),
   ]);
+  return insisting(given, withRole(guest, role));
 }
 
 function wordIsDue(guest: Guest, role: Outgoing): boolean {
-  if (role.canFailBack || guest.cpus.kind === "running" || guest.registration !== "quarantined") return false;
+  if (role.canFailBack || role.keep === "decided") return false;
+  if (guest.cpus.kind === "running" || guest.registration !== "quarantined") return false;
   return role.stop === null || (role.stop.cause === "switchover" && role.stop.deregisteredAtUnixUs !== null);
 }
 

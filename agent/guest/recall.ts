@@ -1,3 +1,4 @@
+import { compareFences, type Fence } from "../../proto/epoch.ts";
 import type { GuestId, HostId } from "../../proto/ids.ts";
 import type { WordOf } from "../journal/said-under.ts";
 import { awaitWord } from "./await-word.ts";
@@ -43,6 +44,11 @@ export interface Recalled {
   readonly missed: readonly GuestEvent[];
 }
 
+/** Whatever the guest's other instances have acted on here counts for one that no migration has claimed. */
+function fenceOf({ claim, fence }: Memory, newestFence: Fence): Fence {
+  return claim === null && compareFences(newestFence, fence) > 0 ? newestFence : fence;
+}
+
 /**
  * An instance as its journal and its VMM leave it, for an agent that was killed at any line. The right to run is the
  * journal's alone; what the CPUs and the transfer did meanwhile is told to the gate as if it had just been heard, so that
@@ -54,6 +60,7 @@ export function recall(
   hostId: HostId,
   bootId: string,
   memory: Memory,
+  newestFence: Fence,
   found: FoundVmm,
   atUnixUs: number,
 ): Recalled {
@@ -63,7 +70,7 @@ export function recall(
     guestId,
     instanceId: memory.instanceId,
     hostId,
-    fence: memory.fence,
+    fence: fenceOf(memory, newestFence),
     cpus: running
       ? { kind: "running" }
       : { kind: "stopped", runState: found.vmm === "lost" ? "gone" : found.runState },

@@ -101,6 +101,8 @@ function withWord(memory: Memory, entry: JournalEntry): Memory {
       return { ...fenced, incomingUri: word.incomingUri };
     case "released":
       return { ...fenced, released: "released" };
+    case "fenceSeen":
+      return fenced;
     default:
       return {
         ...fenced,

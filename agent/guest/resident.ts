@@ -2,7 +2,7 @@ import { type Guest, newTie, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { retryDelayMs } from "./registration-retry.ts";
-import { alarm, type Step, step, told } from "./step.ts";
+import { alarm, raiseFence, type Step, step, told } from "./step.ts";
 import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /** QEMU is between the failure and its resumption for some 100 us. */
@@ -49,9 +49,10 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
         },
       ]);
     case "resumeOrdered": {
-      const resumed: Guest = { ...as({}), fence: event.fence };
-      if (!isToBeStarted(guest, role)) return step(resumed);
-      return step({ ...resumed, role: { ...role, start: "registering" } }, [{ kind: "registerNics" }]);
+      const raised = raiseFence(guest, event.fence);
+      if (!isToBeStarted(guest, role)) return raised;
+      const resumed: Guest = { ...raised.guest, role: { ...role, start: "registering" } };
+      return step(resumed, [...raised.operations, { kind: "registerNics" }]);
     }
     case "runStateRead":
       return event.purpose === "rollback"

@@ -12,7 +12,7 @@ import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
-import type { Journal } from "../journal/journal.ts";
+import { type Journal, newestFenceIn } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
@@ -175,8 +175,10 @@ export class Instance {
     const sentence = "Its VMM does not answer since this host's agent came back.";
     this.note({ kind: "handedBack", fence, sentence });
     const unseen = { vmm: "lost", sentence } as const;
-    const { adopted } = recall(guestId, ports.hostId, ports.bootId, memory, unseen, ports.clock.unixUs());
-    publish(adopted.guest, { $case: "handedBack", value: { sentence } }, ports.clock.unixUs());
+    const newest = newestFenceIn(this.journal.entries);
+    const atUnixUs = ports.clock.unixUs();
+    const { adopted } = recall(guestId, ports.hostId, ports.bootId, memory, newest, unseen, atUnixUs);
+    publish(adopted.guest, { $case: "handedBack", value: { sentence } }, atUnixUs);
   }
 
   /**
@@ -242,6 +244,7 @@ export class Instance {
       ports.hostId,
       ports.bootId,
       memory,
+      newestFenceIn(this.journal.entries),
       found,
       ports.clock.unixUs(),
     );

@@ -58,6 +58,7 @@ function decodeWord(word: JournalWord): JournalWord {
     case "handedBack":
     case "retaken":
     case "declined":
+    case "fenceSeen":
     case "released":
       return { ...word, fence: decodeFence(word.fence) };
   }

@@ -79,6 +79,8 @@ export type JournalWord =
   | { readonly kind: "handedBack"; readonly fence: Fence; readonly sentence: string }
   /** The destination handed back: the right to run is here again under this higher epoch. */
   | { readonly kind: "retaken"; readonly fence: Fence; readonly runState: string }
+  /** A command under this fence was admitted: what is older changes nothing. */
+  | { readonly kind: "fenceSeen"; readonly fence: Fence }
   /** The right to run was offered back and not taken: it never is under this epoch. */
   | { readonly kind: "declined"; readonly fence: Fence }
   /** The finished source is let go. */

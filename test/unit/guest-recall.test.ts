@@ -5,6 +5,7 @@ import type { Guest } from "../../agent/guest/guest.ts";
 import type { GuestEvent } from "../../agent/guest/guest-event.ts";
 import { type FoundVmm, recall } from "../../agent/guest/recall.ts";
 import { remember } from "../../agent/guest/remember.ts";
+import { newestFenceIn } from "../../agent/journal/journal.ts";
 import type { JournalWord } from "../../agent/journal/journal-entry.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import {
@@ -60,7 +61,7 @@ function comeBack(words: readonly JournalWord[], vmm: FoundVmm, bootId = "boot-1
   }));
   const [memory] = remember(entries);
   if (memory === undefined) throw new Error("the journal remembers no instance");
-  const { adopted, missed } = recall(GUEST, SOURCE, bootId, memory, vmm, 5_000);
+  const { adopted, missed } = recall(GUEST, SOURCE, bootId, memory, newestFenceIn(entries), vmm, 5_000);
   let guest: Guest = adopted.guest;
   const done: string[] = [];
   const told: string[] = [];

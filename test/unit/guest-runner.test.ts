@@ -23,6 +23,7 @@ function benchedGate(
   faults: { readonly journal?: "full" | "roomy"; readonly start?: DevicesChange } = {},
 ) {
   const done: string[] = [];
+  const told: string[] = [];
   const alarms: string[] = [];
   const timers: { delayMs: number; fire: () => void }[] = [];
   let runState = "running";
@@ -79,6 +80,7 @@ function benchedGate(
         done.push(`journal ${kind}`);
       },
       publish: (_guest, event) => {
+        told.push(event.$case);
         if (event.$case === "alarmRaised") alarms.push(event.value.reason);
       },
       released: () => void done.push("released"),
@@ -90,7 +92,7 @@ function benchedGate(
   const setRunState = (state: string) => {
     runState = state;
   };
-  return { runner, done, alarms, timers, vmmSays, setRunState };
+  return { runner, done, told, alarms, timers, vmmSays, setRunState };
 }
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -137,7 +139,58 @@ describe("the runner of a guest's gate", () => {
     assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
   });
 
-  it("refuses an order that it cannot journal, with nothing changed", () => {
+  it("keeps a guest that ran on before its word was taken: what the destination has is older", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(armedGuest("live", "completed"), faults);
+    gate.setRunState("finish-migrate");
+    gate.vmmSays({ kind: "stop" });
+    await nextTurn();
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    gate.vmmSays({ kind: "resume" });
+    assert.equal(gate.runner.guest.registration, "registered");
+    gate.vmmSays({ kind: "stop" });
+    assert.equal(gate.runner.guest.registration, "quarantined");
+    await nextTurn();
+    assert.equal(gate.timers.length, 1);
+    faults.journal = "roomy";
+    gate.timers[0]?.fire();
+    assert.deepEqual(gate.done.slice(-1), ["journal kept"]);
+    assert.ok(!gate.done.includes("publish word"));
+    assert.equal(gate.runner.guest.role.kind, "resident");
+  });
+
+  it("tells what happened once, however often its word is tried again", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(incomingGuest("live"), faults);
+    gate.setRunState("paused");
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    for (let again = 0; again < 3; again += 1) gate.timers.at(-1)?.fire();
+    faults.journal = "roomy";
+    gate.timers.at(-1)?.fire();
+    assert.deepEqual(gate.done.slice(-2), ["journal contSent", "cont"]);
+    for (const once of ["handOffReceived", "transferStatusChanged", "destinationReady"]) {
+      assert.equal(gate.told.filter((name) => name === once).length, 1, once);
+    }
+  });
+
+  it("does not start a guest that it gave up, with only the journal yet to take that", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(incomingGuest("live"), faults);
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "failed", status: "failed" });
+    gate.setRunState("paused");
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    assert.ok(!gate.done.includes("cont"));
+    assert.equal(gate.runner.guest.registration, "quarantined");
+    faults.journal = "roomy";
+    for (const { fire } of [...gate.timers]) fire();
+    assert.deepEqual(gate.done.slice(-2), ["journal handedBack", "quit"]);
+  });
+
+  it("refuses an order that it cannot journal, with nothing changed nor told", () => {
     const gate = benchedGate(vacantGuest(), { journal: "full" });
     const order = {
       kind: "destinationPrepared",
@@ -151,6 +204,7 @@ describe("the runner of a guest's gate", () => {
     assert.throws(() => gate.runner.order(order), { code: "UNAVAILABLE", reason: "JOURNAL_UNWRITABLE" });
     assert.equal(gate.runner.guest.role.kind, "vacant");
     assert.deepEqual(gate.runner.guest.fence, { epoch: 0n, revision: 0n });
+    assert.deepEqual(gate.told, []);
   });
 
   it("registers, journals and starts in one turn once the last condition is met", async () => {

@@ -1,0 +1,209 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { HostAgent } from "../../agent/host-agent.ts";
+import type { Journal, JournalStore } from "../../agent/journal/journal.ts";
+import type { JournalEntry, JournalWord } from "../../agent/journal/journal-entry.ts";
+import type { Fence } from "../../proto/epoch.ts";
+import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import { HandBackAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import type { HostId, InstanceId } from "../../proto/ids.ts";
+import { PretendedVmm } from "../kernel/pretended-vmm.ts";
+import { VirtualClock } from "./coordinator-world.ts";
+import { PretendedKernel } from "./device-pretended-kernel.ts";
+import { DESTINATION, FENCE, GUEST, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
+import { PretendedFeedStream } from "./pretended-feed-stream.ts";
+import { PretendedSpoolStore } from "./pretended-spool-store.ts";
+
+const INSTANCE = "b1" as InstanceId;
+const OTHER = "b0" as InstanceId;
+const OLDER: Fence = { epoch: FENCE.epoch, revision: FENCE.revision - 1n };
+const NICS_PREPARED: JournalWord = { kind: "nicsPrepared", nics: [], prepared: [] };
+const ADOPTED: JournalWord = { kind: "adopted", qmpPath: "/qmp" };
+const FORGOTTEN: JournalWord = { kind: "forgotten" };
+const CONT_SENT: JournalWord = { kind: "contSent", fence: FENCE };
+const PREPARED: JournalWord = {
+  kind: "prepared",
+  fence: FENCE,
+  migrationId: MIGRATION,
+  sourceHostId: SOURCE,
+  mode: "live",
+  bootId: "boot-1",
+};
+const UNKNOWN = { code: "NOT_FOUND", reason: "INSTANCE_UNKNOWN" };
+const STALE = { code: "ABORTED", reason: "STALE_FENCE" };
+
+/** The journal of one guest, in memory. */
+class MemoryJournals implements JournalStore, Journal {
+  readonly entries: JournalEntry[];
+  #has: boolean;
+
+  constructor(words: readonly (readonly [InstanceId, JournalWord])[]) {
+    this.entries = words.map(([instanceId, word], index) => ({ atUnixUs: index, instanceId, word }));
+    this.#has = words.length > 0;
+  }
+
+  guestIds = () => (this.#has ? [GUEST] : []);
+  exists = () => this.#has;
+  open = () => {
+    this.#has = true;
+    return this;
+  };
+  write = (entry: JournalEntry) => void this.entries.push(entry);
+  sync = async () => {};
+  close = () => {};
+
+  said = (): string[] => this.entries.map(({ instanceId, word }) => `${instanceId} ${word.kind}`);
+}
+
+/** An agent that has come back to a journal, with a VMM on its socket. */
+async function agentOf(
+  words: readonly (readonly [InstanceId, JournalWord])[],
+  runState: "inmigrate" | "running" | "paused",
+) {
+  const journals = new MemoryJournals(words);
+  const kernel = new PretendedKernel();
+  const vmm = new PretendedVmm(runState);
+  const silent = () => {};
+  const agent = new HostAgent({
+    hostId: "hb" as HostId,
+    version: "",
+    kernelRelease: "",
+    bootId: "boot-1",
+    migrationAddress: "10.0.0.1",
+    journals,
+    clock: new VirtualClock(),
+    log: { debug: silent, info: silent, warn: silent, error: silent },
+    handOffs: { publish: silent, subscribe: () => silent },
+    spool: new PretendedSpoolStore(),
+    feed: new PretendedFeedStream(),
+    devices: { route: kernel, factory: kernel },
+    openVmm: async (_path, listener) => vmm.open(listener),
+  });
+  await agent.restored;
+  return { agent, journals };
+}
+
+function call(fence: Fence = FENCE) {
+  return { guestId: GUEST, instanceId: INSTANCE, migrationId: MIGRATION, fence };
+}
+
+describe("the word that a guest never started", () => {
+  it("is not given by a host that does not know the instance: it may run there", async () => {
+    for (const words of [[], [[OTHER, NICS_PREPARED]]] as const) {
+      const { agent, journals } = await agentOf(words, "running");
+      const before = journals.said();
+      await assert.rejects(agent.handBack(call()), UNKNOWN);
+      assert.deepEqual(journals.said(), before);
+    }
+  });
+
+  it("is given, once, for an instance that is gone and never started", async () => {
+    const { agent, journals } = await agentOf(
+      [
+        [INSTANCE, NICS_PREPARED],
+        [INSTANCE, FORGOTTEN],
+      ],
+      "running",
+    );
+    for (let asked = 0; asked < 2; asked += 1) {
+      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.HANDED_BACK });
+    }
+    assert.deepEqual(journals.said().slice(2), ["b1 handedBack"]);
+  });
+
+  it("is refused for one that is gone and started, or may have before its host died", async () => {
+    const elsewhen = { ...PREPARED, bootId: "boot-0" } as const;
+    for (const last of [CONT_SENT, elsewhen]) {
+      const words = [NICS_PREPARED, PREPARED, last, FORGOTTEN].map((word) => [INSTANCE, word] as const);
+      const { agent } = await agentOf(words, "running");
+      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE });
+    }
+  });
+
+  it("is not given, nor called too late, where a stopped guest was never this migration's", async () => {
+    const words = [NICS_PREPARED, ADOPTED].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(words, "paused");
+    await assert.rejects(agent.handBack(call()), { code: "FAILED_PRECONDITION", reason: "NOT_DESTINATION" });
+    const running = await agentOf(words, "running");
+    assert.deepEqual(await running.agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE });
+  });
+});
+
+describe("aborting a destination", () => {
+  it("that is only prepared obeys the fence, and is journaled before its devices go", async () => {
+    const words = [
+      [OTHER, { kind: "declined", fence: FENCE }],
+      [INSTANCE, NICS_PREPARED],
+    ] as const;
+    const { agent, journals } = await agentOf(words, "running");
+    await assert.rejects(agent.abortDestination(call(OLDER)), STALE);
+    assert.deepEqual(await agent.abortDestination(call()), { applied: Applied.CHANGED });
+    assert.deepEqual(journals.said().slice(2), ["b1 handedBack", "b1 forgotten"]);
+    assert.deepEqual(await agent.abortDestination(call()), { applied: Applied.ALREADY_SO });
+  });
+
+  it("that nobody knows is done already", async () => {
+    const { agent } = await agentOf([], "running");
+    assert.deepEqual(await agent.abortDestination(call()), { applied: Applied.ALREADY_SO });
+    await assert.rejects(agent.abortDestination({ ...call(), fence: undefined }), {
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
+  it("is refused by an instance that has a guest of its own, with another reason than by one that started it", async () => {
+    const own = [NICS_PREPARED, ADOPTED].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(own, "running");
+    await assert.rejects(agent.abortDestination(call()), { reason: "NOT_DESTINATION" });
+    const started = [NICS_PREPARED, ADOPTED, PREPARED, CONT_SENT].map((word) => [INSTANCE, word] as const);
+    const other = await agentOf(started, "running");
+    await assert.rejects(other.agent.abortDestination(call()), { reason: "CONT_SENT" });
+  });
+});
+
+describe("a fence outlives the agent that saw it", () => {
+  const arm = (fence: Fence) => ({
+    ...call(fence),
+    mode: MigrationMode.LIVE,
+    destinationHostId: DESTINATION,
+    transfer: undefined,
+  });
+
+  it("where another instance of the guest acted on it", async () => {
+    const words = [
+      [OTHER, { kind: "handedBack", fence: FENCE, sentence: "" }],
+      [INSTANCE, NICS_PREPARED],
+      [INSTANCE, ADOPTED],
+    ] as const;
+    const { agent } = await agentOf(words, "running");
+    await assert.rejects(agent.armSource(arm(OLDER)), STALE);
+  });
+
+  it("where the command that carried it changed nothing else", async () => {
+    const words = [NICS_PREPARED, ADOPTED].map((word) => [INSTANCE, word] as const);
+    const { agent, journals } = await agentOf(words, "running");
+    await agent.armSource(arm(FENCE));
+    const newer: Fence = { epoch: FENCE.epoch, revision: FENCE.revision + 4n };
+    await assert.rejects(agent.pauseMigration(call(newer)), { code: "FAILED_PRECONDITION" });
+    agent.close();
+    const restarted = await agentOf(
+      journals.entries.map(({ instanceId, word }) => [instanceId, word] as const),
+      "running",
+    );
+    await assert.rejects(restarted.agent.pauseMigration(call(FENCE)), STALE);
+  });
+});
+
+describe("a word that is delivered", () => {
+  it("must be about the guest and of the epoch of the command that brings it", async () => {
+    const words = [NICS_PREPARED, ADOPTED, PREPARED].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(words, "inmigrate");
+    const deliver = (changes: Parameters<typeof handOff>[0]) =>
+      agent.deliverHandOff({ ...call(), handOff: handOff(changes) });
+    const mismatch = { code: "INVALID_ARGUMENT", reason: "MISMATCH" };
+    await assert.rejects(deliver({ guestId: "db" }), { ...mismatch, field: "hand_off.guest_id" });
+    const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
+    await assert.rejects(deliver({ fence: higher }), { ...mismatch, field: "hand_off.fence.epoch" });
+    assert.deepEqual(await deliver({}), { applied: Applied.CHANGED });
+  });
+});
