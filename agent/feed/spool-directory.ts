@@ -4,7 +4,6 @@ import {
   fstatSync,
   fsync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readSync,
@@ -21,7 +20,7 @@ const syncEntries = promisify(fsync);
 
 const SEGMENT_NAME = /^(\d{12})\.spool$/;
 
-/** The spool's segments in one directory, made where it is absent, which must be this agent's alone. */
+/** The spool's segments in one directory, which must exist and be this agent's alone. */
 export function openSpoolDirectory(directory: string): SpoolStore {
   return new SpoolDirectory(directory);
 }
@@ -36,10 +35,7 @@ class SpoolDirectory implements SpoolStore {
 
   constructor(path: string) {
     this.#path = path;
-    this.#directoryFd = this.#attempt(() => {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
-      return openSync(path, "r");
-    });
+    this.#directoryFd = this.#attempt(() => openSync(path, "r"));
   }
 
   segments(): readonly SpoolSegment[] {

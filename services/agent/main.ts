@@ -11,5 +11,5 @@ await runProgram({
   usage: AGENT_USAGE,
   check: checkAgentValues,
   hostOf: (values) => values["host-id"],
-  start: startAgentServer,
+  start: (values, log) => startAgentServer(values, log),
 });

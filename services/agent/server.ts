@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
@@ -13,6 +12,7 @@ import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
 import { readProcessLife } from "../../agent/vmm/vmm-process.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
+import { makeFolder } from "../folder/make-folder.ts";
 import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
 import { NatsLink } from "../nats/connection.ts";
@@ -41,7 +41,8 @@ export interface AgentServer {
 
 /**
  * Starts one host's agent: netlink, journals, gRPC, then the heartbeat, so that whoever finds the host in the registry
- * gets an answer. Does not wait for NATS. Devices are those of the calling thread's network namespace.
+ * gets an answer. Does not wait for NATS. Devices are those of the calling thread's network namespace. Throws
+ * INVALID_ARGUMENT, naming the flag, where the state directory cannot be made.
  */
 export async function startAgentServer(
   values: AgentValues,
@@ -49,7 +50,8 @@ export async function startAgentServer(
   hooks: AgentHooks = {},
 ): Promise<AgentServer> {
   applyCpuPriority(values["cpu-priority"], log);
-  await mkdir(values["state-dir"], { recursive: true, mode: 0o700 });
+  const spoolDirectory = join(values["state-dir"], "feed");
+  await makeFolder(spoolDirectory, { field: "--state-dir", mode: 0o700 });
   const version = readVersion();
   const clock = openHostClock();
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
@@ -67,7 +69,7 @@ export async function startAgentServer(
     clock,
     log,
     handOffs,
-    spool: openSpoolDirectory(join(values["state-dir"], "feed")),
+    spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
     devices: { route, factory: deviceFactory },
     kernelChanges,

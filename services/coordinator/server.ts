@@ -5,6 +5,7 @@ import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { invalidArgument } from "../../proto/error.ts";
 import { openHostClock } from "../clock/host-clock.ts";
+import { makeFolder } from "../folder/make-folder.ts";
 import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
@@ -36,18 +37,21 @@ export interface CoordinatorServer {
 
 /**
  * Starts a coordinator: NATS (its own where no address is given), streams, the migrations that were left, the feed, and
- * gRPC last, so that whoever gets an answer gets it from all of it. Throws where NATS is not there within 30 s.
+ * gRPC last, so that whoever gets an answer gets it from all of it. Throws where NATS is not there within 30 s, what
+ * `stop` says as soon as that aborts, and INVALID_ARGUMENT, naming the flag, for one that cannot be used on this host;
+ * what was opened is closed then.
  */
 export async function startCoordinatorServer(
   values: CoordinatorValues,
   log: Log,
+  stop: AbortSignal = new AbortController().signal,
 ): Promise<CoordinatorServer> {
   const opened: (() => Promise<void> | void)[] = [];
   const close = async (): Promise<void> => {
     for (let end = opened.pop(); end !== undefined; end = opened.pop()) await end();
   };
   try {
-    return { ...(await open(values, log, (end) => opened.push(end))), close };
+    return { ...(await open(values, log, (end) => opened.push(end), stop)), close };
   } catch (thrown) {
     await close();
     throw thrown;
@@ -56,12 +60,13 @@ export async function startCoordinatorServer(
 
 type OnClose = (end: () => Promise<void> | void) => void;
 
-async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
+async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop: AbortSignal) {
   await checkFenceCommand(values["fence-command"]);
-  const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose));
+  const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose, stop));
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
   onClose(() => link.close());
-  await ensureStores(await link.whenReachable(NATS_TIMEOUT_MS), values["nats-replicas"]);
+  const connection = await unlessAborted(link.whenReachable(NATS_TIMEOUT_MS), stop);
+  await unlessAborted(ensureStores(connection, values["nats-replicas"]), stop);
 
   const clock = openHostClock();
   const store = new NatsGuestRecordStore(link);
@@ -81,7 +86,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
     { fenceAfterMs: values["fence-after-ms"] },
   );
   onClose(() => runner.close());
-  const resumed = await runner.resume();
+  const resumed = await unlessAborted(runner.resume(), stop);
   if (resumed > 0) log.info({ migrations: resumed }, "Took up migrations that had not ended.");
   const consumer = new FeedConsumer(
     link,
@@ -93,6 +98,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose) {
 
   const api = new MigrationApi({ store, hosts, clock, random: Math.random, runner });
   const ending = new AbortController();
+  stop.throwIfAborted();
   const server = await startGrpcServer({
     targets: values.listen,
     services: [bindMigrationApi(api, log, ending.signal)],
@@ -114,12 +120,25 @@ async function checkFenceCommand(path: string | undefined): Promise<void> {
   }
 }
 
-async function startOwnNats(values: CoordinatorValues, log: Log, onClose: OnClose): Promise<string> {
-  const server = await OwnNatsServer.start({
-    ...values["nats-listen"],
-    folder: join(values["data-dir"], "nats"),
-    log,
+/** What the work comes to, or the signal's reason as soon as that aborts; nobody hears then how the work ends. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener("abort", giveUp, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
   });
+}
+
+async function startOwnNats(
+  values: CoordinatorValues,
+  log: Log,
+  onClose: OnClose,
+  signal: AbortSignal,
+): Promise<string> {
+  const folder = join(values["data-dir"], "nats");
+  await makeFolder(folder, { field: "--data-dir", mode: 0o755 });
+  const server = await OwnNatsServer.start({ ...values["nats-listen"], folder, log, signal });
   onClose(() => server.close());
   return server.url;
 }

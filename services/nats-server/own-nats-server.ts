@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, readdir, readFile, unlink } from "node:fs/promises";
+import { readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { SwitchoverError } from "../../proto/error.ts";
@@ -23,11 +23,13 @@ export interface OwnNatsServerOptions {
   readonly address: string;
   /** 0: a free one, picked by the server itself. */
   readonly port: number;
-  /** Holds its store, pid and ports files; made where absent; this server's alone. */
+  /** Holds its store, pid and ports files; must exist and be this server's alone. */
   readonly folder: string;
   readonly log: Log;
   /** Name or path of the program; `nats-server` of PATH unless told otherwise. */
   readonly program?: string;
+  /** Gives the start up; what was started is ended before `start` throws the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 export class OwnNatsServer {
@@ -50,9 +52,9 @@ export class OwnNatsServer {
    * UNAVAILABLE / NATS_SERVER_FAILED where it ends or is not ready within 10 s.
    */
   static async start(options: OwnNatsServerOptions): Promise<OwnNatsServer> {
-    await mkdir(options.folder, { recursive: true });
     await endPredecessor(options);
-    const { child, port } = await launch(options, options.port);
+    options.signal?.throwIfAborted();
+    const { child, port } = await launch(options, options.port, options.signal);
     const server = new OwnNatsServer(options, child, port);
     options.log.info(
       { nats_url: server.url, nats_pid: child.pid, folder: options.folder },
@@ -105,6 +107,7 @@ export class OwnNatsServer {
 async function launch(
   options: OwnNatsServerOptions,
   port: number,
+  givenUp?: AbortSignal,
 ): Promise<{ readonly child: ChildProcess; readonly port: number }> {
   const { folder } = options;
   for (const name of await readdir(folder)) if (name.endsWith(".ports")) await unlink(join(folder, name));
@@ -118,6 +121,8 @@ async function launch(
   const complaint = followComplaints(child, options.log);
   const failure = new Promise<never>((_, reject) => {
     child.once("error", (error) => reject(startFault(error)));
+    if (givenUp?.aborted) reject(givenUp.reason);
+    givenUp?.addEventListener("abort", () => reject(givenUp.reason), { once: true });
     child.once("exit", (code, signal) => {
       const sentence = `nats-server ended before it was ready (${signal ?? code}): ${complaint()}`;
       reject(new SwitchoverError("UNAVAILABLE", sentence, { reason: "NATS_SERVER_FAILED" }));
@@ -189,7 +194,7 @@ async function endPredecessor(options: OwnNatsServerOptions): Promise<void> {
     return commandLine.split("\0").includes(join(options.folder, "store"));
   };
   const deadline = performance.now() + END_TIMEOUT_MS;
-  for (let sent = false; await isOurs(); await waitMs(POLL_MS)) {
+  for (let sent = false; !options.signal?.aborted && (await isOurs()); await waitMs(POLL_MS)) {
     if (!sent)
       options.log.warn({ nats_pid: pid }, "Ending a nats-server that was left behind on this folder.");
     if (!sent || performance.now() > deadline) process.kill(pid, sent ? "SIGKILL" : "SIGTERM");

@@ -27,7 +27,11 @@ export interface Program<S extends Settings> {
   readonly check: (values: Values<S>) => readonly Fault[];
   /** The host that the log's lines speak for. */
   readonly hostOf: (values: Values<S>) => string | undefined;
-  readonly start: (values: Values<S>, log: Log) => Promise<Running>;
+  /**
+   * INVALID_ARGUMENT with a field is told like any other wrong flag. Once `stop` aborts nobody waits for more than the
+   * end of what was begun, which is to be its rejection.
+   */
+  readonly start: (values: Values<S>, log: Log, stop: AbortSignal) => Promise<Running>;
 }
 
 /** Runs the program in this process until a signal ends it. */
@@ -63,29 +67,51 @@ async function runStarted<S extends Settings>(program: Program<S>, values: Value
   };
   process.on("uncaughtException", fail);
   process.on("unhandledRejection", fail);
-  const stopAsked = signalled();
+  const stop = stopAtSignal((signal) => {
+    log.info({ signal }, `${program.name} ends.`);
+    setTimeout(() => {
+      log.warn({ limit_ms: SHUTDOWN_LIMIT_MS }, "Not everything was closed in time.");
+      exit(0);
+    }, SHUTDOWN_LIMIT_MS);
+  });
   log.info({ version: readVersion(), configuration: printable(values) }, `${program.name} starts.`);
   let running: Running;
   try {
-    running = await program.start(values, log);
+    running = await program.start(values, log, stop);
   } catch (thrown) {
-    log.error({ err: thrown }, `${program.name} cannot start: ${SwitchoverError.from(thrown).message}`);
+    if (stop.aborted) return exit(0);
+    const error = SwitchoverError.from(thrown);
+    if (error.code === "INVALID_ARGUMENT" && error.field !== undefined) {
+      flush();
+      process.stderr.write(faultsText(program.name, [{ name: error.field, sentence: error.message }]));
+      return exit(EXIT_USAGE);
+    }
+    log.error({ err: thrown }, `${program.name} cannot start: ${error.message}`);
     return exit(EXIT_FAILED);
   }
-  const signal = await stopAsked;
-  log.info({ signal }, `${program.name} ends.`);
-  const limit = setTimeout(() => {
-    log.warn({ limit_ms: SHUTDOWN_LIMIT_MS }, "Not everything was closed in time.");
-    exit(0);
-  }, SHUTDOWN_LIMIT_MS);
+  await aborted(stop);
   await running.close();
-  clearTimeout(limit);
   exit(0);
 }
 
-function signalled(): Promise<NodeJS.Signals> {
+/** Aborts at the first SIGTERM or SIGINT, during the start too. */
+function stopAtSignal(onSignal: (signal: NodeJS.Signals) => void): AbortSignal {
+  const stopping = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stopping.signal.aborted) return;
+      onSignal(signal);
+      const sentence = `The program was told to end by ${signal}.`;
+      stopping.abort(new SwitchoverError("CANCELLED", sentence, { reason: "ENDING" }));
+    });
+  }
+  return stopping.signal;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => resolve(signal));
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }
 

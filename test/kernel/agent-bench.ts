@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
@@ -33,6 +33,8 @@ export function withAgent(
     withHost(async (devices) => {
       addBridge("br0");
       const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
+      const spoolDirectory = join(stateDirectory, "feed");
+      mkdirSync(spoolDirectory);
       const vmms = new Map<string, PretendedVmm>();
       const told: FeedEvent[] = [];
       const agent = new HostAgent({
@@ -45,7 +47,7 @@ export function withAgent(
         clock: openHostClock(),
         log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
         handOffs: { publish: () => {}, subscribe: () => () => {} },
-        spool: openSpoolDirectory(join(stateDirectory, "feed")),
+        spool: openSpoolDirectory(spoolDirectory),
         feed: {
           last: async () => null,
           append: async ({ body }) => {

@@ -290,9 +290,8 @@ describe("a spool in a directory", () => {
   it("is as it was for who opens it next, segments and all", async (t) => {
     const directory = mkdtempSync(join(tmpdir(), "switchover-spool-"));
     t.after(() => rmSync(directory, { recursive: true }));
-    const path = join(directory, "feed");
     const limits = { segment: 500, keep: 1_000, tight: 1_000_000, full: 1_000_000 };
-    const store = openSpoolDirectory(path);
+    const store = openSpoolDirectory(directory);
     const { spool } = open(store, limits);
     for (let round = 1; round <= 50; round += 1) tell(spool, said(round));
     await spool.sync();
@@ -302,7 +301,7 @@ describe("a spool in a directory", () => {
     spool.close();
     spool.close();
 
-    const next = openSpoolDirectory(path);
+    const next = openSpoolDirectory(directory);
     t.after(() => next.close());
     const { spool: successor } = open(next, limits);
     assert.equal(successor.unsent, 10);
@@ -314,7 +313,7 @@ describe("a spool in a directory", () => {
   it("says why it cannot be written", (t) => {
     const directory = mkdtempSync(join(tmpdir(), "switchover-spool-"));
     t.after(() => rmSync(directory, { recursive: true }));
-    const store = openSpoolDirectory(join(directory, "feed"));
+    const store = openSpoolDirectory(directory);
     store.close();
     assert.throws(() => store.append(1, Buffer.from("x\n")), {
       code: "UNAVAILABLE",

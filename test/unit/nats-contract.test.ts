@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect as connectSocket, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -47,13 +48,20 @@ before(async () => {
   server = await OwnNatsServer.start({
     address: "127.0.0.1",
     port: 0,
-    folder: join(folder, "nats"),
+    folder: newFolder("nats"),
     log: silent,
   });
   const link = NatsLink.open({ url: server.url, name: "test", log: silent });
   await ensureStores(await link.whenReachable(WAIT_MS), 1);
   await link.close();
 });
+
+/** One more beside the others; made. */
+function newFolder(name: string): string {
+  const path = join(folder, name);
+  mkdirSync(path);
+  return path;
+}
 
 after(async () => {
   await server.close();
@@ -228,7 +236,7 @@ test("what is asked of a NATS that was never reached is UNAVAILABLE at once", as
 });
 
 test("a host is known from its first heartbeat on and gone after its lifetime", async (t) => {
-  const own = join(folder, "expiry");
+  const own = newFolder("expiry");
   const other = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder: own, log: silent });
   t.after(() => other.close());
   const connection = await connect({ servers: other.url });
@@ -256,7 +264,7 @@ interface SpeakingHost {
 }
 
 /** What the agent on HA says, with its spool in a directory: one of its own, or where another agent's was. */
-function openHost(t: TestContext, link: NatsLink, spool = join(folder, `feed-${newGuest()}`)): SpeakingHost {
+function openHost(t: TestContext, link: NatsLink, spool = newFolder(`feed-${newGuest()}`)): SpeakingHost {
   const store = openSpoolDirectory(spool);
   const stream = new NatsFeedStream(link);
   const feed = new AgentFeed({ hostId: HA, clock: openHostClock(), log: silent, spool: store, feed: stream });
@@ -326,7 +334,7 @@ test("an event whose acknowledgement was lost is not stored again", async (t) =>
 });
 
 test("an event whose acknowledgement was lost is not stored again when JetStream has forgotten its id", async (t) => {
-  const own = join(folder, "forgetful");
+  const own = newFolder("forgetful");
   const other = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder: own, log: silent });
   t.after(() => other.close());
   const connection = await connect({ servers: other.url });
@@ -357,7 +365,7 @@ test("a host's words are in the feed once and in order after its agent and NATS 
   const link = await openLink(t);
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.3);
-  const spool = join(folder, `feed-${guestId}`);
+  const spool = newFolder(`feed-${guestId}`);
   const first = openHost(t, link, spool);
   for (let round = 1; round <= 500; round += 1) {
     first.say(migrationId, guestId, round);
@@ -381,7 +389,7 @@ test("two processes that send one spool's words at the same time store each once
   const links = [await openLink(t), await openLink(t)] as const;
   const guestId = newGuest();
   const migrationId = migrationIdOf(guestId, Date.now(), 0.4);
-  const spool = join(folder, `feed-${guestId}`);
+  const spool = newFolder(`feed-${guestId}`);
   const old = openHost(t, links[0], spool);
   for (let round = 1; round <= 300; round += 1) old.say(migrationId, guestId, round);
   // The old process lives on and sends what it has.
@@ -491,7 +499,7 @@ test("a coordinator's words are stored once and its last sequence is found", asy
 });
 
 test("coordinators that publish one migration's phases at the same time store each once and in order", async (t) => {
-  const own = join(folder, "phases");
+  const own = newFolder("phases");
   const other = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder: own, log: silent });
   t.after(() => other.close());
   const connection = await connect({ servers: other.url });
@@ -629,7 +637,7 @@ test("without the program the reason is one sentence", async () => {
     OwnNatsServer.start({
       address: "127.0.0.1",
       port: 0,
-      folder: join(folder, "none"),
+      folder: newFolder("none"),
       log: silent,
       program: "no-such-nats",
     }),
@@ -648,7 +656,7 @@ test("a port that is taken is named", async (t) => {
     OwnNatsServer.start({
       address: "127.0.0.1",
       port: address.port,
-      folder: join(folder, "taken"),
+      folder: newFolder("taken"),
       log: silent,
     }),
   );
@@ -657,7 +665,7 @@ test("a port that is taken is named", async (t) => {
 });
 
 test("a server that a killed owner left behind makes room, and its data stay", async (t) => {
-  const own = join(folder, "left");
+  const own = newFolder("left");
   const script = `import { OwnNatsServer } from ${JSON.stringify(new URL("../../services/nats-server/own-nats-server.js", import.meta.url).href)};
     const log = { debug() {}, info() {}, warn() {}, error() {} };
     const server = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder: ${JSON.stringify(own)}, log });
@@ -681,7 +689,7 @@ test("close ends the server", async () => {
   const closing = await OwnNatsServer.start({
     address: "127.0.0.1",
     port: 0,
-    folder: join(folder, "close"),
+    folder: newFolder("close"),
     log: silent,
   });
   const { pid } = closing;

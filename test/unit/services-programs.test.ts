@@ -1,99 +1,16 @@
-/** The programs as an operator runs them: processes, flags, signals, exit codes. Needs node and nats-server only. */
+/** Needs node and nats-server only. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { type TestContext, test } from "node:test";
-import { fileURLToPath } from "node:url";
-
-type ProgramName = "agent" | "coordinator" | "switchoverctl";
-
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface LogLine {
-  readonly msg: string;
-  readonly [field: string]: unknown;
-}
-
-/** Written here, not read from the environment of whoever runs the tests. */
-const ENVIRONMENT = { PATH: process.env.PATH ?? "" };
-const START_MS = 15_000;
-
-function launch(
-  t: TestContext,
-  program: ProgramName,
-  args: readonly string[],
-  environment = ENVIRONMENT,
-): ChildProcess {
-  const path = fileURLToPath(new URL(`../../services/${program}/main.js`, import.meta.url));
-  const child = spawn(process.execPath, [path, ...args], {
-    env: environment,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  t.after(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    // Gently, for a coordinator ends its nats-server only then.
-    child.kill("SIGTERM");
-    const force = setTimeout(() => child.kill("SIGKILL"), 6_000);
-    await once(child, "exit");
-    clearTimeout(force);
-  });
-  return child;
-}
-
-async function runToEnd(
-  t: TestContext,
-  program: ProgramName,
-  args: readonly string[],
-  environment = ENVIRONMENT,
-): Promise<Ended> {
-  const child = launch(t, program, args, environment);
-  let [stdout, stderr] = ["", ""];
-  child.stdout?.on("data", (part) => (stdout += String(part)));
-  child.stderr?.on("data", (part) => (stderr += String(part)));
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
-}
-
-/** The line that says `sentence`, as soon as it is written; all lines so far where it never comes. */
-function logLine(child: ChildProcess, sentence: string): Promise<LogLine> {
-  return new Promise((resolve, reject) => {
-    const lines: string[] = [];
-    const fail = (): void => reject(new Error(`"${sentence}" was not logged:\n${lines.join("\n")}`));
-    const timer = setTimeout(fail, START_MS);
-    child.once("exit", fail);
-    if (child.stderr === null) return fail();
-    createInterface({ input: child.stderr }).on("line", (text) => {
-      lines.push(text);
-      const line = JSON.parse(text) as LogLine;
-      if (line.msg !== sentence) return;
-      clearTimeout(timer);
-      resolve(line);
-    });
-  });
-}
-
-/** Sends SIGTERM; the exit code, and that it took less than five seconds. */
-async function terminate(child: ChildProcess): Promise<number | null> {
-  const startMs = performance.now();
-  child.kill("SIGTERM");
-  const [code] = (await once(child, "exit")) as [number | null];
-  assert.ok(performance.now() - startMs < 5_000);
-  return code;
-}
-
-async function newFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "switchover-programs-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
+import { test } from "node:test";
+import {
+  ENVIRONMENT,
+  type LogLine,
+  launch,
+  logLine,
+  newFolder,
+  runToEnd,
+  terminate,
+} from "./program-process.ts";
 
 function agentArgs(hostId: string, natsUrl: string, folder: string): readonly string[] {
   return [
@@ -171,16 +88,6 @@ test("a wrong configuration exits with 2 and names every fault", async (t) => {
   const ended = await runToEnd(t, "agent", args);
   assert.equal(ended.code, 2);
   for (const flag of ["--host-id", "--listen", "--nats-url"]) assert.match(ended.stderr, new RegExp(flag));
-});
-
-test("a fencing command that cannot be run is found out when the coordinator starts", async (t) => {
-  const folder = await newFolder(t);
-  const path = join(folder, "absent");
-  const flags = ["--listen", "127.0.0.1:0", "--data-dir", folder, "--fence-command", path];
-  const ended = await runToEnd(t, "coordinator", flags);
-  assert.equal(ended.code, 1);
-  const last = JSON.parse(ended.stderr.trim().split("\n").at(-1) ?? "") as LogLine;
-  assert.match(last.msg, /--fence-command: ".*absent" cannot be run\.$/);
 });
 
 test("a program that cannot start says why in one line and exits with 1", async (t) => {
