@@ -62,8 +62,13 @@ export function fromGrpcError(error: ServiceError): SwitchoverError {
   const name = status[error.code] ?? "UNKNOWN";
   const code = CODES.has(name) ? (name as ErrorCode) : "INTERNAL";
   const detail = decodeDetails(error.metadata?.get(DETAILS_KEY)[0]);
-  const sentence = error.details === "" ? `The call ended with ${name}.` : error.details;
+  const sentence = error.details === "" ? `The call ended with ${name}.` : withoutEmptyNote(error.details);
   return new SwitchoverError(code, sentence, { reason: `GRPC_${name}`, ...detail, cause: error });
+}
+
+/** grpc-js ends what it says of a connection with a note of its resolver, which mostly has none. */
+function withoutEmptyNote(details: string): string {
+  return details.replace(/ Resolution note: $/, "");
 }
 
 const CODES: ReadonlySet<string> = new Set<ErrorCode>([

@@ -204,6 +204,7 @@ test("a target without a server is UNAVAILABLE", async () => {
   const client = openChannel("127.0.0.1:1", { retriedServices: [] });
   const error = await rejection(callUnary(client, methods.getMigration, { migrationId: "x" }, CALL));
   assert.deepEqual([error.code, error.reason], ["UNAVAILABLE", "GRPC_UNAVAILABLE"]);
+  assert.match(error.message, /ECONNREFUSED 127\.0\.0\.1:1\.$/);
   client.close();
 });
 
