@@ -15,13 +15,18 @@ export const MIGRATION_SERVICE = "switchover.v1.MigrationService";
 const CALL_TIMEOUT_MS = 10_000;
 const WATCH_RETRY_MS = 500;
 /** How long a broken watch is opened again before the coordinator counts as unreachable. */
-const WATCH_UNREACHABLE_MS = 30_000;
+export const WATCH_UNREACHABLE_S = 30;
+
+/** Hears that a watch broke and is opened again: once, until the coordinator has said something. */
+export type OnSilence = (error: SwitchoverError) => void;
 
 /** MigrationService as a client sees it; throws SwitchoverError. */
 export class CoordinatorClient {
   readonly #client: Client;
+  readonly #onSilence: OnSilence;
 
-  constructor(target: string) {
+  constructor(target: string, onSilence: OnSilence) {
+    this.#onSilence = onSilence;
     this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE] });
   }
 
@@ -55,21 +60,26 @@ export class CoordinatorClient {
 
   /**
    * The migration as it stands and after every change, until it has ended. A broken stream is opened again for up to
-   * 30 s, at any coordinator behind the target; then UNAVAILABLE.
+   * 30 s, at any coordinator behind the target, which `onSilence` hears; then UNAVAILABLE.
    */
   async *watch(migrationId: string, signal: AbortSignal): AsyncGenerator<Migration, void, undefined> {
+    let coordinator: "heard" | "silent" = "heard";
     for (let heardAtMs = performance.now(); ; ) {
       try {
         const stream = callServerStream(this.#client, methods.watchMigration, { migrationId }, { signal });
         for await (const { migration } of stream) {
           heardAtMs = performance.now();
+          coordinator = "heard";
           yield present(migration);
         }
         return;
       } catch (thrown) {
         const silentMs = performance.now() - heardAtMs;
-        const { code } = SwitchoverError.from(thrown);
-        if (signal.aborted || code !== "UNAVAILABLE" || silentMs > WATCH_UNREACHABLE_MS) throw thrown;
+        const error = SwitchoverError.from(thrown);
+        const isGivenUp = silentMs > WATCH_UNREACHABLE_S * 1_000;
+        if (signal.aborted || error.code !== "UNAVAILABLE" || isGivenUp) throw thrown;
+        if (coordinator === "heard") this.#onSilence(error);
+        coordinator = "silent";
       }
       await new Promise((resolve) => setTimeout(resolve, WATCH_RETRY_MS));
     }

@@ -46,9 +46,15 @@ export class Display {
   /** A sentence beside the states; for people only. */
   note(sentence: string): void {
     if (this.#form === "json") return;
-    this.#screen.write(
-      this.#screen.isTTY === true && this.#shown !== "" ? `\n${sentence}\n` : `${sentence}\n`,
-    );
+    this.leaveLine();
+    this.#screen.write(`${sentence}\n`);
+  }
+
+  /** Lets the line that is overwritten stand, so that what comes next is below it, whoever writes it. */
+  leaveLine(): void {
+    if (this.#form === "json" || this.#screen.isTTY !== true || this.#shown === "") return;
+    this.#screen.write("\n");
+    this.#shown = "";
   }
 
   #json(migration: Migration): void {

@@ -2,7 +2,7 @@ import { Resolution } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { onOff } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
-import { COMMON_ENVIRONMENT, COMMON_SETTINGS } from "./settings.ts";
+import { COMMON_ENVIRONMENT, COMMON_SETTINGS, STAYING } from "./settings.ts";
 
 /** Flags and help of the commands that ask something of a migration that has begun. */
 export const INTERVENTION_SETTINGS = {
@@ -31,7 +31,7 @@ const EXAMPLE_ID = "web-7-mk3v0q8ya1z9";
 function usageOf(command: string, purpose: string, examples: readonly string[]): UsageText {
   return {
     synopsis: `switchoverctl ${command} MIGRATION_ID [flags]`,
-    purpose,
+    purpose: `${purpose}\n--wait: ${STAYING}`,
     environment: COMMON_ENVIRONMENT,
     examples: examples.map((flags) => `switchoverctl ${command} ${EXAMPLE_ID}${flags}`),
   };

@@ -8,7 +8,7 @@ import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import { AgentClient } from "./agent-client.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
 import { confirm } from "./confirm.ts";
-import { CoordinatorClient } from "./coordinator-client.ts";
+import { CoordinatorClient, WATCH_UNREACHABLE_S } from "./coordinator-client.ts";
 import { Display } from "./display.ts";
 import { EXIT_CODES, exitCodeOfError } from "./exit-code.ts";
 import {
@@ -167,7 +167,7 @@ async function withAgent(values: OrphansValues): Promise<number> {
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     const exitCode = exitCodeOfError(error);
-    const words = `${error.message} [${error.code}, ${error.reason}]`;
+    const words = wordsOf(error);
     const sentence =
       exitCode === EXIT_CODES.unreachable ? `no agent answers at ${values.agent}: ${words}` : words;
     process.stderr.write(`switchoverctl: ${sentence}\n`);
@@ -183,8 +183,14 @@ async function withPorts(
 ): Promise<number> {
   const leaving = new AbortController();
   process.once("SIGINT", () => leaving.abort());
-  const client = new CoordinatorClient(values.coordinator);
   const display = new Display(process.stdout, values.json === "on" ? "json" : "text");
+  const complain = (sentence: string): void => {
+    display.leaveLine();
+    process.stderr.write(`switchoverctl: ${sentence}\n`);
+  };
+  const client = new CoordinatorClient(values.coordinator, (error) =>
+    complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`)),
+  );
   try {
     return await run({
       client,
@@ -195,9 +201,7 @@ async function withPorts(
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     const exitCode = exitCodeOfError(error);
-    process.stderr.write(
-      `switchoverctl: ${complaint(error, exitCode, values.coordinator, leaving.signal)}\n`,
-    );
+    complain(complaint(error, exitCode, values.coordinator, leaving.signal));
     return exitCode;
   } finally {
     client.close();
@@ -206,8 +210,15 @@ async function withPorts(
 
 function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
   if (leaving.aborted) return "no longer watching; the migration goes on.";
-  const words = `${error.message} [${error.code}, ${error.reason}]`;
-  return exitCode === EXIT_CODES.unreachable ? `no coordinator answers at ${target}: ${words}` : words;
+  return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
+}
+
+function silence(target: string, error: SwitchoverError, also: string): string {
+  return `no coordinator answers at ${target}${also}: ${wordsOf(error)}`;
+}
+
+function wordsOf(error: SwitchoverError): string {
+  return `${error.message} [${error.code}, ${error.reason}]`;
 }
 
 process.exitCode = await main(process.argv.slice(2));

@@ -7,6 +7,7 @@ import { parseBytes, parseTarget, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { onOff, optional, required, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { WATCH_UNREACHABLE_S } from "./coordinator-client.ts";
 
 /** Flags and help of every command. */
 export const COMMON_SETTINGS = {
@@ -74,11 +75,15 @@ export type CommonValues = Values<typeof COMMON_SETTINGS>;
 
 export const COMMON_ENVIRONMENT = ["coordinator"];
 
+/** Where a command stays until the migration has ended, or got to where it was asked to be. */
+export const STAYING = `Where no coordinator answers meanwhile it tries on for ${WATCH_UNREACHABLE_S} s.`;
+
 export const MIGRATE_USAGE: UsageText = {
   synopsis: "switchoverctl migrate --guest ID --from HOST --to HOST [flags]",
   purpose:
     "Moves a running guest to another host. Exits with 0 when it is complete (without --wait: when it has begun),\n" +
-    "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.",
+    "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.\n" +
+    `--wait: ${STAYING}`,
   environment: COMMON_ENVIRONMENT,
   examples: [
     "switchoverctl migrate --guest web-7 --from ha --to hb --wait",
@@ -97,7 +102,7 @@ export const SHOW_USAGE: UsageText = {
 
 export const WATCH_USAGE: UsageText = {
   synopsis: "switchoverctl watch MIGRATION_ID [flags]",
-  purpose: "Shows a migration's progress until it has ended; exit codes as those of migrate.",
+  purpose: `Shows a migration's progress until it has ended; exit codes as those of migrate.\n${STAYING}`,
   environment: COMMON_ENVIRONMENT,
   examples: ["switchoverctl watch web-7-mk3v0q8ya1z9", "switchoverctl watch web-7-mk3v0q8ya1z9 --json"],
 };

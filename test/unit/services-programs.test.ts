@@ -118,3 +118,29 @@ test("switchoverctl tells silence, wrong flags and help apart by its exit code",
     assert.match(help.stdout, /Example/);
   }
 });
+
+test("switchoverctl watch says at once that nobody answers, and for how long it tries on", {
+  timeout: 20_000,
+}, async (t) => {
+  const args = ["web-7-mk3v0q8ya1z9", "--json", "--coordinator", "127.0.0.1:1"];
+  const child = launch(t, "switchoverctl", ["watch", ...args]);
+  let [stdout, stderr] = ["", ""];
+  child.stdout?.on("data", (part) => (stdout += String(part)));
+  for await (const part of child.stderr ?? []) {
+    stderr += String(part);
+    if (!stderr.endsWith("\n")) continue;
+    // A second retry would have told it a second time by now.
+    setTimeout(() => child.kill("SIGINT"), 1_500);
+  }
+  const [note, end] = stderr.trimEnd().split("\n");
+  assert.match(
+    note ?? "",
+    /^switchoverctl: no coordinator answers at 127\.0\.0\.1:1, trying on for 30 s: .*ECONNREFUSED.* \[UNAVAILABLE, /,
+  );
+  assert.match(end ?? "", /^switchoverctl: no longer watching/);
+  assert.equal(stdout, "");
+  for (const command of ["watch", "migrate", "cancel"]) {
+    const { stdout: help } = await runToEnd(t, "switchoverctl", [command, "--help"]);
+    assert.match(help, /for 30 s/, command);
+  }
+});
