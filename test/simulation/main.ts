@@ -1,5 +1,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
+import { parseWhole } from "../../services/config/parsers.ts";
 import { simulate } from "./simulate.ts";
 import { totalsLine } from "./totals.ts";
 import { BREAK_RULES, type BreakRule, breakageOf } from "./world/break-rules.ts";
@@ -10,6 +12,7 @@ import type { Schedule } from "./world/schedule.ts";
 import { shrinkSchedule } from "./world/shrink-schedule.ts";
 
 const TRACE_LINES = 60;
+const MOST_WORKERS = 1_024;
 
 const HELP = `Usage: npm run -s simulate -- [--runs N] [--seed S] [--break RULE] [--schedule JSON] [--workers W] [--trace]
 
@@ -46,21 +49,8 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const [runs, seed, workers] = [values.runs, values.seed, values.workers].map(Number);
-  const rule = BREAK_RULES.find((known) => known === values.break);
-  const isCount = (value: number | undefined): value is number =>
-    Number.isSafeInteger(value) && Number(value) > 0;
-  if (
-    !isCount(runs) ||
-    !isCount(seed) ||
-    !isCount(workers) ||
-    (values.break !== undefined && rule === undefined)
-  ) {
-    process.stderr.write(HELP);
-    return 2;
-  }
-  if (values.schedule !== undefined)
-    return replay(JSON.parse(values.schedule) as Schedule, rule, values.trace);
+  const { runs, seed, workers, rule, schedule } = readValues(values);
+  if (schedule !== undefined) return replay(schedule, rule, values.trace);
   if (runs === 1) return replay(generateSchedule(seed), rule, values.trace);
   const beganAt = performance.now();
   const { totals, failure } = await simulate({ runs, seed, workers, rule });
@@ -68,6 +58,53 @@ async function main(): Promise<number> {
   if (failure !== null) await explain(generateSchedule(failure.seed), failure.violation, rule);
   process.stdout.write(`${totalsLine(totals, seconds)}\n`);
   return failure === null ? 0 : 1;
+}
+
+interface Texts {
+  readonly runs: string;
+  readonly seed: string;
+  readonly workers: string;
+  readonly break?: string | undefined;
+  readonly schedule?: string | undefined;
+}
+
+/** Throws INVALID_ARGUMENT with a line for each of them that is wrong. */
+function readValues(texts: Texts) {
+  const faults: string[] = [];
+  const read = <T>(parse: () => T): T | undefined => {
+    try {
+      return parse();
+    } catch (thrown) {
+      faults.push(SwitchoverError.from(thrown).message);
+      return undefined;
+    }
+  };
+  const count = (name: "runs" | "seed" | "workers", most: number) =>
+    read(() => parseWhole(1, most)(texts[name], `--${name}`)) ?? 1;
+  const values = {
+    runs: count("runs", Number.MAX_SAFE_INTEGER),
+    seed: count("seed", Number.MAX_SAFE_INTEGER),
+    workers: count("workers", MOST_WORKERS),
+    rule: read(() => parseRule(texts.break)),
+    schedule: read(() => parseSchedule(texts.schedule)),
+  };
+  if (faults.length > 0) throw invalidArgument("flags", faults.join("\n"), "USAGE");
+  return values;
+}
+
+function parseRule(text: string | undefined): BreakRule | undefined {
+  const rule = BREAK_RULES.find((known) => known === text);
+  if (text === undefined || rule !== undefined) return rule;
+  throw invalidArgument("--break", `--break: "${text}" is no rule: ${BREAK_RULES.join(", ")}.`);
+}
+
+/** As `--schedule` was printed for a run: its content is not checked. */
+function parseSchedule(text: string | undefined): Schedule | undefined {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as Schedule);
+  } catch (thrown) {
+    throw invalidArgument("--schedule", `--schedule: that is not JSON: ${(thrown as Error).message}.`);
+  }
 }
 
 /** One run, with its trace where that is asked for or something is wrong. */
@@ -106,8 +143,10 @@ async function explain(schedule: Schedule, violation: Violation, rule: BreakRule
 try {
   process.exitCode = await main();
 } catch (thrown) {
-  if (!(thrown instanceof Error && "code" in thrown && String(thrown.code).startsWith("ERR_PARSE_ARGS")))
-    throw thrown;
-  process.stderr.write(`${thrown.message}\nSee --help.\n`);
+  const isOfParser =
+    thrown instanceof Error && "code" in thrown && String(thrown.code).startsWith("ERR_PARSE_ARGS");
+  const error = SwitchoverError.from(thrown);
+  if (!isOfParser && error.reason !== "USAGE") throw thrown;
+  process.stderr.write(`${error.message}\n\n${HELP}`);
   process.exitCode = 2;
 }
