@@ -14,7 +14,7 @@ const REMOVE: Setting<readonly string[]> = {
 export const ORPHANS_SETTINGS = {
   agent: required(parseTarget, { placeholder: "TARGET", help: "The host's agent, HOST:PORT or unix:/PATH" }),
   remove: REMOVE,
-  all: onOff("Remove all of them"),
+  all: onOff("Remove all of them, in place of --remove"),
   "dry-run": onOff("Say what would be removed, and change nothing"),
   json: onOff("Print proto3 JSON, one orphan a line"),
 };
@@ -25,9 +25,9 @@ export const ORPHANS_USAGE: UsageText = {
   synopsis: "switchoverctl orphans --agent TARGET [flags]",
   purpose:
     "Shows the devices that an agent made on its host and that no guest it knows uses, with the forwarding entries that\n" +
-    "point to them; with --remove or --all it removes them and shows what it removed. What a guest uses by then, or a\n" +
-    "process holds open, stays. Exits with 0, 1 when something named stays or is refused, 2 for a wrong command line,\n" +
-    "3 when the agent does not answer.",
+    "point to them. With --remove or --all it removes them and shows what it removed; without, nothing is changed. What\n" +
+    "a guest uses by then, or a process holds open, stays. Exits with 0, 1 when something named stays or is refused,\n" +
+    "2 for a wrong command line, 3 when the agent does not answer.",
   environment: ["agent"],
   examples: [
     "switchoverctl orphans --agent 10.0.0.1:7443",

@@ -27,7 +27,11 @@ export async function orphans(
     return EXIT_CODES.done;
   }
   const isTrial = values["dry-run"] === "on";
-  const removed = await client.removeOrphans({ deviceNames: [...values.remove], validateOnly: isTrial });
+  const removed = await client.removeOrphans({
+    deviceNames: [...values.remove],
+    all: values.all === "on",
+    validateOnly: isTrial,
+  });
   show(removed, isTrial ? "would remove " : "removed ");
   if (removed.length === 0) say("Nothing to remove.");
   const staying = values.remove.filter((name) => !removed.some(({ deviceName }) => deviceName === name));

@@ -50,17 +50,29 @@ describe("an agent's orphans", options, () => {
       makeStrangers();
       leaveBehind(bench, 5);
       leaveBehind(bench, 6);
-      const trial = await bench.agent.removeOrphans({ deviceNames: ["tap5"], validateOnly: true });
+      const trial = await bench.agent.removeOrphans({
+        deviceNames: ["tap5"],
+        all: false,
+        validateOnly: true,
+      });
       assert.equal(trial.orphans.length, 2);
       assert.equal(deviceNames(), "br0 lo other0 tap5 tap6 web0");
-      const named = await bench.agent.removeOrphans({ deviceNames: ["tap5", "web0"], validateOnly: false });
+      const named = await bench.agent.removeOrphans({
+        deviceNames: ["tap5", "web0"],
+        all: false,
+        validateOnly: false,
+      });
       assert.deepEqual(wordsOf(named.orphans), wordsOf(trial.orphans));
       assert.equal(deviceNames(), "br0 lo other0 tap6 web0");
-      await bench.agent.removeOrphans({ deviceNames: [], validateOnly: false });
+      await bench.agent.removeOrphans({ deviceNames: [], all: true, validateOnly: false });
       assert.equal(deviceNames(), "br0 lo other0 web0");
       assert.equal(fdbOf(macOf(5)), "");
       assert.equal(fdbOf(macOf(9)), "other0 br0 static sticky");
-      const again = await bench.agent.removeOrphans({ deviceNames: ["tap5"], validateOnly: false });
+      const again = await bench.agent.removeOrphans({
+        deviceNames: ["tap5"],
+        all: false,
+        validateOnly: false,
+      });
       assert.deepEqual(again.orphans, []);
     }));
 
@@ -69,20 +81,28 @@ describe("an agent's orphans", options, () => {
       const name = leaveBehind(bench, 5);
       const holder = new TapEnd(name);
       try {
-        const { orphans } = await bench.agent.removeOrphans({ deviceNames: [], validateOnly: false });
+        const { orphans } = await bench.agent.removeOrphans({
+          deviceNames: [],
+          all: true,
+          validateOnly: false,
+        });
         assert.deepEqual(orphans, []);
         assert.equal(fdbOf(macOf(5)), "tap5 br0 static sticky");
       } finally {
         holder.close();
       }
-      const { orphans } = await bench.agent.removeOrphans({ deviceNames: [name], validateOnly: false });
+      const { orphans } = await bench.agent.removeOrphans({
+        deviceNames: [name],
+        all: false,
+        validateOnly: false,
+      });
       assert.equal(orphans.length, 2);
     }));
 
   it("are spared that a guest was given while their removal was under way", () =>
     withAgent(async (bench) => {
       leaveBehind(bench, 5);
-      const removal = bench.agent.removeOrphans({ deviceNames: [], validateOnly: false });
+      const removal = bench.agent.removeOrphans({ deviceNames: [], all: true, validateOnly: false });
       const { deviceName, macAddress } = tapNic(5);
       await bench.agent.prepareNics(
         prepare("a1", [
@@ -114,7 +134,7 @@ describe("an agent's orphans", options, () => {
     withAgent(
       async (bench) => {
         leaveBehind(bench, 5);
-        await assert.rejects(bench.agent.removeOrphans({ deviceNames: [], validateOnly: false }), {
+        await assert.rejects(bench.agent.removeOrphans({ deviceNames: [], all: true, validateOnly: false }), {
           code: "FAILED_PRECONDITION",
           reason: "JOURNAL_UNREADABLE",
         });

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { removeOrphans } from "../../agent/call/remove-orphans.ts";
+import type { Host } from "../../agent/host.ts";
 import type { Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import { findOrphans, type Orphan } from "../../agent/orphan/find-orphans.ts";
 import { OrphanReaper } from "../../agent/orphan/orphan-reaper.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import { OrphanKind, Orphan as OrphanMessage } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import {
+  OrphanKind,
+  Orphan as OrphanMessage,
+  RemoveOrphansRequest,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import { orphans as orphansCommand } from "../../services/switchoverctl/orphans.ts";
@@ -185,6 +191,45 @@ describe("the removal of orphans after a time", () => {
   });
 });
 
+describe("what a caller has removed", () => {
+  const seen: readonly Orphan[] = findOrphans([BRIDGE, tap(2), tap(3)], [entryOn(2)], new Set());
+
+  async function removedBy(request: Partial<RemoveOrphansRequest>) {
+    const removed: Orphan[] = [];
+    const orphans = {
+      list: () => seen,
+      remove: async (wanted: readonly Orphan[]) => {
+        removed.push(...wanted);
+        return wanted;
+      },
+    };
+    const host = { orphans } as unknown as Host;
+    const answer = await removeOrphans(host, RemoveOrphansRequest.create(request));
+    return { names: removed.map(({ deviceName }) => deviceName), told: answer.orphans.length };
+  }
+
+  it("is what it names, or all where it says so", async () => {
+    assert.deepEqual(await removedBy({ deviceNames: ["tap3"] }), { names: ["tap3"], told: 1 });
+    assert.deepEqual(await removedBy({ all: true }), { names: ["tap2", "tap2", "tap3"], told: 3 });
+    assert.deepEqual(await removedBy({ all: true, validateOnly: true }), { names: [], told: 3 });
+  });
+
+  it("is nothing where it says neither, or both", async () => {
+    for (const validateOnly of [false, true]) {
+      await assert.rejects(removedBy({ validateOnly }), {
+        code: "INVALID_ARGUMENT",
+        reason: "REQUIRED",
+        field: "device_names",
+      });
+      await assert.rejects(removedBy({ deviceNames: ["tap3"], all: true, validateOnly }), {
+        code: "INVALID_ARGUMENT",
+        reason: "NAMES_AND_ALL",
+        field: "all",
+      });
+    }
+  });
+});
+
 describe("switchoverctl orphans", () => {
   const messages: readonly OrphanMessage[] = [
     {
@@ -221,7 +266,7 @@ describe("switchoverctl orphans", () => {
 
   it("removes what is named, and exits 1 when some of it stays", async () => {
     const { code, text, asked } = await run("--remove", "tap2", "--remove", "tap3");
-    assert.deepEqual(asked, [{ deviceNames: ["tap2", "tap3"], validateOnly: false }]);
+    assert.deepEqual(asked, [{ deviceNames: ["tap2", "tap3"], all: false, validateOnly: false }]);
     assert.equal(code, 1);
     assert.match(text, /^removed device tap2$/m);
     assert.match(text, /^tap3 stays/m);
@@ -229,7 +274,7 @@ describe("switchoverctl orphans", () => {
 
   it("only says what it would remove with --dry-run", async () => {
     const { code, text, asked } = await run("--all", "--dry-run", "--json");
-    assert.deepEqual(asked, [{ deviceNames: [], validateOnly: true }]);
+    assert.deepEqual(asked, [{ deviceNames: [], all: true, validateOnly: true }]);
     assert.equal(code, 0);
     assert.deepEqual(
       text
