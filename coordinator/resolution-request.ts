@@ -32,6 +32,13 @@ export function parseResolution(request: ResolveMigrationRequest, state: Complet
   if (request.resolution === Resolution.RESUME_SOURCE && deadSides.includes("source")) {
     throw invalidArgument("resolution", "A source that is dead cannot run the guest again.", "SOURCE_DEAD");
   }
+  if (request.resolution === Resolution.GUEST_LOST && deadSides.length === 1) {
+    const [other] = SIDES.filter((side) => !deadSides.includes(side)).map((side) => hostOf(state, side));
+    const sentence =
+      `With one host dead it is decided whether ${other} goes on with the guest: state that alone, and give the guest ` +
+      "up only where the migration waits all the same.";
+    throw invalidArgument("resolution", sentence, "OTHER_HOST_MAY_RUN_IT");
+  }
   return resolutionOf(deadSides, resolutionIn(request));
 }
 

@@ -16,7 +16,7 @@ export const RESOLVE_SETTINGS = {
   "resume-source": onOff(
     "Have the source run the guest again, once the destination has said that it never will",
   ),
-  "guest-lost": onOff("Give the guest up"),
+  "guest-lost": onOff("Give the guest up; not with one host dead, whose death lets the other run it"),
   yes: onOff("State it without being asked again; required where stdin is no terminal"),
   ...INTERVENTION_SETTINGS,
 };
@@ -67,7 +67,12 @@ export const RECOVER_USAGE = usageOf(
 
 export const RESOLVE_USAGE = usageOf(
   "resolve",
-  "States what no agent can be asked about. A false statement can run the guest twice, or lose it.\n" +
+  "States what no agent can be asked about. A false statement can run the guest twice, or lose it.\n\n" +
+    "With the source dead, a destination that has all of the guest starts it; with the destination dead, a source that\n" +
+    "still has it goes on. Where neither can, the migration ends by itself, with the guest lost. --guest-lost is for one\n" +
+    "that waits all the same: it ends the migration, and neither asks nor stops anybody, so be sure that the guest runs\n" +
+    "nowhere. Together with one dead host it is refused, for it would report as lost what the other host may then start:\n" +
+    "state the dead host, watch what comes of it, then give up what still waits. With both hosts dead it is allowed.\n\n" +
     `${EXIT_CODES}; with --wait as those of migrate.`,
   [" --source-dead", " --destination-dead --yes --wait", " --resume-source", " --guest-lost --yes"],
 );
@@ -81,7 +86,14 @@ export function checkResolveValues(values: ResolveValues): readonly Fault[] {
     const sentence = "One of --source-dead, --destination-dead, --resume-source, --guest-lost is required.";
     return [{ name: "resolve", sentence }];
   }
-  if (values["resume-source"] === "off") return [];
+  const dead = (["source-dead", "destination-dead"] as const).filter((name) => values[name] === "on");
+  if (values["resume-source"] === "off") {
+    if (values["guest-lost"] === "off" || dead.length !== 1) return [];
+    const sentence =
+      `--guest-lost and --${dead[0]} exclude each other: the other host may then run the guest. State --${dead[0]} ` +
+      "alone, and give the guest up only where the migration waits all the same.";
+    return [{ name: "--guest-lost", sentence }];
+  }
   const against = (["source-dead", "guest-lost"] as const).filter((name) => values[name] === "on");
   return against.map((name) => ({
     name: `--${name}`,

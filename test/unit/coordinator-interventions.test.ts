@@ -182,6 +182,8 @@ describe("resolving a migration", () => {
       [{ ...nothing, deadHostIds: ["hb", "h b"] }, "MALFORMED", "dead_host_ids[1]"],
       [{ ...nothing, deadHostIds: ["hb", "hc"] }, "NOT_A_HOST_OF_THE_MIGRATION", "dead_host_ids[1]"],
       [{ deadHostIds: ["ha"], resolution: Resolution.RESUME_SOURCE }, "SOURCE_DEAD", "resolution"],
+      [{ deadHostIds: ["ha"], resolution: Resolution.GUEST_LOST }, "OTHER_HOST_MAY_RUN_IT", "resolution"],
+      [{ deadHostIds: ["hb"], resolution: Resolution.GUEST_LOST }, "OTHER_HOST_MAY_RUN_IT", "resolution"],
     ] as const;
     for (const [asked, reason, field] of wrong) {
       const call = api.resolveMigration({ migrationId, ...asked, deadHostIds: [...asked.deadHostIds] });
@@ -214,6 +216,23 @@ describe("resolving a migration", () => {
     assert.equal(migration?.outcome, Outcome.RUNS_ON_SOURCE);
     assert.equal((await api.resolveMigration(asked)).migration?.outcome, Outcome.RUNS_ON_SOURCE);
     assert.ok(world.hosts.calls.includes("handBack@hb") && world.hosts.calls.includes("resumeSource@ha"));
+  });
+
+  it("does not give up a guest that one host's death lets the other start", async () => {
+    const migrationId = await toAmbiguous();
+    const asked = { migrationId, deadHostIds: ["ha"], resolution: Resolution.GUEST_LOST };
+    await refuses(api.resolveMigration(asked), "INVALID_ARGUMENT", "OTHER_HOST_MAY_RUN_IT", "resolution");
+    assert.ok(!world.hosts.calls.includes("deliverHandOff@hb"), "something was stated all the same");
+    await api.resolveMigration({ ...asked, resolution: Resolution.UNSPECIFIED });
+    assert.equal((await ended())?.outcome, Outcome.RUNS_ON_DESTINATION);
+  });
+
+  it("gives the guest up with both hosts", async () => {
+    const migrationId = await toAmbiguous();
+    const asked = { migrationId, deadHostIds: ["ha", "hb"], resolution: Resolution.GUEST_LOST };
+    assert.equal((await api.resolveMigration(asked)).migration?.outcome, Outcome.GUEST_LOST);
+    await ended();
+    assert.equal((await api.resolveMigration(asked)).migration?.outcome, Outcome.GUEST_LOST);
   });
 
   it("gives the guest up when that is stated", async () => {

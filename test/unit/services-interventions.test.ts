@@ -135,12 +135,12 @@ describe("switchoverctl resolve", () => {
 
   it("asks nobody with --yes, nor for a resumption, which needs the destination's word all the same", async () => {
     const { ports, calls, statements } = coordinatorWith([migrationIn(Phase.AMBIGUOUS)]);
-    await resolve(resolveValuesOf("--destination-dead", "--guest-lost", "--yes"), ID, ports);
+    await resolve(resolveValuesOf("--source-dead", "--destination-dead", "--guest-lost", "--yes"), ID, ports);
     await resolve(resolveValuesOf("--resume-source"), ID, ports);
     assert.deepEqual(statements, []);
     const sent = calls.filter((call) => call !== "get");
     assert.deepEqual(sent, [
-      `resolve [hb] ${Resolution.GUEST_LOST}`,
+      `resolve [ha hb] ${Resolution.GUEST_LOST}`,
       `resolve [] ${Resolution.RESUME_SOURCE}`,
     ]);
   });
@@ -153,6 +153,8 @@ describe("switchoverctl resolve", () => {
     assert.deepEqual(names("--resume-source", "--guest-lost"), ["--guest-lost"]);
     assert.deepEqual(names("--resume-source", "--destination-dead"), []);
     assert.deepEqual(names("--source-dead", "--destination-dead", "--guest-lost"), []);
+    assert.deepEqual(names("--source-dead", "--guest-lost"), ["--guest-lost"]);
+    assert.deepEqual(names("--destination-dead", "--guest-lost"), ["--guest-lost"]);
   });
 });
 
