@@ -1,5 +1,9 @@
 import type { Client } from "@grpc/grpc-js";
+import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import {
+  type AbortDestinationResponse,
+  type CancelTransferResponse,
+  type HandBackResponse,
   HostAgentServiceService as methods,
   type Orphan,
   type RemoveOrphansRequest,
@@ -9,6 +13,14 @@ import { callUnary } from "../grpc/unary.ts";
 
 /** Removing a device takes the kernel up to tens of milliseconds, and a host may have left a thousand. */
 const CALL_TIMEOUT_MS = 60_000;
+
+/** What an agent admits from whoever drives a migration. */
+export interface FencedRequest {
+  readonly fence: Fence;
+  readonly guestId: string;
+  readonly instanceId: string;
+  readonly migrationId: string;
+}
 
 /** What switchoverctl asks of one host's agent; throws SwitchoverError. */
 export class AgentClient {
@@ -26,6 +38,18 @@ export class AgentClient {
   async removeOrphans(request: RemoveOrphansRequest): Promise<readonly Orphan[]> {
     const options = { timeoutMs: CALL_TIMEOUT_MS };
     return (await callUnary(this.#client, methods.removeOrphans, request, options)).orphans;
+  }
+
+  cancelTransfer(request: FencedRequest): Promise<CancelTransferResponse> {
+    return callUnary(this.#client, methods.cancelTransfer, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  abortDestination(request: FencedRequest): Promise<AbortDestinationResponse> {
+    return callUnary(this.#client, methods.abortDestination, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  handBack(request: FencedRequest): Promise<HandBackResponse> {
+    return callUnary(this.#client, methods.handBack, request, { timeoutMs: CALL_TIMEOUT_MS });
   }
 
   close(): void {

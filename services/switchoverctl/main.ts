@@ -2,15 +2,17 @@
 /**
  * switchoverctl: migrations, and what is left of them on a host, from the command line. Output that scripts read goes to stdout, complaints to stderr.
  */
-import { SwitchoverError } from "../../proto/error.ts";
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
-import { AgentClient } from "./agent-client.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
-import { confirm } from "./confirm.ts";
-import { CoordinatorClient, WATCH_UNREACHABLE_S } from "./coordinator-client.ts";
-import { Display } from "./display.ts";
-import { EXIT_CODES, exitCodeOfError } from "./exit-code.ts";
+import { EXIT_CODES } from "./exit-code.ts";
+import { abortDestination, cancelTransfer, type FencedCall, handBack } from "./fenced-calls.ts";
+import {
+  ABORT_DESTINATION_USAGE,
+  CANCEL_TRANSFER_USAGE,
+  FENCED_SETTINGS,
+  HAND_BACK_USAGE,
+} from "./fenced-settings.ts";
 import {
   CANCEL_USAGE,
   checkResolveValues,
@@ -23,12 +25,7 @@ import {
 } from "./intervention-settings.ts";
 import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
 import { orphans } from "./orphans.ts";
-import {
-  checkOrphansValues,
-  ORPHANS_SETTINGS,
-  ORPHANS_USAGE,
-  type OrphansValues,
-} from "./orphans-settings.ts";
+import { checkOrphansValues, ORPHANS_SETTINGS, ORPHANS_USAGE } from "./orphans-settings.ts";
 import {
   type CommonValues,
   checkMigrateValues,
@@ -40,6 +37,7 @@ import {
   WATCH_SETTINGS,
   WATCH_USAGE,
 } from "./settings.ts";
+import { confirmAtTerminal, withAgent, withCoordinator } from "./with-client.ts";
 
 interface CommandLine<S extends Settings> {
   readonly settings: S;
@@ -59,7 +57,7 @@ function command<S extends Settings>(name: string, of: Command<S>): readonly [st
     name,
     (argv) =>
       runCommand(name, argv, of, (values, operand) =>
-        withPorts(values as CommonValues, (ports) => of.run(values, operand, ports)),
+        withCoordinator(values as CommonValues, (ports) => of.run(values, operand, ports)),
       ),
   ];
 }
@@ -74,6 +72,25 @@ function intervention(
 ): readonly [string, Run] {
   const settings = INTERVENTION_SETTINGS;
   return command(name, { settings, usage: text, operand: "MIGRATION_ID", check: () => [], run });
+}
+
+/** A command that one agent carries out, in a coordinator's place. */
+function fenced(name: string, text: UsageText, run: FencedCall): readonly [string, Run] {
+  const line: CommandLine<typeof FENCED_SETTINGS> = {
+    settings: FENCED_SETTINGS,
+    usage: text,
+    operand: "MIGRATION_ID",
+    check: () => [],
+  };
+  return [
+    name,
+    (argv) =>
+      runCommand(name, argv, line, (values, migrationId) =>
+        withAgent(values.agent, (client) =>
+          run(values, migrationId, { client, screen: process.stdout, confirm: confirmAtTerminal }),
+        ),
+      ),
+  ];
 }
 
 const ORPHANS_COMMAND: CommandLine<typeof ORPHANS_SETTINGS> = {
@@ -116,7 +133,16 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     check: checkResolveValues,
     run: resolve,
   }),
-  ["orphans", (argv) => runCommand("orphans", argv, ORPHANS_COMMAND, (values) => withAgent(values))],
+  [
+    "orphans",
+    (argv) =>
+      runCommand("orphans", argv, ORPHANS_COMMAND, (values) =>
+        withAgent(values.agent, (client) => orphans(values, client, process.stdout)),
+      ),
+  ],
+  fenced("cancel-transfer", CANCEL_TRANSFER_USAGE, cancelTransfer),
+  fenced("abort-destination", ABORT_DESTINATION_USAGE, abortDestination),
+  fenced("hand-back", HAND_BACK_USAGE, handBack),
 ]);
 
 async function main([name, ...rest]: readonly string[]): Promise<number> {
@@ -157,68 +183,6 @@ async function runCommand<S extends Settings>(
     return EXIT_CODES.usage;
   }
   return run(reading.values, operand ?? "");
-}
-
-/** Asks the agent itself: no coordinator takes part. */
-async function withAgent(values: OrphansValues): Promise<number> {
-  const client = new AgentClient(values.agent);
-  try {
-    return await orphans(values, client, process.stdout);
-  } catch (thrown) {
-    const error = SwitchoverError.from(thrown);
-    const exitCode = exitCodeOfError(error);
-    const words = wordsOf(error);
-    const sentence =
-      exitCode === EXIT_CODES.unreachable ? `no agent answers at ${values.agent}: ${words}` : words;
-    process.stderr.write(`switchoverctl: ${sentence}\n`);
-    return exitCode;
-  } finally {
-    client.close();
-  }
-}
-
-async function withPorts(
-  values: CommonValues,
-  run: (ports: CommandPorts) => Promise<number>,
-): Promise<number> {
-  const leaving = new AbortController();
-  process.once("SIGINT", () => leaving.abort());
-  const display = new Display(process.stdout, values.json === "on" ? "json" : "text");
-  const complain = (sentence: string): void => {
-    display.leaveLine();
-    process.stderr.write(`switchoverctl: ${sentence}\n`);
-  };
-  const client = new CoordinatorClient(values.coordinator, (error) =>
-    complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`)),
-  );
-  try {
-    return await run({
-      client,
-      display,
-      signal: leaving.signal,
-      confirm: (statement) => confirm(statement, process.stdin, process.stderr),
-    });
-  } catch (thrown) {
-    const error = SwitchoverError.from(thrown);
-    const exitCode = exitCodeOfError(error);
-    complain(complaint(error, exitCode, values.coordinator, leaving.signal));
-    return exitCode;
-  } finally {
-    client.close();
-  }
-}
-
-function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
-  if (leaving.aborted) return "no longer watching; the migration goes on.";
-  return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
-}
-
-function silence(target: string, error: SwitchoverError, also: string): string {
-  return `no coordinator answers at ${target}${also}: ${wordsOf(error)}`;
-}
-
-function wordsOf(error: SwitchoverError): string {
-  return `${error.message} [${error.code}, ${error.reason}]`;
 }
 
 process.exitCode = await main(process.argv.slice(2));

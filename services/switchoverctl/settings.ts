@@ -112,15 +112,22 @@ export const PROGRAM_USAGE = `Usage: switchoverctl COMMAND [flags]
 Moves guests between hosts, and their network identity with their CPUs.
 
 Commands:
-  migrate    Move a guest to another host
-  show       Show a migration as it stands
-  watch      Follow a migration to its end
-  cancel     Leave the guest where it is, if it is not too late
-  post-copy  Move the CPUs now, the remaining pages after
-  pause      Pause a post-copy transfer
-  recover    Recover a paused post-copy transfer
-  resolve    State that a host is dead, or where a waiting migration ends
-  orphans    Show, and remove, what no guest uses any more on a host
+  migrate            Move a guest to another host
+  show               Show a migration as it stands
+  watch              Follow a migration to its end
+  cancel             Leave the guest where it is, if it is not too late
+  post-copy          Move the CPUs now, the remaining pages after
+  pause              Pause a post-copy transfer
+  recover            Recover a paused post-copy transfer
+  resolve            State that a host is dead, or where a waiting migration ends
+
+Commands to one host's agent:
+  orphans            Show, and remove, what no guest uses any more there
+
+Commands to one host's agent that a coordinator gives by itself, for when none is left:
+  cancel-transfer    Ask the source to keep the guest
+  abort-destination  Have the destination never start the guest, and end its VMM
+  hand-back          Ask the destination for its word that it never started the guest
 
 Help for a command: switchoverctl COMMAND --help
 

@@ -1,0 +1,73 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import { AgentClient } from "./agent-client.ts";
+import type { CommandPorts } from "./commands.ts";
+import { confirm } from "./confirm.ts";
+import { CoordinatorClient, WATCH_UNREACHABLE_S } from "./coordinator-client.ts";
+import { Display } from "./display.ts";
+import { EXIT_CODES, exitCodeOfError } from "./exit-code.ts";
+import type { CommonValues } from "./settings.ts";
+
+/** The exit code of a command that asks somebody; what it throws is told on stderr. */
+export async function withCoordinator(
+  values: CommonValues,
+  run: (ports: CommandPorts) => Promise<number>,
+): Promise<number> {
+  const leaving = new AbortController();
+  process.once("SIGINT", () => leaving.abort());
+  const display = new Display(process.stdout, values.json === "on" ? "json" : "text");
+  const complain = (sentence: string): void => {
+    display.leaveLine();
+    process.stderr.write(`switchoverctl: ${sentence}\n`);
+  };
+  const client = new CoordinatorClient(values.coordinator, (error) =>
+    complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`)),
+  );
+  try {
+    return await run({ client, display, signal: leaving.signal, confirm: confirmAtTerminal });
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    const exitCode = exitCodeOfError(error);
+    complain(complaint(error, exitCode, values.coordinator, leaving.signal));
+    return exitCode;
+  } finally {
+    client.close();
+  }
+}
+
+/** Asks the agent itself: no coordinator takes part. */
+export async function withAgent(
+  target: string,
+  run: (client: AgentClient) => Promise<number>,
+): Promise<number> {
+  const client = new AgentClient(target);
+  try {
+    return await run(client);
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    const exitCode = exitCodeOfError(error);
+    // An agent may itself answer that it waits, or has not restored its guests yet.
+    const isSilent = exitCode === EXIT_CODES.unreachable && error.reason.startsWith("GRPC_");
+    const sentence = isSilent ? `no agent answers at ${target}: ${wordsOf(error)}` : wordsOf(error);
+    process.stderr.write(`switchoverctl: ${sentence}\n`);
+    return exitCode;
+  } finally {
+    client.close();
+  }
+}
+
+export function confirmAtTerminal(statement: string): Promise<boolean> {
+  return confirm(statement, process.stdin, process.stderr);
+}
+
+function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
+  if (leaving.aborted) return "no longer watching; the migration goes on.";
+  return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
+}
+
+function silence(target: string, error: SwitchoverError, also: string): string {
+  return `no coordinator answers at ${target}${also}: ${wordsOf(error)}`;
+}
+
+function wordsOf(error: SwitchoverError): string {
+  return `${error.message} [${error.code}, ${error.reason}]`;
+}
