@@ -4,11 +4,12 @@ import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { type FaultCell, faultText } from "./fault-cell.ts";
 import { FAULT_CELLS } from "./fault-cells.ts";
-import { type Attempt, FaultRunner, isRight } from "./fault-runner.ts";
+import { type Attempt, isRight } from "./fault-runner.ts";
 import { faultsDocument } from "./faults-document.ts";
+import { runSideBySide } from "./side-by-side.ts";
 
 const DOCUMENT = "docs/faults.md";
-const HELP = `Usage: npm run -s faults -- [--cell NAME]... [--runs N] [--json] [--list] [--write-docs] [--logs FOLDER]
+const HELP = `Usage: npm run -s faults -- [--cell NAME]... [--runs N] [--labs N] [--json] [--list] [--write-docs] [--logs FOLDER]
 
 Strikes one migration of a real guest a run: kills or stops a process, cuts a network, fills a disk, at a line of an
 agent's gate that the cell names; then judges by independent witnesses who runs the guest, where it is registered, and
@@ -16,6 +17,7 @@ what the feed tells. Exits 1 if any run did not end as it must.
 
   --cell NAME    only the cells whose name contains NAME; may be given several times
   --runs N       runs of each cell, 1 to 100; default 1
+  --labs N       labs that run side by side, 1 to 8, each with its own hosts, guests and programs; default 1
   --json         a JSON line a run
   --list         prints the cells and runs nothing
   --write-docs   writes ${DOCUMENT} from these runs; for all cells only
@@ -28,6 +30,7 @@ what the feed tells. Exits 1 if any run did not end as it must.
 interface Wanted {
   readonly cells: readonly FaultCell[];
   readonly runs: number;
+  readonly labs: number;
   readonly json: boolean;
   readonly writeDocs: boolean;
   readonly logsTo: string | undefined;
@@ -36,22 +39,16 @@ interface Wanted {
 async function main(): Promise<number> {
   const wanted = readWanted();
   if (wanted === null) return 0;
-  const runner = new FaultRunner(wanted.logsTo === undefined ? {} : { logsTo: wanted.logsTo });
   const attempts: Attempt[] = [];
-  try {
-    for (const cell of wanted.cells) {
-      for (let count = 0; count < wanted.runs; count++) {
-        const attempt = await runner.run(cell);
-        attempts.push(attempt);
-        process.stdout.write(wanted.json ? `${JSON.stringify(attempt)}\n` : attemptText(attempt));
-      }
-    }
-  } finally {
-    await runner.close();
-  }
+  const runs = wanted.cells.flatMap((cell) => Array.from({ length: wanted.runs }, () => cell));
+  const tell = (attempt: Attempt) => {
+    attempts.push(attempt);
+    process.stdout.write(wanted.json ? `${JSON.stringify(attempt)}\n` : attemptText(attempt));
+  };
+  await runSideBySide(runs, wanted.labs, wanted.logsTo, tell);
   if (wanted.writeDocs) {
     await mkdir(dirname(DOCUMENT), { recursive: true });
-    await writeFile(DOCUMENT, faultsDocument(wanted.cells, attempts, wanted.runs));
+    await writeFile(DOCUMENT, faultsDocument(wanted.cells, attempts, wanted));
   }
   const wrong = attempts.filter((attempt) => !isRight(attempt));
   process.stdout.write(
@@ -65,6 +62,7 @@ function readWanted(): Wanted | null {
     options: {
       cell: { type: "string", multiple: true, default: [] },
       runs: { type: "string", default: "1" },
+      labs: { type: "string", default: "1" },
       json: { type: "boolean", default: false },
       list: { type: "boolean", default: false },
       "write-docs": { type: "boolean", default: false },
@@ -81,11 +79,16 @@ function readWanted(): Wanted | null {
     return null;
   }
   if (cells.length === 0) throw usage(`No cell's name contains ${parts.join(" or ")}.`);
-  const runs = Number(values.runs);
-  if (!(Number.isInteger(runs) && runs >= 1 && runs <= 100))
-    throw usage("--runs must be a whole number from 1 to 100.");
+  const runs = wholeNumber("--runs", values.runs, 100);
+  const labs = wholeNumber("--labs", values.labs, 8);
   if (values["write-docs"] && cells.length < FAULT_CELLS.length) throw usage("--write-docs needs all cells.");
-  return { cells, runs, json: values.json, writeDocs: values["write-docs"], logsTo: values.logs };
+  return { cells, runs, labs, json: values.json, writeDocs: values["write-docs"], logsTo: values.logs };
+}
+
+function wholeNumber(flag: string, text: string, most: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw usage(`${flag} must be a whole number from 1 to ${most}.`);
 }
 
 function usage(sentence: string): SwitchoverError {
