@@ -18,7 +18,7 @@ export function callOver<Answer>(
   callee: () => Peer | null,
   bounds: { readonly deadlineMs: number; readonly signal?: AbortSignal },
   calleeNode: string,
-  handle: () => Promise<Answer>,
+  handle: () => Answer | Promise<Answer>,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     let settled = false;
@@ -60,15 +60,20 @@ export function callOver<Answer>(
               reject(new SwitchoverError("UNAVAILABLE", `${calleeNode} died.`, { reason: "UNREACHABLE" })),
             );
         });
+        const done = (value: Answer) => {
+          if (peer.process.state !== "dead") answer(() => resolve(value));
+        };
+        const failed = (thrown: unknown) => {
+          if (peer.process.state !== "dead") answer(() => reject(SwitchoverError.from(thrown)));
+        };
         peer.process.run(() => {
-          handle().then(
-            (value) => {
-              if (peer.process.state !== "dead") answer(() => resolve(value));
-            },
-            (thrown: unknown) => {
-              if (peer.process.state !== "dead") answer(() => reject(SwitchoverError.from(thrown)));
-            },
-          );
+          try {
+            const handled = handle();
+            if (handled instanceof Promise) handled.then(done, failed);
+            else done(handled);
+          } catch (thrown) {
+            failed(thrown);
+          }
         });
       },
       lost,

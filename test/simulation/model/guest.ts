@@ -53,16 +53,20 @@ export class SimulatedGuest {
 
   /** A QEMU dies by a fault: what is lost with it is lost for a cause. `may`: whether the guest was its own by then. */
   takeAway(qemu: Qemu, cause: string, may: "be its own" | "not be its own"): void {
-    const before = this.survivors().length;
+    const couldGoOn = this.hasSurvivor();
     qemu.kill();
-    if (may === "be its own" || (before > 0 && this.survivors().length === 0)) this.lostForCause ??= cause;
+    if (may === "be its own" || (couldGoOn && !this.hasSurvivor())) this.lostForCause ??= cause;
   }
 
-  /** The QEMUs from which the guest could go on: its newest state, all of it, or all of it together. */
-  survivors(): readonly Qemu[] {
-    return this.qemus.filter(
-      (qemu) => qemu.isAlive && qemu.memory?.generation === this.#newest && canGoOn(qemu, qemu.memory),
-    );
+  /** Whether there is a QEMU from which the guest could go on: its newest state, all of it, or all of it together. */
+  hasSurvivor(): boolean {
+    for (const qemu of this.qemus) if (this.#survivesIn(qemu)) return true;
+    return false;
+  }
+
+  #survivesIn(qemu: Qemu): boolean {
+    const { isAlive, memory } = qemu;
+    return isAlive && memory?.generation === this.#newest && canGoOn(qemu, memory);
   }
 }
 

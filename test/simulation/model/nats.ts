@@ -91,7 +91,7 @@ export class SimulatedNats {
   }
 
   recordStore(peer: Peer): RecordStore {
-    const call = <Value>(work: () => Value) => this.call(peer, async () => work());
+    const call = <Value>(work: () => Value) => this.call(peer, work);
     const write = (record: GuestRecord, expected: number | undefined): StoredRecord => {
       if (this.#records.get(record.guestId)?.revision !== expected)
         throw fault("ABORTED", "REVISION_CONFLICT");
@@ -131,19 +131,17 @@ export class SimulatedNats {
   feedPort(peer: Peer): FeedPort {
     return {
       publish: (event, messageId) =>
-        this.call(peer, async () =>
-          this.feed.append(coordinatorSubject(event.migrationId), event, messageId),
-        ),
+        this.call(peer, () => this.feed.append(coordinatorSubject(event.migrationId), event, messageId)),
       lastSequence: (migrationId) =>
-        this.call(peer, async () => this.feed.last(coordinatorSubject(migrationId))?.sequence ?? 0n),
+        this.call(peer, () => this.feed.last(coordinatorSubject(migrationId))?.sequence ?? 0n),
     };
   }
 
   /** The feed as an agent writes to it. */
   feedStream(peer: Peer): FeedStream {
     return {
-      last: (subject) => this.call(peer, async () => this.feed.last(subject)),
-      append: (message, after) => this.call(peer, async () => this.feed.appendAfter(message, after)),
+      last: (subject) => this.call(peer, () => this.feed.last(subject)),
+      append: (message, after) => this.call(peer, () => this.feed.appendAfter(message, after)),
     };
   }
 
@@ -187,11 +185,11 @@ export class SimulatedNats {
         watcher.wake();
       });
     };
-    this.#timeline.after(WATCH_DELAY_US, () => this.#network.send(NATS, peer.node, arrive, () => {}));
+    this.#network.send(NATS, peer.node, arrive, () => {}, WATCH_DELAY_US);
   }
 
   /** A request to the server; whatever goes wrong on the way leaves its outcome unknown. */
-  async call<Answer>(peer: Peer, handle: () => Promise<Answer>): Promise<Answer> {
+  async call<Answer>(peer: Peer, handle: () => Answer): Promise<Answer> {
     try {
       const server = () => ({ node: NATS, process: this.#server });
       return await callOver(this.#network, peer, server, { deadlineMs: CALL_TIMEOUT_MS }, NATS, handle);

@@ -16,6 +16,8 @@ export interface LinkTrouble {
 export class SimulatedNetwork {
   readonly #timeline: Timeline;
   readonly #random: Random;
+  /** Of each two ends, either way round. */
+  readonly #links = new Map<string, Map<string, string>>();
   /** By link; how often it is cut at present. */
   readonly #cuts = new Map<string, number>();
   readonly #held = new Map<string, (() => void)[]>();
@@ -28,12 +30,12 @@ export class SimulatedNetwork {
 
   /** Nothing crosses the link until `mend`, which has to be called as often. */
   cut(left: string, right: string): void {
-    const link = linkOf(left, right);
+    const link = this.#linkOf(left, right);
     this.#cuts.set(link, (this.#cuts.get(link) ?? 0) + 1);
   }
 
   mend(left: string, right: string): void {
-    const link = linkOf(left, right);
+    const link = this.#linkOf(left, right);
     const cuts = (this.#cuts.get(link) ?? 0) - 1;
     if (cuts > 0) {
       this.#cuts.set(link, cuts);
@@ -46,7 +48,7 @@ export class SimulatedNetwork {
   }
 
   isCut(left: string, right: string): boolean {
-    return this.#cuts.has(linkOf(left, right));
+    return this.#cuts.has(this.#linkOf(left, right));
   }
 
   /** All links are in trouble, until it is null. */
@@ -66,23 +68,24 @@ export class SimulatedNetwork {
   /**
    * A message of a connection, which retransmits: over a cut link it arrives when that is mended. `lost` is called
    * instead where the connection breaks over it; both are where the message arrived and the connection broke then.
+   * `laterUs`: how long its sender keeps it back. Microseconds.
    */
-  send(from: string, to: string, arrive: () => void, lost: () => void): void {
-    const link = linkOf(from, to);
+  send(from: string, to: string, arrive: () => void, lost: () => void, laterUs = 0): void {
+    const link = this.#linkOf(from, to);
     const trouble = this.#trouble;
     if (trouble !== null) {
       if (this.#random.chance(trouble.lost)) {
-        this.#after(trouble, lost);
+        this.#after(trouble, lost, laterUs);
         if (this.#random.chance(0.5)) return;
       }
-      if (this.#random.chance(trouble.twice)) this.#deliver(link, trouble, arrive);
+      if (this.#random.chance(trouble.twice)) this.#deliver(link, trouble, arrive, laterUs);
     }
-    this.#deliver(link, trouble, arrive);
+    this.#deliver(link, trouble, arrive, laterUs);
   }
 
   /** A message that nobody sends again: over a cut link it is lost. */
   sendOnce(from: string, to: string, arrive: () => void): void {
-    const link = linkOf(from, to);
+    const link = this.#linkOf(from, to);
     if (this.#cuts.has(link)) return;
     const trouble = this.#trouble;
     if (trouble !== null) {
@@ -92,13 +95,17 @@ export class SimulatedNetwork {
     this.#after(trouble, arrive);
   }
 
-  #deliver(link: string, trouble: LinkTrouble | null, arrive: () => void): void {
+  #deliver(link: string, trouble: LinkTrouble | null, arrive: () => void, laterUs = 0): void {
     if (!this.#cuts.has(link)) {
-      this.#after(trouble, () => {
-        // Cut while it was on its way.
-        if (this.#cuts.has(link)) this.#deliver(link, null, arrive);
-        else arrive();
-      });
+      this.#after(
+        trouble,
+        () => {
+          // Cut while it was on its way.
+          if (this.#cuts.has(link)) this.#deliver(link, null, arrive);
+          else arrive();
+        },
+        laterUs,
+      );
       return;
     }
     const held = this.#held.get(link) ?? [];
@@ -106,12 +113,23 @@ export class SimulatedNetwork {
     this.#held.set(link, held);
   }
 
-  #after(trouble: LinkTrouble | null, work: () => void): void {
-    const extraUs = trouble === null ? 0 : this.#random.below(trouble.delayUs + 1);
+  #after(trouble: LinkTrouble | null, work: () => void, laterUs = 0): void {
+    const extraUs = trouble === null ? laterUs : laterUs + this.#random.below(trouble.delayUs + 1);
     this.#timeline.after(this.#random.between(DELAY_US.from, DELAY_US.to) + extraUs, work);
   }
-}
 
-function linkOf(left: string, right: string): string {
-  return left < right ? `${left} ${right}` : `${right} ${left}`;
+  /** The name of the link; the same string each time. */
+  #linkOf(left: string, right: string): string {
+    let named = this.#links.get(left);
+    if (named === undefined) {
+      named = new Map();
+      this.#links.set(left, named);
+    }
+    let link = named.get(right);
+    if (link === undefined) {
+      link = left < right ? `${left} ${right}` : `${right} ${left}`;
+      named.set(right, link);
+    }
+    return link;
+  }
 }

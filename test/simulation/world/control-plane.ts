@@ -15,7 +15,7 @@ import type { PlannedMigration } from "./schedule.ts";
 import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
 
 const CALL_DEADLINE_MS = 12_000;
-const LOOK_AGAIN_MS = 1;
+const NOTICES_AFTER_MS = 1;
 /** A control plane gives a migration up that so many attempts could not begin. */
 const ATTEMPTS = 40;
 
@@ -195,23 +195,25 @@ export class ControlPlane {
     });
   }
 
+  /** The migration once it is over, a little after that shows. */
   async #ended(migrationId: string): Promise<Migration> {
     const { nats } = this.#world;
-    for (;;) {
-      const held = nats.record(GUEST_ID)?.migration;
-      const migration = held?.migration;
-      if (
-        migration?.migrationId === migrationId &&
-        TERMINAL.has(migration.phase) &&
-        held?.archived === true
-      ) {
-        return migration;
-      }
-      const archived = nats.archived(migrationId)?.migration;
-      if (archived !== undefined) return archived;
+    let migration = this.#over(migrationId);
+    while (migration === undefined) {
       await nats.changed();
-      await this.#pause(LOOK_AGAIN_MS);
+      migration = this.#over(migrationId);
     }
+    await this.#pause(NOTICES_AFTER_MS);
+    return migration;
+  }
+
+  #over(migrationId: string): Migration | undefined {
+    const { nats } = this.#world;
+    const held = nats.record(GUEST_ID)?.migration;
+    const migration = held?.migration;
+    const isOver = migration !== undefined && TERMINAL.has(migration.phase) && held?.archived === true;
+    if (isOver && migration.migrationId === migrationId) return migration;
+    return nats.archived(migrationId)?.migration;
   }
 
   async #tryPrepare(hostId: string): Promise<SimulatedInstance | null> {
@@ -274,9 +276,8 @@ export class ControlPlane {
   ): Promise<"done" | { readonly error: SwitchoverError; readonly certain: boolean }> {
     const { agents, network, control } = this.#world;
     const find = (): Peer | null => agents.get(hostId) ?? null;
-    let error = new SwitchoverError("UNAVAILABLE", "Nobody was asked.", { reason: "NOT_ASKED" });
     let certain = true;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    for (let attempt = 1; ; attempt += 1) {
       try {
         await callOver(network, control, find, { deadlineMs: CALL_DEADLINE_MS }, hostId, async () => {
           const living = agents.get(hostId);
@@ -284,14 +285,14 @@ export class ControlPlane {
         });
         return "done";
       } catch (thrown) {
-        error = SwitchoverError.from(thrown);
+        const error = SwitchoverError.from(thrown);
         // ABORTED: the CPUs were told, and it came to nothing.
         if (!UNANSWERED.has(error.code)) return { error, certain: certain && error.code !== "ABORTED" };
         certain = false;
+        if (attempt === ATTEMPTS) return { error, certain };
       }
-      await this.#pause(100 + 50 * attempt);
+      await this.#pause(50 + 50 * attempt);
     }
-    return { error, certain };
   }
 
   #pause(delayMs: number): Promise<void> {

@@ -45,16 +45,14 @@ export const BOUNDS = {
   rejoinUs: 20_000,
 } as const;
 
-interface Timed {
-  /** Since when the instance is as it should not stay; null while it is not. */
-  sinceUs: number | null;
-}
+/** Since when instances are as they should not stay; those that are not have no time. */
+type Since = Map<SimulatedInstance, number>;
 
 /** Checks a world after each of its steps. Remembers how long things have been as they must not stay. */
 export class InvariantChecker {
   readonly #world: World;
-  readonly #registeredWhileStopped = new Map<SimulatedInstance, Timed>();
-  readonly #unregisteredWhileRunning = new Map<SimulatedInstance, Timed>();
+  readonly #registeredWhileStopped: Since = new Map();
+  readonly #unregisteredWhileRunning: Since = new Map();
   checks = 0;
 
   constructor(world: World) {
@@ -157,33 +155,29 @@ export class InvariantChecker {
 
   #bound(
     invariant: InvariantName,
-    kept: Map<SimulatedInstance, Timed>,
+    since: Since,
     instance: SimulatedInstance,
     isBad: boolean,
     boundUs: number,
     what: string,
   ): void {
-    let timed = kept.get(instance);
-    if (timed === undefined) {
-      timed = { sinceUs: null };
-      kept.set(instance, timed);
-    }
     if (!isBad) {
-      timed.sinceUs = null;
+      if (since.size > 0) since.delete(instance);
       return;
     }
     const { agents, timeline } = this.#world;
-    timed.sinceUs ??= timeline.nowUs;
+    const sinceUs = since.get(instance) ?? timeline.nowUs;
+    since.set(instance, sinceUs);
     const agent = agents.get(instance.host.hostId)?.process;
     // Bounds count while the agent runs.
     if (agent?.state !== "running") return;
     const fromUs = Math.max(
-      timed.sinceUs,
+      sinceUs,
       fromWhenHeardUs(instance.qemu),
       agent.runsSinceUs === 0 ? 0 : agent.runsSinceUs + BOUNDS.restartUs,
     );
     if (timeline.nowUs - fromUs > boundUs) {
-      this.#violated(invariant, `${nameOf(instance)} ${what} for ${timeline.nowUs - timed.sinceUs} us.`);
+      this.#violated(invariant, `${nameOf(instance)} ${what} for ${timeline.nowUs - sinceUs} us.`);
     }
   }
 

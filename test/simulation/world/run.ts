@@ -50,20 +50,32 @@ export async function runSchedule(
   let violation: Violation | null = null;
   let crash: unknown;
 
-  const stepUntil = async (untilUs: number, isOver: () => boolean): Promise<void> => {
-    while (violation === null && !isOver()) {
-      if (world.timeline.step(untilUs) === "nothing left") return;
-      steps += 1;
-      await turns.next();
-      injector.look();
-      crash ??= takeBrokenPromise();
-      if (crash !== undefined) throw crash;
-      violation = checker.check();
-      if (steps > STEPS_AT_MOST) {
-        violation ??= { invariant: "I8", sentence: `The run is still busy after ${steps} steps.` };
-      }
+  const judgeStep = (): void => {
+    steps += 1;
+    injector.look();
+    crash ??= takeBrokenPromise();
+    if (crash !== undefined) throw crash;
+    violation = checker.check();
+    if (steps > STEPS_AT_MOST) {
+      violation ??= { invariant: "I8", sentence: `The run is still busy after ${steps} steps.` };
     }
   };
+  const stepUntil = (untilUs: number, isOver: () => boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const step = (): void => {
+        if (violation !== null || isOver() || world.timeline.step(untilUs) === "nothing left") resolve();
+        else turns.next(judge);
+      };
+      const judge = (): void => {
+        try {
+          judgeStep();
+          step();
+        } catch (thrown) {
+          reject(thrown);
+        }
+      };
+      step();
+    });
 
   for (const hostId of HOST_IDS) world.startAgent(hostId);
   for (let index = 0; index < schedule.coordinators; index += 1) world.startCoordinator(index);
@@ -96,7 +108,7 @@ export async function runSchedule(
   void world.unsentEvents(DRAIN_WITHIN_MS).then((count) => {
     unsent = count;
   });
-  await turns.next();
+  await new Promise<void>((resolve) => turns.next(resolve));
   await stepUntil(world.timeline.nowUs + DRAIN_WITHIN_MS * 1_000, () => unsent !== null);
   if (unsent !== 0) violation ??= { invariant: "I7", sentence: `${unsent} events never reached the feed.` };
   world.close();

@@ -296,7 +296,7 @@ export class World {
   /** In words, where nothing is left to go on from and no fault did that. */
   guestLost(): string | null {
     const { guest } = this;
-    if (guest.qemus.length === 0 || guest.survivors().length > 0 || this.causeOfLoss() !== null) return null;
+    if (guest.qemus.length === 0 || guest.hasSurvivor() || this.causeOfLoss() !== null) return null;
     return "Nothing is left of the guest, and no fault took it.";
   }
 
