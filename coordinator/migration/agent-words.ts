@@ -1,6 +1,14 @@
 import { CpuState, type HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { type CompleteState, hostOf, type Side, sideOf, withMigration, withSide } from "./complete-state.ts";
+import {
+  type CompleteState,
+  hostOf,
+  type Side,
+  sideOf,
+  withFacts,
+  withMigration,
+  withSide,
+} from "./complete-state.ts";
 import { isPostCopyMode, isUnanswered, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
 import { withInstantsOf } from "./instants.ts";
 import type { AgentEvent } from "./migration-event.ts";
@@ -15,7 +23,7 @@ export function learnAgentWord(state: CompleteState, event: AgentEvent): Complet
   const side = sideOf(state, event.hostId, event.instanceId);
   if (side === null || event.sequence !== nextSequence(state, event.hostId)) return state;
   const heard = withReachable(
-    { ...state, heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } },
+    withFacts(state, { heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } }),
     side,
   );
   // A VMM that is gone is gone under every epoch.
@@ -59,10 +67,9 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
     case "Kept":
       return withKept(state, event.runState, event.cpuState);
     case "SourceResumed":
-      return {
-        ...withSide(state, "source", { cpusStopped: false, runState: event.runState }),
+      return withFacts(withSide(state, "source", { cpusStopped: false, runState: event.runState }), {
         takenBack: true,
-      };
+      });
     case "VmmLost": {
       const lost = withSide(state, "source", { vmmLost: true });
       return state.handedOff ? lost : withEnding(lost, "SOURCE_VMM_LOST", event.sentence);
@@ -76,8 +83,8 @@ function learnProgress(
   state: CompleteState,
   progress: NonNullable<CompleteState["migration"]["progress"]>,
 ): CompleteState {
-  const learned = { ...withMigration(state, { progress }), transferActive: true };
-  return learned.postCopyWanted ? learned : { ...learned, postCopyWanted: isPostCopyDue(learned) };
+  const learned = withFacts(withMigration(state, { progress }), { transferActive: true });
+  return learned.postCopyWanted ? learned : withFacts(learned, { postCopyWanted: isPostCopyDue(learned) });
 }
 
 /** The policy's trigger that needs no clock: at once, or after so many passes. */
@@ -102,11 +109,11 @@ function learnSourceStatus(
 ): CompleteState {
   let learned = state;
   if (UNDER_WAY.includes(status)) {
-    learned = { ...learned, transferActive: true };
-    learned = { ...learned, postCopyWanted: learned.postCopyWanted || isPostCopyDue(learned) };
+    learned = withFacts(learned, { transferActive: true });
+    learned = withFacts(learned, { postCopyWanted: learned.postCopyWanted || isPostCopyDue(learned) });
   }
-  if (status.startsWith("postcopy-")) learned = { ...learned, postCopyActive: true };
-  if (status === "postcopy-paused") learned = { ...learned, pauseWanted: false };
+  if (status.startsWith("postcopy-")) learned = withFacts(learned, { postCopyActive: true });
+  if (status === "postcopy-paused") learned = withFacts(learned, { pauseWanted: false });
   if ((status === "failed" || status === "cancelled") && !learned.handedOff) {
     learned = withEnding(
       learned,
@@ -114,7 +121,7 @@ function learnSourceStatus(
       error === "" ? `The source's VMM says that the transfer ${status}.` : error,
     );
     // QEMU's last state of a transfer that never was in post-copy: it cannot end in `completed` any more.
-    if (!learned.postCopyActive) learned = { ...learned, kept: true };
+    if (!learned.postCopyActive) learned = withFacts(learned, { kept: true });
   }
   return learned;
 }
@@ -122,7 +129,7 @@ function learnSourceStatus(
 /** The source journals one or the other for an epoch; the first that is heard stands. */
 export function withHandOff(state: CompleteState, handOff: HandOff | undefined): CompleteState {
   if (state.kept) return state;
-  if (handOff === undefined) return { ...state, handedOff: true };
+  if (handOff === undefined) return withFacts(state, { handedOff: true });
   const { migrationId, fence } = state.migration;
   if (handOff.migrationId !== migrationId || handOff.fence?.epoch !== fence.epoch) return state;
   if (state.handOff !== undefined) return state;
@@ -158,7 +165,7 @@ function learnStallBeforeStart(state: CompleteState): CompleteState {
 }
 
 function withPauseWanted(state: CompleteState): CompleteState {
-  const wanted = { ...state, pauseWanted: true };
+  const wanted = withFacts(state, { pauseWanted: true });
   return withoutFailures(wanted, "source", (failure) => failure.command === "pauseMigration");
 }
 
@@ -166,7 +173,7 @@ export function withKept(state: CompleteState, runState: string, cpuState: CpuSt
   if (state.handedOff) return state;
   const cpusStopped =
     cpuState === CpuState.UNSPECIFIED ? state.source.cpusStopped : cpuState === CpuState.STOPPED;
-  const kept = { ...withSide(state, "source", { runState, cpusStopped }), kept: true };
+  const kept = withFacts(withSide(state, "source", { runState, cpusStopped }), { kept: true });
   return state.cancelAsked
     ? withEnding(kept, "CANCELLED", "The migration was cancelled.")
     : withEnding(kept, "SOURCE_KEPT", "The source keeps the guest.");
@@ -181,9 +188,9 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "DestinationReady":
       return withSide(state, "destination", { runState: event.runState });
     case "HandOffReceived":
-      return { ...withHandOff(state, event.handOff), handOffWanted: false };
+      return withFacts(withHandOff(state, event.handOff), { handOffWanted: false });
     case "HandOffAwaited":
-      return state.takenOver ? state : { ...state, handOffWanted: true };
+      return state.takenOver ? state : withFacts(state, { handOffWanted: true });
     case "CpusStarted":
       // CPUs that ran without our `cont` are an alarm, and their agent stops them.
       if (event.contSentAtUnixUs === 0n) return state;
@@ -195,7 +202,7 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "HandedBack":
       // It may come before the source handed off, or where it never will: what it means then, the source says.
       if (state.takenOver || state.kept) return state;
-      return withEnding({ ...state, handedBack: true }, "HANDED_BACK", event.sentence);
+      return withEnding(withFacts(state, { handedBack: true }), "HANDED_BACK", event.sentence);
     case "VmmLost": {
       const lost = withSide(state, "destination", { vmmLost: true });
       return withEnding(lost, "DESTINATION_VMM_LOST", event.sentence);
@@ -211,15 +218,15 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
  */
 export function withTakenOver(state: CompleteState): CompleteState {
   if (state.handedBack) return state;
-  return { ...state, kept: false, handedOff: true, takenOver: true, handOffWanted: false };
+  return withFacts(state, { kept: false, handedOff: true, takenOver: true, handOffWanted: false });
 }
 
 function learnDestinationStatus(
   state: CompleteState,
   { status, error }: { readonly status: string; readonly error: string },
 ): CompleteState {
-  if (status === "completed") return { ...state, pagesComplete: true };
-  if (status.startsWith("postcopy-")) return { ...state, postCopyActive: true };
+  if (status === "completed") return withFacts(state, { pagesComplete: true });
+  if (status.startsWith("postcopy-")) return withFacts(state, { postCopyActive: true });
   if (status !== "failed") return state;
   const sentence =
     error === "" ? `The VMM on ${hostOf(state, "destination")} failed to load the guest.` : error;

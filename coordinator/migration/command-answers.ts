@@ -1,6 +1,6 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import { withHandOff, withKept, withReachable, withTakenOver } from "./agent-words.ts";
-import { type CompleteState, type Side, withSide } from "./complete-state.ts";
+import { type CompleteState, type Side, withFacts, withSide } from "./complete-state.ts";
 import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
@@ -18,7 +18,7 @@ export function learnReply(
     case "preflight":
       return learnPreflight(reached, side, reply);
     case "prepareDestination":
-      return withDone({ ...reached, incomingUri: reply.incomingUri }, side, reply.name);
+      return withDone(withFacts(reached, { incomingUri: reply.incomingUri }), side, reply.name);
     case "armSource":
       return withDone(withSide(reached, side, { runState: reply.runState }), side, reply.name);
     case "getHandOff":
@@ -29,19 +29,20 @@ export function learnReply(
       return withHandOff(withHandOff(done, undefined), reply.handOff);
     }
     case "handBack":
-      return reply.answer === "handedBack" ? { ...reached, handedBack: true } : withTakenOver(reached);
+      return reply.answer === "handedBack"
+        ? withFacts(reached, { handedBack: true })
+        : withTakenOver(reached);
     case "resumeSource":
-      return {
-        ...withDone(
-          withSide(reached, side, { runState: reply.runState, cpusStopped: false }),
-          side,
-          reply.name,
-        ),
-        takenBack: true,
-      };
+      return withDone(
+        withFacts(withSide(reached, side, { runState: reply.runState, cpusStopped: false }), {
+          takenBack: true,
+        }),
+        side,
+        reply.name,
+      );
     case "recoverMigration": {
       const done = withDone(reached, side, reply.name);
-      return side === "destination" ? { ...done, recoveryUri: reply.recoveryUri } : done;
+      return side === "destination" ? withFacts(done, { recoveryUri: reply.recoveryUri }) : done;
     }
     case "fenceHost":
       return withHostDead(state, side, atUnixUs);

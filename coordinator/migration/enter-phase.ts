@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { type CompleteState, withMigration } from "./complete-state.ts";
+import { type CompleteState, withFacts, withMigration } from "./complete-state.ts";
 import { NOT_GIVEN, withoutFailures } from "./facts.ts";
 import { withRightAtDestination } from "./hand-back.ts";
 import { outcomeIn, reasonIn } from "./outcome.ts";
@@ -38,16 +38,17 @@ function startAfresh(state: CompleteState, from: Phase): CompleteState {
       // The guest has arrived: what would have ended the migration before did not.
       return from === Phase.POST_COPY_RECOVERING || from === Phase.POST_COPY_PAUSED
         ? state
-        : withoutSteps({ ...state, endingReasonCode: "", endingReason: "" });
+        : withoutSteps(withFacts(state, { endingReasonCode: "", endingReason: "" }));
     case Phase.POST_COPY_PAUSED:
       // Every pause gets a recovery of its own.
-      return withoutRecovery({
-        ...state,
-        pauseWanted: false,
-        pauses: state.pauses + 1,
-        // A single blip is recovered at once.
-        recoveryDue: state.pauses === 0,
-      });
+      return withoutRecovery(
+        withFacts(state, {
+          pauseWanted: false,
+          pauses: state.pauses + 1,
+          // A single blip is recovered at once.
+          recoveryDue: state.pauses === 0,
+        }),
+      );
     default:
       return state;
   }

@@ -1,6 +1,6 @@
 import { InstantKind, MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CommandFailure } from "../../proto/gen/switchover/v1/record.ts";
-import { type CompleteState, type Side, withMigration, withSide } from "./complete-state.ts";
+import { type CompleteState, type Side, withFacts, withMigration, withSide } from "./complete-state.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError } from "./migration-event.ts";
 
@@ -203,7 +203,7 @@ export const NO_WAY_BACK = "NO_WAY_BACK";
 /** The first reason to end the migration stays the one that is told. */
 export function withEnding(state: CompleteState, reasonCode: string, reason: string): CompleteState {
   if (state.endingReasonCode !== "") return state;
-  return { ...state, endingReasonCode: reasonCode, endingReason: reason };
+  return withFacts(state, { endingReasonCode: reasonCode, endingReason: reason });
 }
 
 /** What may be said again, differently, under another epoch. */

@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { type CompleteState, withSide } from "./complete-state.ts";
+import { type CompleteState, withFacts, withSide } from "./complete-state.ts";
 import {
   failureOf,
   isDone,
@@ -79,15 +79,18 @@ export function withRightAtSource(state: CompleteState): CompleteState {
 export function withRightAtDestination(state: CompleteState): CompleteState {
   const raised = withRaisedEpoch(state, state.migration.fence.epoch);
   const { done, transferStatus } = raised.destination;
-  return {
-    ...withSide(raised, "destination", {
+  return withFacts(
+    withSide(raised, "destination", {
       done: done.filter((name) => name !== "handBack"),
       transferStatus: transferStatus === "failed" ? "" : transferStatus,
     }),
-    handedBack: false,
-    handOffWanted: true,
-    handOff: raised.handOff === undefined ? undefined : { ...raised.handOff, fence: raised.migration.fence },
-  };
+    {
+      handedBack: false,
+      handOffWanted: true,
+      handOff:
+        raised.handOff === undefined ? undefined : { ...raised.handOff, fence: raised.migration.fence },
+    },
+  );
 }
 
 export function commandsOfHandingBack(state: CompleteState): readonly MigrationCommand[] {

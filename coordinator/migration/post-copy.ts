@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import type { CompleteState } from "./complete-state.ts";
+import { type CompleteState, withFacts } from "./complete-state.ts";
 import { isDone, isSettled, isTornApart } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
@@ -103,7 +103,7 @@ export function recoveryDueAtUnixUs(
 /** The rest is over, or what was ordered has changed nothing: the destination listens anew, the source connects. */
 export function withRecoveryDue(state: CompleteState): CompleteState {
   if (state.migration.phase !== Phase.POST_COPY_PAUSED && !isCutOffBeforeStart(state)) return state;
-  return { ...withoutRecovery(state), recoveryDue: true };
+  return withFacts(withoutRecovery(state), { recoveryDue: true });
 }
 
 /** Forgets how far the present recovery is. */
@@ -114,16 +114,21 @@ export function withoutRecovery(state: CompleteState): CompleteState {
     done: state[of].done.filter((name) => !isStep(name)),
     failed: state[of].failed.filter((failure) => !isStep(failure.command)),
   });
-  return { ...state, recoveryUri: "", source: side("source"), destination: side("destination") };
+  return withFacts(state, { recoveryUri: "", source: side("source"), destination: side("destination") });
 }
 
 /** A caller's pause: it also keeps a transfer paused that broke by itself. */
 export function withPauseAsked(state: CompleteState): CompleteState {
-  return isInPostCopy(state) ? { ...state, pauseHeld: true } : state;
+  return isInPostCopy(state) ? withFacts(state, { pauseHeld: true }) : state;
 }
 
 /** A caller's recovery: at once, and whatever was tried before. */
 export function withRecoveryAsked(state: CompleteState): CompleteState {
   if (!isInPostCopy(state)) return state;
-  return { ...withoutRecovery(state), pauseHeld: false, pauseWanted: false, pauses: 0, recoveryDue: true };
+  return withFacts(withoutRecovery(state), {
+    pauseHeld: false,
+    pauseWanted: false,
+    pauses: 0,
+    recoveryDue: true,
+  });
 }

@@ -5,6 +5,7 @@ import {
   hostOf,
   migrationIdIn,
   type Side,
+  withFacts,
   withSide,
 } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
@@ -41,8 +42,7 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
 
 function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteState {
   const raised = withRaisedEpoch(state, state.migration.fence.epoch);
-  return {
-    ...raised,
+  return withFacts(raised, {
     handedOff: true,
     handOffWanted: true,
     handOff: {
@@ -57,7 +57,7 @@ function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteStat
       deregisteredAtUnixUs: 0n,
       journaledAtUnixUs: atUnixUs,
     },
-  };
+  });
 }
 
 /** Phases that may wait for what never comes, and end with a guest that an operator gives up. */
@@ -91,7 +91,10 @@ export function withResolution(
   }
   if (!mayBeGivenUp(state)) return state;
   // Whatever the source's VMM still is, the operator has given its guest up.
-  const given = { ...state, endingReasonCode: "GIVEN_UP", endingReason: "An operator gave the guest up." };
+  const given = withFacts(state, {
+    endingReasonCode: "GIVEN_UP",
+    endingReason: "An operator gave the guest up.",
+  });
   const lost = withSide(given, "source", { vmmLost: true });
   return enterPhase(lost, phase === Phase.CANCELLING ? Phase.CANCELLED : Phase.FAILED, atUnixUs);
 }

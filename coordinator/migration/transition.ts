@@ -2,7 +2,7 @@ import { Phase, type PhaseEntry } from "../../proto/gen/switchover/v1/migration.
 import type { MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
-import { type CompleteState, completeState, withMigration } from "./complete-state.ts";
+import { type CompleteState, completeState, withFacts, withMigration } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
 import { isHandOffAwaited, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
 import { withFenceWanted } from "./fence-host.ts";
@@ -95,9 +95,9 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "CommandFailed":
       return isAwaited(state, event) ? learnFailure(state, event.side, event.name, event.error) : state;
     case "PostCopyAsked":
-      return { ...state, postCopyWanted: true };
+      return withFacts(state, { postCopyWanted: true });
     case "CancelAsked":
-      return state.handedOff || state.postCopyActive ? state : { ...state, cancelAsked: true };
+      return state.handedOff || state.postCopyActive ? state : withFacts(state, { cancelAsked: true });
     case "PauseAsked":
       return withPauseAsked(state);
     case "RecoverAsked":
@@ -128,7 +128,7 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
   const { phase } = state.migration;
   switch (deadline) {
     case "postCopy":
-      return phase === Phase.TRANSFERRING ? { ...state, postCopyWanted: true } : state;
+      return phase === Phase.TRANSFERRING ? withFacts(state, { postCopyWanted: true }) : state;
     case "handOff":
       return phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)
         ? withEnding(state, "HAND_OFF_OVERDUE", "The destination was ready, and the source did not hand off.")
@@ -144,7 +144,7 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
     case "fenceDestination":
       return withFenceWanted(state, "destination");
     case "words":
-      return phase === Phase.COMPLETING ? { ...state, wordsClosed: true } : state;
+      return phase === Phase.COMPLETING ? withFacts(state, { wordsClosed: true }) : state;
     case "recover":
       return withRecoveryDue(state);
   }

@@ -2,7 +2,12 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { type GuestId, type MigrationId, migrationIdOf } from "../../proto/ids.ts";
-import { type CompleteState, completeState, newMigrationState } from "../migration/complete-state.ts";
+import {
+  type CompleteState,
+  completeState,
+  newMigrationState,
+  withMigration,
+} from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
 
 /**
@@ -91,6 +96,6 @@ export function commitState(record: GuestRecord, state: CompleteState, seenRevis
     ...record,
     epoch,
     revision,
-    migration: { ...state, migration: { ...state.migration, fence: { epoch, revision } } },
+    migration: withMigration(state, { fence: { epoch, revision } }),
   };
 }

@@ -1,5 +1,5 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import { type CompleteState, completeState } from "../migration/complete-state.ts";
+import { type CompleteState, completeState, withFacts } from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
 import { compareAndSet } from "../record/compare-and-set.ts";
 import { commitState } from "../record/guest-record.ts";
@@ -35,7 +35,7 @@ export async function finishMigration(
       reason: "SHUTTING_DOWN",
     });
   }
-  const finished: CompleteState = { ...state, publishedPhases: outbox.published, archived: true };
+  const finished: CompleteState = withFacts(state, { publishedPhases: outbox.published, archived: true });
   await ports.store.archive(finished);
   const written = await compareAndSet(ports.store, commitState(stored.record, finished), stored);
   return written.stored ?? stored;

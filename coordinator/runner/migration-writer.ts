@@ -1,6 +1,12 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
-import { type CompleteState, completeState, guestIdOf, logFieldsOf } from "../migration/complete-state.ts";
+import {
+  type CompleteState,
+  completeState,
+  guestIdOf,
+  logFieldsOf,
+  withFacts,
+} from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
 import { type Transition, transition } from "../migration/transition.ts";
 import { compareAndSet } from "../record/compare-and-set.ts";
@@ -206,7 +212,7 @@ export class MigrationWriter {
   async #writeOnce(): Promise<"written" | "overtaken" | "failed"> {
     const batch = new Set(this.#uncommitted);
     const over = this.#stored;
-    const state = { ...this.#heard, publishedPhases: this.#listener.publishedPhases() };
+    const state = withFacts(this.#heard, { publishedPhases: this.#listener.publishedPhases() });
     try {
       const record = commitState(over.record, state, this.#seenRevision);
       const written = await compareAndSet(this.#ports.store, record, over);
