@@ -20,14 +20,22 @@ export interface RouteBatch {
 
 /** A batch whose bytes are made when it is first sent. */
 export function encodeBatch(requests: readonly RouteRequest[]): RouteBatch {
-  let datagrams: readonly RouteDatagram[] | undefined;
-  return {
-    requests,
-    get datagrams() {
-      datagrams ??= encodeDatagrams(requests);
-      return datagrams;
-    },
-  };
+  return new LateBatch(requests);
+}
+
+/** A class, for each object literal with a getter costs V8 a hidden class of its own. */
+class LateBatch implements RouteBatch {
+  readonly requests: readonly RouteRequest[];
+  #datagrams: readonly RouteDatagram[] | undefined;
+
+  constructor(requests: readonly RouteRequest[]) {
+    this.requests = requests;
+  }
+
+  get datagrams(): readonly RouteDatagram[] {
+    this.#datagrams ??= encodeDatagrams(this.requests);
+    return this.#datagrams;
+  }
 }
 
 /** As `encodeBatch`, with the bytes made now. */

@@ -56,19 +56,8 @@ export class LiveMigration {
       onLost: () => this.close(),
     };
     this.#writer = new MigrationWriter(stored, state, ports, limits, listener, signal);
-    const writer = this.#writer;
-    const pursued = {
-      get committed() {
-        return writer.committed;
-      },
-      get heard() {
-        return writer.heard;
-      },
-      hear: (event: MigrationEvent) => writer.hear(event),
-      onWord: (message: FeedEvent) => this.#hear(message, "follow"),
-      onStaleFence: (newest: Parameters<MigrationWriter["overtake"]>[0]) => void writer.overtake(newest),
-    };
-    this.#pursuits = new Pursuits(pursued, ports, limits, signal);
+    const onWord = (message: FeedEvent) => this.#hear(message, "follow");
+    this.#pursuits = new Pursuits(this.#writer, onWord, ports, limits, signal);
     this.#finished = new Promise((resolve) => {
       this.#markFinished = resolve;
     });

@@ -24,9 +24,8 @@ export interface Pursued {
   readonly committed: CompleteState;
   readonly heard: CompleteState;
   hear(event: MigrationEvent): void;
-  onWord(message: FeedEvent): void;
   /** An agent refused a fence that is older than this one. */
-  onStaleFence(newest: Fence): void;
+  overtake(newest: Fence): Promise<void>;
 }
 
 /**
@@ -41,6 +40,7 @@ export interface Pursued {
  */
 export class Pursuits {
   readonly #pursued: Pursued;
+  readonly #onWord: (message: FeedEvent) => void;
   readonly #ports: RunnerPorts;
   readonly #limits: RunnerLimits;
   readonly #signal: AbortSignal;
@@ -49,8 +49,15 @@ export class Pursuits {
   readonly #fetchedFrom = new Map<HostId, bigint>();
   readonly #deadlines: DeadlineTimers;
 
-  constructor(pursued: Pursued, ports: RunnerPorts, limits: RunnerLimits, signal: AbortSignal) {
+  constructor(
+    pursued: Pursued,
+    onWord: (message: FeedEvent) => void,
+    ports: RunnerPorts,
+    limits: RunnerLimits,
+    signal: AbortSignal,
+  ) {
     this.#pursued = pursued;
+    this.#onWord = onWord;
     this.#ports = ports;
     this.#limits = limits;
     this.#signal = signal;
@@ -100,7 +107,7 @@ export class Pursuits {
     const scope = {
       fence: () => this.#pursued.committed.migration.fence,
       isWanted: () => outstandingCommands(this.#pursued.heard).some((wanted) => commandKey(wanted) === key),
-      onStaleFence: (newest: Fence) => this.#pursued.onStaleFence(newest),
+      onStaleFence: (newest: Fence) => void this.#pursued.overtake(newest),
       signal: this.#signal,
     };
     const answer = await driveCommand(command, scope, this.#ports, this.#limits);
@@ -138,7 +145,7 @@ export class Pursuits {
       guestId: guestIdOf(this.#pursued.heard),
       migrationId: migrationIdIn(this.#pursued.heard),
       heardSequence,
-      onWord: (message: FeedEvent) => this.#pursued.onWord(message),
+      onWord: this.#onWord,
       onUnreachable: () => this.#pursued.hear({ t: "HostUnreachable", side }),
     };
     this.#followers.set(hostId, new HostFollower(followed, this.#ports, this.#limits));

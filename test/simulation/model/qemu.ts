@@ -59,6 +59,13 @@ export interface QemuParts {
   readonly pagesUs: number;
 }
 
+/** Whom a monitor serves: one at a time. */
+export interface MonitorClient {
+  /** When it connected, after another one had; 0 for the first. */
+  readonly openedAnewAtUs: number;
+  isOpen(): boolean;
+}
+
 /**
  * QEMU as its monitor shows it: run states, migration statuses, and their order, as recorded from 7.2
  * (test/unit/fixtures/qmp-transcripts, replayed against this by a test) and as 10.2's sources have it.
@@ -77,6 +84,8 @@ export class Qemu {
   onEvent: (event: VmmEventBody) => void = () => {};
   /** Since when the CPUs run or stand. */
   cpusSinceUs: number;
+  /** The last that connected to the monitor. A field, for a WeakMap keeps what it holds over young collections. */
+  client: MonitorClient | null = null;
   /** How many a `cont` was sent to its monitor and not carried out yet. */
   contOnTheWay = 0;
   /** Who started the CPUs last. */

@@ -7,7 +7,7 @@ import { type ErrorCode, SwitchoverError } from "../../../proto/error.ts";
 import type { Random } from "../engine/random.ts";
 import type { SimulatedProcess } from "../engine/simulated-process.ts";
 import { EPOCH_UNIX_US, type Timeline } from "../engine/timeline.ts";
-import type { Qemu, QemuAnswer, QemuCommand, QemuValue } from "./qemu.ts";
+import type { MonitorClient, Qemu, QemuAnswer, QemuCommand, QemuValue } from "./qemu.ts";
 
 /** Those of agent/vmm/qemu.ts. */
 const DEADLINES_MS = { query: 1_000, cpus: 10_000, control: 5_000 } as const;
@@ -28,13 +28,10 @@ export interface QmpLinkParts {
   readonly random: Random;
 }
 
-/** The one client that each QEMU's monitor serves. */
-const clients = new WeakMap<Qemu, QmpLink>();
-
 /** Since when an agent hears the QEMU anew, after another one did: 0 for the first, null while none does. */
 export function heardAnewSinceUs(qemu: Qemu): number | null {
-  const link = clients.get(qemu);
-  return link?.isOpen() === true ? link.openedAnewAtUs : null;
+  const { client } = qemu;
+  return client?.isOpen() === true ? client.openedAnewAtUs : null;
 }
 
 /** Connects as `openQemu` does, and with its errors. */
@@ -59,7 +56,7 @@ export function openQmpLink(
         agent.run(() => reject(broken("UNAVAILABLE", "QMP_UNREACHABLE", `Nobody listens on ${qmpPath}.`)));
         return;
       }
-      if (clients.get(qemu)?.isOpen() === true || qemu.process.state === "stopped") {
+      if (qemu.client?.isOpen() === true || qemu.process.state === "stopped") {
         timeline.after(10_000, attempt);
         return;
       }
@@ -68,9 +65,9 @@ export function openQmpLink(
         if (settled || agent.state === "dead") return;
         settled = true;
         cancelDeadline();
-        const openedAnewAtUs = clients.has(qemu) ? timeline.nowUs : 0;
+        const openedAnewAtUs = qemu.client === null ? 0 : timeline.nowUs;
         const link = new QmpLink(parts, qemu, listener, openedAnewAtUs);
-        clients.set(qemu, link);
+        qemu.client = link;
         agent.run(() => resolve(link));
       });
     };
@@ -79,7 +76,7 @@ export function openQmpLink(
 }
 
 /** A connection to a simulated QEMU's monitor, with the delays and deadlines of a real one. */
-export class QmpLink implements Vmm {
+export class QmpLink implements Vmm, MonitorClient {
   readonly openedAnewAtUs: number;
   readonly #parts: QmpLinkParts;
   readonly #qemu: Qemu;
