@@ -202,7 +202,7 @@ export class AgentFeed {
 
   #log(guest: Guest, event: GuestFeedEvent): void {
     const { log } = this.#ports;
-    const fields = { ...logFieldsOf(guest), event: event.$case };
+    const fields = { event: event.$case, ...logFieldsOf(guest) };
     if (event.$case === "alarmRaised") {
       log.error({ ...fields, reason: event.value.reason }, event.value.sentence);
     } else if (event.$case === "transferProgressed") log.debug(fields, "Published");

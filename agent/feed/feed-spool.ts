@@ -88,7 +88,7 @@ export class FeedSpool {
     const events = heard.map((event) => {
       const topic = this.#topics.take(subjectOf(event, this.#parts.hostId));
       topic.last += 1n;
-      const spooled = SpooledEvent.said(topic.subject, topic.origin, { ...event, sequence: topic.last });
+      const spooled = SpooledEvent.said(topic.subject, topic.origin, numbered(event, topic.last));
       topic.events.push(spooled);
       topic.unsent += 1;
       return spooled;
@@ -324,6 +324,20 @@ export class FeedSpool {
     const { message, reason } = SwitchoverError.from(thrown);
     this.#parts.log.warn({ host_id: this.#parts.hostId, reason }, `The feed's spool: ${message}`);
   }
+}
+
+/** Field by field, for what is spread has a hidden class of its own; one that is told again has a number already. */
+function numbered(event: NewEvent, sequence: bigint): FeedEvent {
+  return {
+    migrationId: event.migrationId,
+    guestId: event.guestId,
+    hostId: event.hostId,
+    instanceId: event.instanceId,
+    fence: event.fence,
+    sequence,
+    atUnixUs: event.atUnixUs,
+    event: event.event,
+  };
 }
 
 /** How far the topics are before `follow`, which may be torn off, and before what was not written at all. */

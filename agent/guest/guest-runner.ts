@@ -326,7 +326,7 @@ export class GuestRunner {
   }
 
   #hear(what: WithoutTime<GuestEvent>): void {
-    this.dispatch({ ...what, atUnixUs: this.#ports.clock.unixUs() } as GuestEvent);
+    this.dispatch({ atUnixUs: this.#ports.clock.unixUs(), ...what } as GuestEvent);
   }
 
   #warn(sentence: string, error: SwitchoverError): void {

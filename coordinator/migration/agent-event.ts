@@ -1,7 +1,11 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { AgentEnvelope, AgentEvent } from "./migration-event.ts";
 
-/** What the feed's message means to its migration; null where no agent speaks, or of no migration. */
+/**
+ * What the feed's message means to its migration; null where no agent speaks, or of no migration.
+ *
+ * What is new stands before what is spread: V8 makes a hidden class each time that something is added to a spread.
+ */
 export function agentEventOf(message: FeedEvent): AgentEvent | null {
   if (message.migrationId === "" || message.hostId === "") return null;
   const envelope: AgentEnvelope = {
@@ -16,49 +20,49 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
   switch (event?.$case) {
     case "transferProgressed":
       return event.value.progress === undefined
-        ? { ...envelope, t: "NotUnderstood" }
-        : { ...envelope, t: "TransferProgressed", progress: event.value.progress };
+        ? { t: "NotUnderstood", ...envelope }
+        : { t: "TransferProgressed", progress: event.value.progress, ...envelope };
     case "transferStatusChanged":
-      return { ...envelope, ...event.value, t: "TransferStatusChanged" };
+      return { t: "TransferStatusChanged", ...envelope, ...event.value };
     case "cpusStopped":
-      return { ...envelope, ...event.value, t: "CpusStopped" };
+      return { t: "CpusStopped", ...envelope, ...event.value };
     case "nicsDeregistered":
-      return { ...envelope, ...event.value, t: "NicsDeregistered" };
+      return { t: "NicsDeregistered", ...envelope, ...event.value };
     case "handedOff":
       return event.value.handOff === undefined
-        ? { ...envelope, t: "NotUnderstood" }
-        : { ...envelope, t: "HandedOff", handOff: event.value.handOff };
+        ? { t: "NotUnderstood", ...envelope }
+        : { t: "HandedOff", handOff: event.value.handOff, ...envelope };
     case "handOffReceived":
-      return { ...envelope, t: "HandOffReceived", handOff: event.value.handOff };
+      return { t: "HandOffReceived", handOff: event.value.handOff, ...envelope };
     case "handOffAwaited":
-      return { ...envelope, ...event.value, t: "HandOffAwaited" };
+      return { t: "HandOffAwaited", ...envelope, ...event.value };
     case "destinationReady":
-      return { ...envelope, ...event.value, t: "DestinationReady" };
+      return { t: "DestinationReady", ...envelope, ...event.value };
     case "nicsRegistered":
-      return { ...envelope, ...event.value, t: "NicsRegistered" };
+      return { t: "NicsRegistered", ...envelope, ...event.value };
     case "cpusStarted":
-      return { ...envelope, ...event.value, t: "CpusStarted" };
+      return { t: "CpusStarted", ...envelope, ...event.value };
     case "takenOverPaused":
-      return { ...envelope, ...event.value, t: "TakenOverPaused" };
+      return { t: "TakenOverPaused", ...envelope, ...event.value };
     case "announced":
-      return { ...envelope, ...event.value, t: "Announced" };
+      return { t: "Announced", ...envelope, ...event.value };
     case "alarmRaised":
-      return { ...envelope, t: "AlarmRaised", reason: event.value.reason, sentence: event.value.sentence };
+      return { t: "AlarmRaised", reason: event.value.reason, sentence: event.value.sentence, ...envelope };
     case "vmmLost":
-      return { ...envelope, ...event.value, t: "VmmLost" };
+      return { t: "VmmLost", ...envelope, ...event.value };
     case "kept":
-      return { ...envelope, ...event.value, t: "Kept" };
+      return { t: "Kept", ...envelope, ...event.value };
     case "handedBack":
-      return { ...envelope, ...event.value, t: "HandedBack" };
+      return { t: "HandedBack", ...envelope, ...event.value };
     case "sourceResumed":
-      return { ...envelope, ...event.value, t: "SourceResumed" };
+      return { t: "SourceResumed", ...envelope, ...event.value };
     case "transferStalled":
-      return { ...envelope, ...event.value, t: "TransferStalled" };
+      return { t: "TransferStalled", ...envelope, ...event.value };
     case "registrationDrifted":
     case "registrationMended":
-      return { ...envelope, t: "RegistrationChanged" };
+      return { t: "RegistrationChanged", ...envelope };
     case "phaseChanged":
     case undefined:
-      return { ...envelope, t: "NotUnderstood" };
+      return { t: "NotUnderstood", ...envelope };
   }
 }

@@ -60,7 +60,6 @@ export type MigrationCommand = CommandAddress & CommandBody;
 
 export function command(state: CompleteState, side: Side, body: CommandBody): MigrationCommand {
   return {
-    ...body,
     side,
     hostId: hostOf(state, side),
     migrationId: migrationIdIn(state),
@@ -68,6 +67,7 @@ export function command(state: CompleteState, side: Side, body: CommandBody): Mi
     instanceId: state[side].instanceId,
     // Preflight runs before the epoch is settled: it is what settles it.
     epoch: body.name === "preflight" ? 0n : state.migration.fence.epoch,
+    ...body,
   };
 }
 

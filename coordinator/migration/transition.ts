@@ -89,7 +89,7 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "CommandSucceeded":
       // Whether or not it is still of use by then: who was powered off is dead.
       if (event.reply.name === "fenceHost") return withHostDead(state, event.side, atUnixUs);
-      return isAwaited(state, { ...event, name: event.reply.name })
+      return isAwaited(state, { name: event.reply.name, side: event.side, epoch: event.epoch })
         ? learnReply(state, event.side, event.reply, atUnixUs)
         : state;
     case "CommandFailed":

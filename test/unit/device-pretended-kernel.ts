@@ -199,10 +199,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       return done;
     }
     const { masterIfindex, ...change } = request.change;
-    this.#links.set(link.ifindex, { ...link, ...change });
+    this.#links.set(link.ifindex, Object.assign({}, link, change));
     if (masterIfindex === 0) this.leaveBridge(link.name);
     else if (masterIfindex !== undefined) {
-      this.#links.set(link.ifindex, { ...link, ...change, masterIfindex, port: NEW_PORT });
+      this.#links.set(link.ifindex, Object.assign({}, link, change, { masterIfindex, port: NEW_PORT }));
     }
     return done;
   }

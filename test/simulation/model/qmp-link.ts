@@ -95,7 +95,7 @@ export class QmpLink implements Vmm, MonitorClient {
     qemu.onEvent = (body) => {
       const atUnixUs = EPOCH_UNIX_US + parts.timeline.nowUs;
       this.#bringToAgent(() => {
-        listener({ ...body, atUnixUs, receivedAtUnixUs: parts.agent.unixUs() } as VmmEvent);
+        listener({ atUnixUs, receivedAtUnixUs: parts.agent.unixUs(), ...body } as VmmEvent);
       });
     };
     qemu.process.onDeath(() => this.#bringToAgent(() => this.#lost()));
