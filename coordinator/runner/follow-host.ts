@@ -27,7 +27,7 @@ export class HostFollower {
   readonly #ports: Pick<RunnerPorts, "agents" | "clock" | "log">;
   readonly #limits: RunnerLimits;
   readonly #closed = new AbortController();
-  #stream = new AbortController();
+  #stream: AbortController | null = null;
 
   constructor(
     host: FollowedHost,
@@ -42,12 +42,12 @@ export class HostFollower {
 
   /** Ends the present stream and opens another: words were missed between what was heard and what it brings. */
   fetchAgain(): void {
-    this.#stream.abort("closed");
+    this.#stream?.abort("closed");
   }
 
   close(): void {
     this.#closed.abort("closed");
-    this.#stream.abort("closed");
+    this.#stream?.abort("closed");
   }
 
   async #follow(): Promise<void> {
@@ -78,8 +78,9 @@ export class HostFollower {
   /** Returns whether the stream brought anything before it broke. */
   async #followOnce(): Promise<boolean> {
     const { hostId, guestId, migrationId } = this.#host;
-    this.#stream = new AbortController();
-    const { signal } = this.#stream;
+    const stream = new AbortController();
+    this.#stream = stream;
+    const { signal } = stream;
     let spoke = false;
     try {
       const after = this.#host.heardSequence();

@@ -144,9 +144,9 @@ export class LiveMigration {
     const { phases, spec } = committed.migration;
     for (const { phase, reason } of phases.slice(this.#toldPhases)) {
       const fields = {
-        ...logFieldsOf(committed),
         source_host_id: spec.sourceHostId,
         destination_host_id: spec.destinationHostId,
+        ...logFieldsOf(committed),
         ...(reason === "" ? {} : { reason }),
       };
       this.#ports.log.info(fields, `The migration is ${phaseToJSON(phase)}.`);

@@ -56,7 +56,8 @@ export class MigrationWriter {
   #committedAtUnixUs: number;
   #seenRevision = 0n;
   #writing = false;
-  #rest = new AbortController();
+  /** While it waits to try again. */
+  #rest: AbortController | null = null;
 
   constructor(
     stored: StoredRecord,
@@ -126,7 +127,7 @@ export class MigrationWriter {
 
   /** Takes up what another coordinator has committed; what was committed before that changes nothing. */
   takeUp(stored: StoredRecord): void {
-    this.#rest.abort("closed");
+    this.#rest?.abort("closed");
     if (this.#writing || this.#signal.aborted || stored.revision <= this.#stored.revision) return;
     this.#adopt(stored);
     if (this.#isDue()) void this.#write();
@@ -151,7 +152,7 @@ export class MigrationWriter {
 
   /** Lets go of what is not committed. */
   close(): void {
-    this.#rest.abort("closed");
+    this.#rest?.abort("closed");
     for (const { settle } of this.#uncommitted.splice(0)) settle?.(shuttingDown());
   }
 
@@ -196,12 +197,13 @@ export class MigrationWriter {
       if (outcome === "written") failures = 0;
       else {
         const { backoffMs: firstMs, longestBackoffMs } = this.#limits;
-        this.#rest = new AbortController();
-        const either = AbortSignal.any([this.#signal, this.#rest.signal]);
         // A conflict is settled at once, unless it goes on and on.
         const isPressing = outcome === "overtaken" && failures < 2;
-        if (!isPressing)
+        if (!isPressing) {
+          this.#rest = new AbortController();
+          const either = AbortSignal.any([this.#signal, this.#rest.signal]);
           await pause(this.#ports.clock, backoffMs(failures, firstMs, longestBackoffMs), either);
+        }
         failures += 1;
       }
     }
