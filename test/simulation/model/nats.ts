@@ -12,6 +12,7 @@ import { SimulatedProcess } from "../engine/simulated-process.ts";
 import type { Timeline } from "../engine/timeline.ts";
 import { callOver, type Peer } from "./call.ts";
 import type { SimulatedNetwork } from "./network.ts";
+import { ToldOnce } from "./told-once.ts";
 
 export const NATS = "nats";
 /** A watch is pushed a little later than a write is answered. */
@@ -209,6 +210,9 @@ export class SimulatedFeed {
   fault: string | null = null;
   /** Whether numbers of this subject were told from memory alone, for want of room on its host's disk. */
   mayLackNumbers: (subject: string) => boolean = () => false;
+  /** Since when a host's agent lives. */
+  livesSinceUnixUs: (hostId: string) => bigint = () => 0n;
+  readonly #toldOnce = new ToldOnce();
   readonly #subjects = new Map<string, StoredMessage>();
   readonly #messageIds = new Map<string, number>();
   #position = 0;
@@ -227,7 +231,9 @@ export class SimulatedFeed {
     if (known !== undefined) return { t: "stored", position: known };
     if ((this.#subjects.get(subject)?.position ?? 0) !== after) return { t: "overtaken" };
     const position = this.#store(subject, messageId, sequenceIn(messageId));
-    this.onHostEvent?.(FeedEvent.fromJSON(JSON.parse(body)));
+    const event = FeedEvent.fromJSON(JSON.parse(body));
+    this.fault ??= this.#toldOnce.repeated(event, this.livesSinceUnixUs(event.hostId));
+    this.onHostEvent?.(event);
     return { t: "stored", position };
   }
 

@@ -13,7 +13,7 @@ import type { HostId } from "../../../proto/ids.ts";
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
 import { Random } from "../engine/random.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
-import { Timeline } from "../engine/timeline.ts";
+import { EPOCH_UNIX_US, Timeline } from "../engine/timeline.ts";
 import { agentPortOver } from "../model/agent-wire.ts";
 import type { Peer } from "../model/call.ts";
 import { SimulatedGuest } from "../model/guest.ts";
@@ -48,6 +48,7 @@ export interface SimulatedInstance {
 
 export interface LivingAgent extends Peer {
   readonly agent: HostAgent;
+  readonly startedAtUs: number;
 }
 
 export interface LivingCoordinator extends Peer {
@@ -109,6 +110,8 @@ export class World {
     }
     this.nats.feed.mayLackNumbers = (subject) =>
       [...this.hosts.values()].some((host) => host.disk.refusedSpool && subject.endsWith(`.${host.hostId}`));
+    this.nats.feed.livesSinceUnixUs = (hostId) =>
+      BigInt(EPOCH_UNIX_US + (this.agents.get(hostId)?.startedAtUs ?? 0));
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
@@ -185,7 +188,7 @@ export class World {
     if (agent === null) return;
     // A killed agent's promises may break; nobody waits for them.
     agent.restored.catch(() => {});
-    this.agents.set(hostId, { node: hostId, process, agent });
+    this.agents.set(hostId, { node: hostId, process, agent, startedAtUs: this.timeline.nowUs });
   }
 
   /** One that cannot start is started again by its host's init system. */

@@ -1,0 +1,49 @@
+import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
+
+/** A destination says it each time that it listens for the rest of a paused transfer. */
+const LISTENING = "setup";
+
+/** When it happened, of what cannot happen twice at one time; 0n where an agent that came back cannot know that. */
+function instantIn({ event }: FeedEvent): bigint {
+  switch (event?.$case) {
+    case "cpusStopped":
+      return event.value.stoppedAtUnixUs;
+    case "cpusStarted":
+      return event.value.resumedAtUnixUs;
+    case "destinationReady":
+      return event.value.readyAtUnixUs;
+    case "registrationDrifted":
+      return event.value.noticedAtUnixUs;
+    default:
+      return 0n;
+  }
+}
+
+/**
+ * Finds what agents tell twice. An instance does one thing at one time, so the same thing with the same time was told
+ * again; a VMM says no status twice in a row. An agent that comes back may tell again what it does not know to be told.
+ */
+export class ToldOnce {
+  readonly #told = new Set<string>();
+  readonly #statuses = new Map<string, { readonly status: string; readonly atUnixUs: bigint }>();
+
+  /** In words, where this was told before; `livesSinceUnixUs`: when the agent that tells it was started. */
+  repeated(event: FeedEvent, livesSinceUnixUs: bigint): string | null {
+    const { hostId, instanceId, event: told } = event;
+    const who = `${hostId}/${instanceId}`;
+    if (told?.$case === "transferStatusChanged") {
+      const { status } = told.value;
+      const subject = `${who} ${event.migrationId}`;
+      const last = this.#statuses.get(subject);
+      this.#statuses.set(subject, { status, atUnixUs: event.atUnixUs });
+      const isAgain = last?.status === status && last.atUnixUs >= livesSinceUnixUs && status !== LISTENING;
+      return isAgain ? `${who} was told to be ${status} twice in a row.` : null;
+    }
+    const instant = instantIn(event);
+    if (instant === 0n) return null;
+    const key = `${who} ${told?.$case} ${instant}`;
+    if (this.#told.has(key)) return `${who} was told twice: ${told?.$case} at ${instant}.`;
+    this.#told.add(key);
+    return null;
+  }
+}
