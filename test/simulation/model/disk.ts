@@ -17,8 +17,12 @@ export class SimulatedDisk {
   readonly #files = new Map<GuestId, File>();
   readonly #random: Random;
   room: "some" | "none" = "some";
+  /** Of the last time that it had none. */
+  fullUntilUs = 0;
   /** Whether the feed's spool was ever refused: what is then told from memory dies with the agent. */
   refusedSpool = false;
+  /** How often all that it held was lost. */
+  losses = 0;
   readonly spool: SpoolDisk;
 
   constructor(random: Random) {
@@ -43,6 +47,13 @@ export class SimulatedDisk {
   crash(): void {
     for (const file of this.#files.values()) file.entries.length = file.synced;
     this.spool.crash();
+  }
+
+  /** Another disk in its place, or another directory. */
+  lose(): void {
+    this.losses += 1;
+    this.#files.clear();
+    this.spool.lose();
   }
 
   #open(guestId: GuestId, agent: SimulatedProcess): Journal {

@@ -16,6 +16,8 @@ export class SimulatedHost {
   readonly qemus = new Map<string, Qemu>();
   /** Who hears what others do to its kernel. */
   readonly kernelListeners = new Set<(change: KernelChange) => void>();
+  /** Whether what its kernel tells arrives. */
+  changes: "told" | "lost" = "told";
   #boots = 1;
 
   readonly #boot: () => PretendedKernel;
@@ -25,9 +27,7 @@ export class SimulatedHost {
     this.disk = new SimulatedDisk(random);
     this.#boot = () => {
       const kernel = bootKernel(registration, onStolen);
-      kernel.onChange = (change) => {
-        for (const hear of this.kernelListeners) hear(change);
-      };
+      kernel.onChange = (change) => this.#tell(change);
       return kernel;
     };
     this.kernel = this.#boot();
@@ -38,7 +38,56 @@ export class SimulatedHost {
     for (const qemu of this.qemus.values()) qemu.kill();
     this.disk.crash();
     this.kernel = this.#boot();
+    this.changes = "told";
     this.#boots += 1;
+  }
+
+  /** The kernel has no room for what it would tell, and says so once it has again (ENOBUFS). */
+  loseChanges(): void {
+    this.changes = "lost";
+  }
+
+  tellChanges(): void {
+    if (this.changes === "told") return;
+    this.changes = "told";
+    this.#tell({ kind: "overrun" });
+  }
+
+  get hasBridge(): boolean {
+    return this.kernel.link(BRIDGE) !== undefined;
+  }
+
+  /** Its ports stay, as ports of no bridge. */
+  deleteBridge(): void {
+    const { kernel } = this;
+    const bridge = kernel.link(BRIDGE);
+    if (bridge === undefined) return;
+    const ports = kernel
+      .dump({ op: "dumpLinks" })
+      .flatMap((message) => (message.type === "link" ? [message.link] : []))
+      .filter(({ masterIfindex }) => masterIfindex === bridge.ifindex);
+    kernel.remove(BRIDGE);
+    for (const { ifindex, name } of ports) this.#tell({ kind: "portRemoved", ifindex, name });
+    this.#tell({ kind: "linkRemoved", ifindex: bridge.ifindex, name: BRIDGE });
+  }
+
+  /** With the uplink as its port, and no other. */
+  makeBridge(): void {
+    const { kernel } = this;
+    if (this.hasBridge) return;
+    kernel.addBridge(BRIDGE);
+    const masterIfindex = kernel.link(BRIDGE)?.ifindex ?? 0;
+    const ifindex = kernel.link(UPLINK)?.ifindex ?? 0;
+    kernel.execute({ requests: [{ op: "setLink", ifindex, change: { masterIfindex } }] });
+    for (const name of [BRIDGE, UPLINK]) {
+      const link = kernel.link(name);
+      if (link !== undefined) this.#tell({ kind: "linkChanged", link });
+    }
+  }
+
+  #tell(change: KernelChange): void {
+    if (this.changes === "lost") return;
+    for (const hear of this.kernelListeners) hear(change);
   }
 
   get bootId(): string {

@@ -25,8 +25,10 @@ export type QemuValue =
 
 export interface QemuCommand {
   readonly name: string;
-  /** Of `cont`: somebody who is no agent. */
-  readonly by?: "stranger";
+  /** Of `cont`: somebody who is no agent, and whether the guest is this VMM's to run. */
+  readonly by?: "stranger" | "operator";
+  /** Of `stop`: default `paused`. */
+  readonly runState?: "paused" | "io-error";
   /** Of `migrate`, `migrate-incoming` and `migrate-recover`. */
   readonly uri?: string;
   readonly resume?: boolean;
@@ -43,8 +45,8 @@ export interface IncomingPorts {
   find(port: number): Qemu | undefined;
 }
 
-/** An agent's `cont`, a stranger's, or QEMU itself. */
-export type StartedBy = "cont" | "stranger" | "itself";
+/** An agent's `cont`, a stranger's, an operator's who knows that the guest is there, or QEMU itself. */
+export type StartedBy = "cont" | "stranger" | "operator" | "itself";
 
 export interface QemuParts {
   readonly name: string;
@@ -205,7 +207,7 @@ export class Qemu {
         };
       case "stop":
         if (this.runState === "inmigrate") this.#autostart = "no";
-        else if (this.isRunning) this.stopCpus("paused");
+        else if (this.isRunning) this.stopCpus(command.runState ?? "paused");
         return done;
       case "cont":
         return this.#cont(command.by ?? "cont");

@@ -55,6 +55,10 @@ export class SpoolDisk {
     };
   }
 
+  lose(): void {
+    this.#segments.clear();
+  }
+
   /** What was not synced is lost, from some byte on. */
   crash(): void {
     for (const segment of this.#segments.values()) {

@@ -1,5 +1,12 @@
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 
+interface LastStatus {
+  readonly status: string;
+  /** Of the agent that told it, and whether that had told none before. */
+  readonly livesSinceUnixUs: bigint;
+  readonly isFirst: boolean;
+}
+
 /** A destination says it each time that it listens for the rest of a paused transfer. */
 const LISTENING = "setup";
 
@@ -25,7 +32,7 @@ function instantIn({ event }: FeedEvent): bigint {
  */
 export class ToldOnce {
   readonly #told = new Set<string>();
-  readonly #statuses = new Map<string, { readonly status: string; readonly atUnixUs: bigint }>();
+  readonly #statuses = new Map<string, LastStatus>();
 
   /** In words, where this was told before; `livesSinceUnixUs`: when the agent that tells it was started. */
   repeated(event: FeedEvent, livesSinceUnixUs: bigint): string | null {
@@ -35,8 +42,10 @@ export class ToldOnce {
       const { status } = told.value;
       const subject = `${who} ${event.migrationId}`;
       const last = this.#statuses.get(subject);
-      this.#statuses.set(subject, { status, atUnixUs: event.atUnixUs });
-      const isAgain = last?.status === status && last.atUnixUs >= livesSinceUnixUs && status !== LISTENING;
+      const isFirst = last === undefined || last.livesSinceUnixUs < livesSinceUnixUs;
+      this.#statuses.set(subject, { status, livesSinceUnixUs, isFirst });
+      // What an agent that comes back reads of a VMM, it may hear from it at the same time.
+      const isAgain = last?.status === status && !isFirst && !last.isFirst && status !== LISTENING;
       return isAgain ? `${who} was told to be ${status} twice in a row.` : null;
     }
     const instant = instantIn(event);

@@ -1,7 +1,10 @@
+import { Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
 import { BRIDGE, UPLINK } from "../model/host.ts";
 import { NATS } from "../model/nats.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import type { Operator } from "./operator.ts";
 import type { Fault } from "./schedule.ts";
+import { isUnguarded, toggleCpus } from "./toggle-cpus.ts";
 import { CONTROL_PLANE, type SimulatedInstance, type World } from "./world.ts";
 
 const COORDINATORS = ["coordinator-1", "coordinator-2"] as const;
@@ -13,6 +16,7 @@ type Immediate = Exclude<Fault, { readonly kind: "agentKilledAtOperation" }>;
 export function bringAbout(
   world: World,
   control: ControlPlane,
+  operator: Operator,
   fault: Immediate,
   instance: SimulatedInstance | null,
 ): () => void {
@@ -72,20 +76,41 @@ export function bringAbout(
     case "diskFull": {
       const { disk } = world.host(hostId);
       disk.room = "none";
+      disk.fullUntilUs = world.timeline.nowUs + fault.forUs;
       return () => {
         disk.room = "some";
       };
     }
+    case "stateLost":
+      world.loseState(hostId);
+      return () => world.startAgent(hostId);
     case "entryFlushed":
-      world.driftedAtUs = world.timeline.nowUs;
-      world.drifts += 1;
-      for (const mac of world.guest.macAddresses) instance?.host.kernel.flushEntry(BRIDGE, mac);
+      world.noteDrift();
+      flushEntries(world, instance);
       return nothing;
     case "entryTaken":
-      world.driftedAtUs = world.timeline.nowUs;
-      world.drifts += 1;
+      world.noteDrift();
       for (const mac of world.guest.macAddresses) instance?.host.kernel.takeEntry(BRIDGE, mac, UPLINK);
       return nothing;
+    case "changesLost": {
+      const host = instance?.host;
+      host?.loseChanges();
+      world.noteDrift();
+      flushEntries(world, instance);
+      return () => {
+        world.noteDrift();
+        host?.tellChanges();
+      };
+    }
+    case "bridgeRecreated": {
+      const host = instance?.host;
+      world.noteDrift();
+      host?.deleteBridge();
+      return () => {
+        world.noteDrift();
+        host?.makeBridge();
+      };
+    }
     case "ownerStops":
       void control.ownerWants("stopped");
       return nothing;
@@ -105,19 +130,32 @@ export function bringAbout(
         () => control.intervene((api, migrationId) => api.recoverMigration({ migrationId })),
       );
     case "strangerConts":
-      if (instance !== null && isUnguarded(world, instance)) return nothing;
+      // From QEMU's switch until the word nobody can tell a stranger's start from QEMU's own.
+      if (instance !== null && (isUnguarded(world, instance) || !instance.isKnown)) return nothing;
       world.guest.wanted = "either";
       world.guest.strangersConts += 1;
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
       return nothing;
+    case "cpusToggled":
+      if (instance !== null) toggleCpus(world, instance, fault);
+      return nothing;
+    case "commandOvertaken":
+      if (instance !== null) world.commands.bringOvertaken(instance, fault.command);
+      return nothing;
+    case "hostDeclaredDead":
+      void operator.declareDead(hostId);
+      return () => world.startAgent(hostId);
+    case "sourceResumeAsked":
+      void operator.endWith(Resolution.RESUME_SOURCE);
+      return nothing;
+    case "guestGivenUp":
+      void operator.endWith(Resolution.GUEST_LOST);
+      return nothing;
   }
 }
 
-/** From QEMU's switch until the word nobody can tell a stranger's start from QEMU's own. */
-function isUnguarded(world: World, instance: SimulatedInstance): boolean {
-  const { transfer } = instance.qemu;
-  if (transfer?.source !== instance.qemu) return false;
-  return (transfer.isSwitching() || transfer.hasLeftSource()) && !world.hasSaid(instance, "handedOff");
+function flushEntries(world: World, instance: SimulatedInstance | null): void {
+  for (const mac of world.guest.macAddresses) instance?.host.kernel.flushEntry(BRIDGE, mac);
 }
 
 function nothing(): void {}

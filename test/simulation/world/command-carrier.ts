@@ -1,4 +1,5 @@
 import type { HostAgent } from "../../../agent/host-agent.ts";
+import { newestFenceIn } from "../../../agent/journal/journal.ts";
 import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { Random } from "../engine/random.ts";
 import type { Timeline } from "../engine/timeline.ts";
@@ -7,6 +8,8 @@ import type { Peer } from "../model/call.ts";
 import type { SimulatedGuest } from "../model/guest.ts";
 import type { SimulatedHost } from "../model/host.ts";
 import type { Breakage, SeenFence } from "./breakage.ts";
+import type { OvertakenCommand } from "./schedule.ts";
+import type { SimulatedInstance } from "./world.ts";
 
 /** What commands meet on their way. */
 export interface CommandsWorld {
@@ -26,15 +29,45 @@ export class CommandCarrier {
   staleOneTaken: string | null = null;
   readonly #world: CommandsWorld;
   readonly #random: Random;
+  /** By host and instance. */
   readonly #newestFences = new Map<string, SeenFence>();
+  /** The last request of each command, for whichever instance. */
+  readonly #lastRequests = new Map<AgentCommand, object>();
 
   constructor(world: CommandsWorld, random: Random) {
     this.#world = world;
     this.#random = random;
   }
 
+  /** Whatever the host has acted on for the guest before, the instance that is adopted now is newer than that. */
+  noteAdoption({ host, instanceId }: SimulatedInstance): void {
+    const newest = newestFenceIn(host.disk.read(this.#world.guest.guestId));
+    if (newest.epoch > 0n) this.#newestFences.set(keyOf(host.hostId, instanceId), newest);
+  }
+
+  /** The host's agent has lost what it knew. */
+  forgetHost(hostId: string): void {
+    for (const key of this.#newestFences.keys())
+      if (key.startsWith(keyOf(hostId, ""))) this.#newestFences.delete(key);
+  }
+
+  /** A coordinator that was away, or one with an older copy of the records, orders what a newer order has overtaken. */
+  bringOvertaken({ host, instanceId }: SimulatedInstance, command: OvertakenCommand): void {
+    const { hostId } = host;
+    const living = this.#world.agents.get(hostId);
+    const request = this.#lastRequests.get(command);
+    const newest = this.#newestFences.get(keyOf(hostId, instanceId));
+    if (living === undefined || request === undefined || newest === undefined) return;
+    const { epoch, revision } = newest;
+    const fence = epoch > 1n ? { epoch: epoch - 1n, revision } : { epoch, revision: revision - 1n };
+    living.process.run(() => {
+      this.#carryOutOnce(hostId, command, { ...request, instanceId, fence }, living.agent).catch(() => {});
+    });
+  }
+
   /** Has the agent carry the command out, and perhaps once more when it comes again. */
   carryOut(hostId: string, command: AgentCommand, request: unknown, agent: HostAgent): Promise<unknown> {
+    this.#lastRequests.set(command, request as object);
     if (this.repeatWithinUs > 0) {
       this.#world.timeline.after(this.#random.spread(200, this.repeatWithinUs), () => {
         const living = this.#world.agents.get(hostId);
@@ -58,7 +91,7 @@ export class CommandCarrier {
     agent: HostAgent,
   ): Promise<unknown> {
     const { fence, instanceId } = request as { readonly fence?: SeenFence; readonly instanceId: string };
-    const key = `${hostId} ${instanceId}`;
+    const key = keyOf(hostId, instanceId);
     this.#world.trace?.(`agent ${hostId}`, `asked ${command} ${fence?.epoch}.${fence?.revision}`);
     const changes = fence !== undefined && command !== "getHandOff";
     const newest = this.#newestFences.get(key);
@@ -83,6 +116,10 @@ export class CommandCarrier {
       throw thrown;
     }
   }
+}
+
+function keyOf(hostId: string, instanceId: string): string {
+  return `${hostId} ${instanceId}`;
 }
 
 function isOlder(left: SeenFence, right: SeenFence): boolean {

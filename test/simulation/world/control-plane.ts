@@ -53,6 +53,7 @@ export class ControlPlane {
   async migrate(index: number, plan: PlannedMigration, begun: () => void): Promise<void> {
     const { owner } = this;
     if (owner === null) return;
+    await this.adoptAgain((instance) => instance === owner);
     if (this.#world.guest.wanted !== plan.guest) await this.ownerWants(plan.guest);
     const others = HOST_IDS.filter((hostId) => hostId !== owner.host.hostId);
     this.source = owner;
@@ -78,6 +79,7 @@ export class ControlPlane {
       "control",
       `the migration is ${ended.phase}, outcome ${ended.outcome}: ${ended.reason}`,
     );
+    if (ended.reasonCode === "GIVEN_UP") this.#world.guest.lostForCause ??= "An operator gave the guest up.";
     await this.#cleanUp(ended, owner, destination);
   }
 
@@ -232,6 +234,39 @@ export class ControlPlane {
       deviceName: `t${number}-${index}`,
       macAddress,
     }));
+    await this.#prepareNics(hostId, instanceId, nics);
+    const instance = this.#world.startQemu(hostId, instanceId, nics, role);
+    try {
+      await this.#adopt(instance);
+    } catch (thrown) {
+      instance.qemu.kill();
+      throw thrown;
+    }
+    return instance;
+  }
+
+  /** Brings what lives and suits, and an agent has lost its memory of, under that agent's gate again. */
+  async adoptAgain(suits: (instance: SimulatedInstance) => boolean): Promise<void> {
+    for (const instance of this.#world.instances) {
+      if (instance.isKnown || !instance.qemu.isAlive || !suits(instance)) continue;
+      try {
+        await this.#prepareNics(instance.host.hostId, instance.instanceId, instance.nics);
+        await this.#adopt(instance);
+        instance.isKnown = true;
+      } catch (thrown) {
+        this.#world.trace?.("control", `adopting again: ${SwitchoverError.from(thrown).message}`);
+      }
+    }
+  }
+
+  /** Starts a guest that is to run and stands. */
+  async startAgain(): Promise<void> {
+    const { owner } = this;
+    const isToRun = this.#world.guest.wanted === "running";
+    if (isToRun && owner?.qemu.isAlive === true && !owner.qemu.isRunning) await this.ownerWants("running");
+  }
+
+  #prepareNics(hostId: string, instanceId: string, nics: SimulatedInstance["nics"]): Promise<void> {
     const definitions = nics.map((nic, index) =>
       NicDefinition.fromPartial({
         nicId: `n${index}`,
@@ -248,19 +283,15 @@ export class ControlPlane {
         },
       }),
     );
-    await this.#mustAsk(hostId, (agent) =>
+    return this.#mustAsk(hostId, (agent) =>
       agent.prepareNics({ guestId: GUEST_ID, instanceId, nics: definitions, validateOnly: false }),
     );
-    const instance = this.#world.startQemu(hostId, instanceId, nics, role);
-    try {
-      await this.#mustAsk(hostId, (agent) =>
-        agent.adoptGuest({ guestId: GUEST_ID, instanceId, qmpPath: instance.qmpPath }),
-      );
-    } catch (thrown) {
-      instance.qemu.kill();
-      throw thrown;
-    }
-    return instance;
+  }
+
+  async #adopt(instance: SimulatedInstance): Promise<void> {
+    const { host, instanceId, qmpPath } = instance;
+    this.#world.commands.noteAdoption(instance);
+    await this.#mustAsk(host.hostId, (agent) => agent.adoptGuest({ guestId: GUEST_ID, instanceId, qmpPath }));
   }
 
   /** As `keepAsking`; throws what was refused. */

@@ -2,11 +2,18 @@ import type { Guest } from "../../../agent/guest/guest.ts";
 import type { GuestOperation } from "../../../agent/guest/guest-operation.ts";
 import { bringAbout } from "./bring-about.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import type { Operator } from "./operator.ts";
 import type { Fault, FaultKind, Mark, Side } from "./schedule.ts";
 import { HOST_IDS, type SimulatedInstance, type World } from "./world.ts";
 
 /** Agents are started again by their host's init system, not sooner than this. Microseconds. */
 const RESTART_US = 200_000;
+const AGENT_ENDS: ReadonlySet<FaultKind> = new Set([
+  "agentKilled",
+  "hostCrashed",
+  "stateLost",
+  "hostDeclaredDead",
+]);
 
 interface Armed {
   readonly fault: Extract<Fault, { kind: "agentKilledAtOperation" }>;
@@ -19,6 +26,7 @@ export class FaultInjector {
   readonly happened: FaultKind[] = [];
   readonly #world: World;
   readonly #control: ControlPlane;
+  readonly #operator: Operator;
   #migration = -1;
   #waiting: Fault[] = [];
   #armed: Armed[] = [];
@@ -26,9 +34,10 @@ export class FaultInjector {
   /** What is still to be undone. */
   readonly #undo = new Set<() => void>();
 
-  constructor(world: World, control: ControlPlane) {
+  constructor(world: World, control: ControlPlane, operator: Operator) {
     this.#world = world;
     this.#control = control;
+    this.#operator = operator;
     world.beforeOperation = (hostId, guest, operation) => this.#beforeOperation(hostId, guest, operation);
   }
 
@@ -108,10 +117,9 @@ export class FaultInjector {
       return;
     }
     this.happened.push(fault.kind);
-    const undo = bringAbout(world, this.#control, fault, instance);
+    const undo = bringAbout(world, this.#control, this.#operator, fault, instance);
     if (!("forUs" in fault)) return;
-    const shortestUs = fault.kind === "agentKilled" || fault.kind === "hostCrashed" ? RESTART_US : 0;
-    this.#later(Math.max(shortestUs, fault.forUs), undo);
+    this.#later(Math.max(AGENT_ENDS.has(fault.kind) ? RESTART_US : 0, fault.forUs), undo);
   }
 
   #sideOf(side: Side): SimulatedInstance | null {

@@ -3,26 +3,21 @@ import {
   type Fault,
   MARKS,
   type Mark,
+  OVERTAKEN_COMMANDS,
   type PlannedMigration,
   type Schedule,
   type Side,
   type When,
 } from "./schedule.ts";
 
-type Plan = "anything" | "sharp" | "again";
+type Plan = "anything" | "sharp" | "again" | "full";
 
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
 export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
-  const plan = random.pick<"anything" | "sharp" | "again">(
-    "anything",
-    "anything",
-    "anything",
-    "anything",
-    "sharp",
-    "sharp",
-    "again",
-  );
+  const plan = random.chance(0.05)
+    ? "full"
+    : random.pick<Plan>("anything", "anything", "anything", "anything", "sharp", "sharp", "again");
   const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
   );
@@ -41,6 +36,7 @@ export function generateSchedule(seed: number): Schedule {
 
 function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {
   if (plan === "again") return planRepeats(random);
+  if (plan === "full") return planTogglingOnFullDisk(random, migrations);
   const count = plan === "sharp" ? random.pick(1, 1, 2) : random.pick(0, 1, 1, 2, 2, 3, 4);
   const planOne = plan === "sharp" ? planSharpFault : planFault;
   return Array.from({ length: count }, () => planOne(random, migrations));
@@ -61,6 +57,29 @@ function planRepeats(random: Random): Fault[] {
     { when: asked, kind: "callsRepeated", delayUs, forUs: 2_000_000 },
     pickOne(random, ends)(),
     ...(random.chance(0.3) ? [planFault(random, 2)] : []),
+    ...(random.chance(0.1) ? planOvertakenAfterRestart(random) : []),
+  ];
+}
+
+/** What happens to CPUs while nothing can be journaled waits, and more happens. */
+function planTogglingOnFullDisk(random: Random, migrations: number): Fault[] {
+  const when: When = { migration: random.below(migrations), mark: pickMark(random), afterUs: 0 };
+  const side: Side = random.pick("source", "source", "destination");
+  const soon: When = { ...when, afterUs: random.spread(20, 20_000) };
+  return [
+    { when, kind: "diskFull", side, forUs: random.spread(5_000, 1_000_000) },
+    planToggling(random, soon, side),
+    ...(random.chance(0.3) ? [planFault(random, migrations)] : []),
+  ];
+}
+
+/** An instance that no migration has claimed yet is brought back by its agent, and hears what was overtaken long ago. */
+function planOvertakenAfterRestart(random: Random): Fault[] {
+  const prepared: When = { migration: 1, mark: "prepared", afterUs: 0 };
+  const restarted: When = { ...prepared, afterUs: random.between(200_000, 204_000) };
+  return [
+    { when: prepared, kind: "agentKilled", side: "destination", forUs: 1_000 },
+    planOvertaken(random, restarted, "destination"),
   ];
 }
 
@@ -148,8 +167,11 @@ function planFault(random: Random, migrations: number): Fault {
       forUs: shortly(),
     }),
     () => ({ when, kind: "diskFull", side, forUs: shortly() }),
+    () => ({ when, kind: "stateLost", side, forUs: shortly() }),
     () => ({ when, kind: "entryFlushed", side }),
     () => ({ when, kind: "entryTaken", side }),
+    () => ({ when, kind: "changesLost", side, forUs: random.spread(100, 100_000) }),
+    () => ({ when, kind: "bridgeRecreated", side, forUs: random.spread(100, 3_000_000) }),
     () => ({ when, kind: "ownerStops" }),
     () => ({ when, kind: "ownerStarts" }),
     () => ({ when, kind: "cancelAsked" }),
@@ -157,6 +179,26 @@ function planFault(random: Random, migrations: number): Fault {
     () => ({ when, kind: "postCopyAsked" }),
     () => ({ when, kind: "pauseAsked", forUs: shortly() }),
     () => ({ when, kind: "strangerConts", side }),
+    () => planToggling(random, when, side),
+    () => planOvertaken(random, when, side),
+    () => ({ when, kind: "hostDeclaredDead", side, forUs: shortly() }),
+    () => ({ when, kind: "sourceResumeAsked" }),
+    () => ({ when, kind: "guestGivenUp" }),
   ];
   return pickOne(random, kinds)();
+}
+
+function planToggling(random: Random, when: When, side: Side): Fault {
+  return {
+    when,
+    kind: "cpusToggled",
+    side,
+    runState: random.pick("paused", "io-error"),
+    times: random.between(1, 6),
+    everyUs: random.spread(100, 300_000),
+  };
+}
+
+function planOvertaken(random: Random, when: When, side: Side): Fault {
+  return { when, kind: "commandOvertaken", side, command: pickOne(random, OVERTAKEN_COMMANDS) };
 }

@@ -128,7 +128,9 @@ export class InvariantChecker {
 
   #boundStopped(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
     const { qemu } = instance;
-    const isBad = registration !== "none" && !qemu.isRunning && qemu.process.state !== "stopped";
+    // Of what it does not know an agent can hold no bounds.
+    const isBad =
+      instance.isKnown && registration !== "none" && !qemu.isRunning && qemu.process.state !== "stopped";
     const boundUs = qemu.contOnTheWay > 0 ? Number.POSITIVE_INFINITY : BOUNDS.deregistrationUs;
     this.#bound(
       "I3",
@@ -141,8 +143,14 @@ export class InvariantChecker {
   }
 
   #boundRunning(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
-    const { qemu } = instance;
-    const isBad = registration !== "all" && qemu.isRunning && qemu.process.state !== "stopped";
+    const { host, qemu } = instance;
+    const canBeMended = host.changes === "told" && host.hasBridge;
+    const isBad =
+      instance.isKnown &&
+      canBeMended &&
+      registration !== "all" &&
+      qemu.isRunning &&
+      qemu.process.state !== "stopped";
     this.#bound(
       "I5",
       this.#unregisteredWhileRunning,

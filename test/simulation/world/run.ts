@@ -5,6 +5,7 @@ import { ControlPlane } from "./control-plane.ts";
 import { FaultInjector } from "./fault-injector.ts";
 import { judgeEnd } from "./final-judgement.ts";
 import { InvariantChecker, type Violation } from "./invariants.ts";
+import { Operator } from "./operator.ts";
 import type { FaultKind, Schedule } from "./schedule.ts";
 import { HOST_IDS, type Trace, World } from "./world.ts";
 
@@ -21,8 +22,8 @@ export interface RunReport {
 
 /** A run that is still busy after so long has a loop in it. */
 const STEPS_AT_MOST = 200_000;
-/** From when all is healed: longer than any retry, deadline and fencing of the code. */
-const HEALING_US = 120_000_000;
+/** From when all is healed: longer than any retry, deadline and fencing of the code, and than an operator needs. */
+const HEALING_US = 240_000_000;
 /** After everything has come to rest: late messages must do no harm. */
 const AFTERMATH_US = 200_000;
 const LONG_AFTERMATH_US = 3_000_000;
@@ -43,7 +44,8 @@ export async function runSchedule(
       : (who, what) => traceTo(`${(world.timeline.nowUs / 1_000).toFixed(3).padStart(12)} ${who}: ${what}`);
   const world: World = new World(schedule, breakage, trace);
   const control = new ControlPlane(world);
-  const injector = new FaultInjector(world, control);
+  const operator = new Operator(world, control);
+  const injector = new FaultInjector(world, control, operator);
   const checker = new InvariantChecker(world);
   const turns = new Turns();
   let steps = 0;
@@ -96,6 +98,7 @@ export async function runSchedule(
   );
   await stepUntil(SCENARIO_US, () => scenario === "over");
   injector.heal();
+  void operator.attendToLostState();
   const healedAtUs = world.timeline.nowUs;
   await stepUntil(
     healedAtUs + HEALING_US,

@@ -80,9 +80,15 @@ export type Fault = { readonly when: When } & (
   /** Requests to agents come a second time, up to so long after the first. */
   | { readonly kind: "callsRepeated"; readonly delayUs: number; readonly forUs: number }
   | { readonly kind: "diskFull"; readonly side: Side; readonly forUs: number }
+  /** The agent dies, and the one that follows finds an empty state directory. */
+  | { readonly kind: "stateLost"; readonly side: Side; readonly forUs: number }
   /** Somebody removes the guest's entry on a side's bridge, or points it to the uplink. */
   | { readonly kind: "entryFlushed"; readonly side: Side }
   | { readonly kind: "entryTaken"; readonly side: Side }
+  /** Whoever changes a side's bridge does it so fast that the kernel drops what it would tell of it, for so long. */
+  | { readonly kind: "changesLost"; readonly side: Side; readonly forUs: number }
+  /** A side's bridge is deleted, and made anew after so long. */
+  | { readonly kind: "bridgeRecreated"; readonly side: Side; readonly forUs: number }
   /** The guest's owner changes its mind. */
   | { readonly kind: "ownerStops" }
   | { readonly kind: "ownerStarts" }
@@ -92,6 +98,31 @@ export type Fault = { readonly when: When } & (
   | { readonly kind: "pauseAsked"; readonly forUs: number }
   /** Somebody else sends `cont` to a side's monitor. */
   | { readonly kind: "strangerConts"; readonly side: Side }
+  /** A running guest is stopped at a side's monitor, or by its VMM for a disk's error, and started, and so on. */
+  | {
+      readonly kind: "cpusToggled";
+      readonly side: Side;
+      readonly runState: "paused" | "io-error";
+      readonly times: number;
+      readonly everyUs: number;
+    }
+  /** A command that a newer one has overtaken comes to the side's instance after all. */
+  | { readonly kind: "commandOvertaken"; readonly side: Side; readonly command: OvertakenCommand }
+  /** An operator powers a host off and says so. */
+  | { readonly kind: "hostDeclaredDead"; readonly side: Side; readonly forUs: number }
+  /** An operator says where the migration is to end. */
+  | { readonly kind: "sourceResumeAsked" }
+  | { readonly kind: "guestGivenUp" }
 );
+
+export const OVERTAKEN_COMMANDS = [
+  "prepareDestination",
+  "armSource",
+  "cancelTransfer",
+  "abortDestination",
+  "handBack",
+  "resumeSource",
+] as const;
+export type OvertakenCommand = (typeof OVERTAKEN_COMMANDS)[number];
 
 export type FaultKind = Fault["kind"];

@@ -43,6 +43,7 @@ function* simplerThan(schedule: Schedule): Iterable<Schedule> {
   for (const [index, fault] of faults.entries()) {
     const replaced = (simpler: Fault): Schedule => ({ ...schedule, faults: faults.with(index, simpler) });
     if (fault.when.afterUs > 0) yield replaced({ ...fault, when: { ...fault.when, afterUs: 0 } });
+    if ("times" in fault && fault.times > 1) yield replaced({ ...fault, times: fault.times - 1 });
     if ("forUs" in fault && fault.forUs > 1_000) {
       yield replaced({ ...fault, forUs: Math.round(fault.forUs / 4) });
     }

@@ -42,6 +42,8 @@ export interface SimulatedInstance {
   readonly qmpPath: string;
   readonly nics: readonly { readonly deviceName: string; readonly macAddress: string }[];
   readonly qemu: Qemu;
+  /** Whether its host's agent may know of it: not once its state directory was lost, until it is adopted anew. */
+  isKnown: boolean;
   /** What was read of its registrations, and when: they are asked for after each step. */
   readonly read: { kernel: PretendedKernel | null; changes: number; registrations: Registrations };
 }
@@ -109,7 +111,9 @@ export class World {
       this.hosts.set(hostId, host);
     }
     this.nats.feed.mayLackNumbers = (subject) =>
-      [...this.hosts.values()].some((host) => host.disk.refusedSpool && subject.endsWith(`.${host.hostId}`));
+      [...this.hosts.values()].some(
+        ({ disk, hostId }) => (disk.refusedSpool || disk.losses > 0) && subject.endsWith(`.${hostId}`),
+      );
     this.nats.feed.livesSinceUnixUs = (hostId) =>
       BigInt(EPOCH_UNIX_US + (this.agents.get(hostId)?.startedAtUs ?? 0));
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
@@ -174,7 +178,15 @@ export class World {
     guest.qemus.push(qemu);
     host.qemus.set(qmpPath, qemu);
     const read = { kernel: null, changes: 0, registrations: "none" } as const;
-    const instance: SimulatedInstance = { instanceId, host, qmpPath, nics, qemu, read: { ...read } };
+    const instance: SimulatedInstance = {
+      instanceId,
+      host,
+      qmpPath,
+      nics,
+      qemu,
+      isKnown: true,
+      read: { ...read },
+    };
     this.instances.push(instance);
     return instance;
   }
@@ -250,6 +262,22 @@ export class World {
     coordinator.process.kill();
     coordinator.runner.close();
     this.coordinators[index] = null;
+  }
+
+  /** Its agent dies, and the next one finds nothing of what it had written. */
+  loseState(hostId: string): void {
+    this.killAgent(hostId);
+    this.trace?.(hostId, "STATE LOST");
+    const host = this.host(hostId);
+    host.disk.lose();
+    for (const instance of this.instances) if (instance.host === host) instance.isKnown = false;
+    this.commands.forgetHost(hostId);
+  }
+
+  /** Somebody undoes registrations, or makes it possible again to mend them. */
+  noteDrift(): void {
+    this.driftedAtUs = this.timeline.nowUs;
+    this.drifts += 1;
   }
 
   crashHost(hostId: string): void {

@@ -1,0 +1,76 @@
+import { Phase } from "../../../proto/gen/switchover/v1/migration.ts";
+import { Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import { GUEST_ID, type World } from "./world.ts";
+
+/** How long an operator leaves a migration alone that may still end by itself. Milliseconds. */
+const PATIENCE_MS = 30_000;
+
+const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
+
+/**
+ * The person who is called where the system cannot go on by itself. States only what is so: a host is dead once he has
+ * powered it off. What a lost state directory leaves behind is his to end, and nothing else is.
+ */
+export class Operator {
+  readonly #world: World;
+  readonly #control: ControlPlane;
+
+  constructor(world: World, control: ControlPlane) {
+    this.#world = world;
+    this.#control = control;
+  }
+
+  /** Powers the host off, and says so. */
+  declareDead(hostId: string): Promise<void> {
+    this.#world.crashHost(hostId);
+    return this.#resolve([hostId], Resolution.UNSPECIFIED);
+  }
+
+  /** Says where the migration is to end; refused where that is not open. */
+  endWith(resolution: Resolution): Promise<void> {
+    return this.#resolve([], resolution);
+  }
+
+  /** Looks after what lost state directories left, until no migration is open and the guest is under a gate. */
+  async attendToLostState(): Promise<void> {
+    const { hosts, timeline, trace } = this.#world;
+    const isLost = (hostId: string) => (hosts.get(hostId)?.disk.losses ?? 0) > 0;
+    if (![...hosts.keys()].some(isLost)) return;
+    // A guest that runs is taken under the gate again first: its agent can then answer for it.
+    for (let round = 0; round < 2 && this.#isOpen(); round += 1) {
+      await this.#pause(PATIENCE_MS);
+      await this.#control.adoptAgain((instance) => instance.qemu.isRunning);
+    }
+    const { source, destination } = this.#control;
+    for (const side of [destination, source]) {
+      const hostId = side?.host.hostId ?? "";
+      if (!this.#isOpen() || !isLost(hostId)) continue;
+      trace?.("operator", `powers ${hostId} off`);
+      await this.declareDead(hostId);
+      this.#world.startAgent(hostId);
+      await this.#pause(PATIENCE_MS);
+    }
+    if (this.#isOpen()) await this.endWith(Resolution.GUEST_LOST);
+    const beganAtUs = timeline.nowUs;
+    while (this.#isOpen() && timeline.nowUs - beganAtUs < PATIENCE_MS * 1_000) await this.#pause(100);
+    await this.#control.adoptAgain((instance) => instance === this.#control.owner);
+    await this.#control.startAgain();
+  }
+
+  #isOpen(): boolean {
+    const held = this.#world.nats.record(GUEST_ID)?.migration;
+    const phase = held?.migration?.phase;
+    return held !== undefined && (phase === undefined || !TERMINAL.has(phase) || !held.archived);
+  }
+
+  #resolve(deadHostIds: string[], resolution: Resolution): Promise<void> {
+    return this.#control.intervene((api, migrationId) =>
+      api.resolveMigration({ migrationId, deadHostIds, resolution }),
+    );
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => this.#world.control.process.after(delayMs, resolve));
+  }
+}
