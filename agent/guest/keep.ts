@@ -36,8 +36,10 @@ export function judgeKeep(
   event: GuestEvent & { kind: "transferStatusRead" },
 ): Step {
   if (role.keep === "notAsked") return step(guest);
-  // A status that was there before: a transfer of this guest cannot be completed while its CPUs run.
-  const isOlder = event.status === "completed" && guest.cpus.kind === "running";
+  // A status that was there before: a transfer of this guest cannot be completed while its CPUs run, nor when its VMM
+  // refused to begin it, and so told of none.
+  const isUntold = guest.migration?.transferStatus === "none";
+  const isOlder = event.status === "completed" && (guest.cpus.kind === "running" || isUntold);
   if (OVER.has(event.status) || isOlder) return keepGuest(guest, role);
   return step(guest, [{ kind: "setTimer", timer: "readKeepAgain", delayMs: READ_KEEP_AGAIN_MS }]);
 }
