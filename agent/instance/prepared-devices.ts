@@ -77,7 +77,16 @@ export class PreparedDevices implements GuestDevices {
     this.#armed = armNicSet(this.#host.route, this.#nics, this.#clockUs);
   }
 
+  /** A tap that this agent had put on its bridge is put there again first, where the bridge was made anew. */
   start(): DevicesChange {
+    const started = this.#startArmed();
+    if (started.ok || this.mend("registered").result === "mended") return { ok: true };
+    // All or nothing: what could be mended is none that a guest runs with.
+    this.stop();
+    return started;
+  }
+
+  #startArmed(): DevicesChange {
     const missing = this.#armIfThere();
     if (this.#armed === null) return { ok: false, sentence: missing ?? "" };
     const report = this.#armed.start();
