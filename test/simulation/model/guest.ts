@@ -58,6 +58,14 @@ export class SimulatedGuest {
     if (may === "be its own" || (couldGoOn && !this.hasSurvivor())) this.lostForCause ??= cause;
   }
 
+  /** By the statement that its host is dead the newest state is given up, and the guest may go on from an older one. */
+  giveUpTheDead(): void {
+    const generations = this.qemus.flatMap(({ isAlive, memory }) =>
+      isAlive && memory !== null ? [memory.generation] : [],
+    );
+    this.#newest = Math.max(0, ...generations);
+  }
+
   /** Whether there is a QEMU from which the guest could go on: its newest state, all of it, or all of it together. */
   hasSurvivor(): boolean {
     for (const qemu of this.qemus) if (this.#survivesIn(qemu)) return true;

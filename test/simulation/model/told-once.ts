@@ -2,8 +2,8 @@ import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 
 interface LastStatus {
   readonly status: string;
-  /** Of the agent that told it, and whether that had told none before. */
-  readonly livesSinceUnixUs: bigint;
+  readonly atUnixUs: bigint;
+  /** Whether the agent that told it had told none before. */
   readonly isFirst: boolean;
 }
 
@@ -34,7 +34,7 @@ export class ToldOnce {
   readonly #told = new Set<string>();
   readonly #statuses = new Map<string, LastStatus>();
 
-  /** In words, where this was told before; `livesSinceUnixUs`: when the agent that tells it was started. */
+  /** In words, where this was told before; `livesSinceUnixUs`: when its host's agent was started; a predecessor's words may come late. */
   repeated(event: FeedEvent, livesSinceUnixUs: bigint): string | null {
     const { hostId, instanceId, event: told } = event;
     const who = `${hostId}/${instanceId}`;
@@ -42,8 +42,9 @@ export class ToldOnce {
       const { status } = told.value;
       const subject = `${who} ${event.migrationId}`;
       const last = this.#statuses.get(subject);
-      const isFirst = last === undefined || last.livesSinceUnixUs < livesSinceUnixUs;
-      this.#statuses.set(subject, { status, livesSinceUnixUs, isFirst });
+      const isToldByIt = event.atUnixUs >= livesSinceUnixUs;
+      const isFirst = last === undefined || (isToldByIt && last.atUnixUs < livesSinceUnixUs);
+      this.#statuses.set(subject, { status, atUnixUs: event.atUnixUs, isFirst });
       // What an agent that comes back reads of a VMM, it may hear from it at the same time.
       const isAgain = last?.status === status && !isFirst && !last.isFirst && status !== LISTENING;
       return isAgain ? `${who} was told to be ${status} twice in a row.` : null;

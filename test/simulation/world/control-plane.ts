@@ -79,7 +79,9 @@ export class ControlPlane {
       "control",
       `the migration is ${ended.phase}, outcome ${ended.outcome}: ${ended.reason}`,
     );
-    if (ended.reasonCode === "GIVEN_UP") this.#world.guest.lostForCause ??= "An operator gave the guest up.";
+    const isGivenUp =
+      ended.outcome === Outcome.GUEST_LOST && this.#world.askedToGiveUp.has(ended.migrationId);
+    if (isGivenUp) this.#world.guest.lostForCause ??= "An operator gave the guest up.";
     await this.#cleanUp(ended, owner, destination);
   }
 

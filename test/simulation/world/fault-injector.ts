@@ -69,6 +69,7 @@ export class FaultInjector {
 
   /** Undoes everything, and has nothing more happen. */
   heal(): void {
+    this.#migration = Number.NaN;
     this.#waiting = [];
     this.#armed = [];
     for (const undo of [...this.#undo]) undo();

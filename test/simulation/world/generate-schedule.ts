@@ -10,13 +10,13 @@ import {
   type When,
 } from "./schedule.ts";
 
-type Plan = "anything" | "sharp" | "again" | "full";
+type Plan = "anything" | "sharp" | "again" | "full" | "lost";
 
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
 export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
-  const plan = random.chance(0.05)
-    ? "full"
+  const plan = random.chance(0.06)
+    ? random.pick<Plan>("full", "lost")
     : random.pick<Plan>("anything", "anything", "anything", "anything", "sharp", "sharp", "again");
   const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
@@ -37,6 +37,7 @@ export function generateSchedule(seed: number): Schedule {
 function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {
   if (plan === "again") return planRepeats(random);
   if (plan === "full") return planTogglingOnFullDisk(random, migrations);
+  if (plan === "lost") return planLostState(random, migrations);
   const count = plan === "sharp" ? random.pick(1, 1, 2) : random.pick(0, 1, 1, 2, 2, 3, 4);
   const planOne = plan === "sharp" ? planSharpFault : planFault;
   return Array.from({ length: count }, () => planOne(random, migrations));
@@ -70,6 +71,26 @@ function planTogglingOnFullDisk(random: Random, migrations: number): Fault[] {
     { when, kind: "diskFull", side, forUs: random.spread(5_000, 1_000_000) },
     planToggling(random, soon, side),
     ...(random.chance(0.3) ? [planFault(random, migrations)] : []),
+  ];
+}
+
+/** Who was given the guest, or gave it away, knows nothing of that any more, and is asked. */
+function planLostState(random: Random, migrations: number): Fault[] {
+  const migration = random.below(migrations);
+  const mark = pickOne<Mark>(random, ["sourceStopped", "handedOff", "loaded", "contSent", "resumed"]);
+  const when: When = { migration, mark, afterUs: random.spread(10, 100_000) };
+  const before: When = { migration, mark: "armed", afterUs: random.spread(20, 10_000) };
+  const forUs = random.spread(10_000, 3_000_000);
+  const side: Side = random.pick("source", "destination", "destination");
+  return [
+    // The word goes by the coordinator's hand then, which asks whether it came.
+    pickOne<() => Fault>(random, [
+      () => ({ when: before, kind: "natsCutOff", side: "source", forUs }),
+      () => ({ when: before, kind: "hostCutOff", side, forUs }),
+      () => ({ when: before, kind: "natsKilled", forUs }),
+      () => planFault(random, migrations),
+    ])(),
+    { when, kind: "stateLost", side, forUs: random.spread(500, 3_000_000) },
   ];
 }
 

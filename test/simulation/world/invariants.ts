@@ -16,7 +16,7 @@ export const INVARIANTS: Readonly<Record<InvariantName, string>> = {
   I1: "A guest's MAC is never registered by two instances at once on the same L2 segment.",
   I2: "No CPU of an instance starts before its registrations are in the kernel and read back, except where QEMU resumes its own guest: then within the rollback bound.",
   I3: "An instance whose CPUs are stopped has no registration, beyond the deregistration bound.",
-  I4: "No two instances of a guest ever run, and none goes on from an older state than the guest has reached.",
+  I4: "No two instances of a guest ever run, and none goes on from an older state than the guest has reached, but by the statement that the host with the newer one is dead.",
   I5: "A running guest always has all its registrations, beyond the repair bound.",
   I6: "An operation of a lower epoch or an older revision changes nothing, whenever it arrives.",
   I7: "No event that an agent or coordinator acted on is missing from the feed; each appears once and in per-migration order.",

@@ -23,12 +23,13 @@ export class Operator {
 
   /** Powers the host off, and says so. */
   declareDead(hostId: string): Promise<void> {
-    this.#world.crashHost(hostId);
+    this.#world.fenceHost(hostId);
     return this.#resolve([hostId], Resolution.UNSPECIFIED);
   }
 
   /** Says where the migration is to end; refused where that is not open. */
   endWith(resolution: Resolution): Promise<void> {
+    if (resolution === Resolution.GUEST_LOST) this.#world.askedToGiveUp.add(this.#control.migrationId);
     return this.#resolve([], resolution);
   }
 

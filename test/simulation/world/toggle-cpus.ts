@@ -18,11 +18,11 @@ export function toggleCpus(
   { runState, times, everyUs }: Extract<Fault, { kind: "cpusToggled" }>,
 ): void {
   const { qemu } = instance;
-  // What its owner wants of it meanwhile, nobody knows.
-  world.guest.wanted = "either";
-  world.guest.strangersConts += 1;
   const toggle = (left: number): void => {
     if (left === 0 || !qemu.isAlive) return;
+    // What its owner wants of it, nobody knows any more.
+    world.guest.wanted = "either";
+    world.guest.strangersConts += 1;
     if (qemu.isRunning) qemu.execute({ name: "stop", runState }, () => {});
     else if (mayStart(world, instance, runState)) {
       const by = world.hasSaid(instance, "handedOff") ? "stranger" : "operator";

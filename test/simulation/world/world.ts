@@ -77,6 +77,8 @@ export class World {
   /** Called before each operation of each gate. */
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
   readonly commands: CommandCarrier;
+  /** Migrations whose guest an operator would have given up. */
+  readonly askedToGiveUp = new Set<string>();
   /** When somebody last undid a registration. */
   driftedAtUs = Number.NEGATIVE_INFINITY;
   /** How often somebody did. */
@@ -280,6 +282,12 @@ export class World {
     this.drifts += 1;
   }
 
+  /** Powered off, with the statement that it is. */
+  fenceHost(hostId: string): void {
+    this.crashHost(hostId);
+    this.guest.giveUpTheDead();
+  }
+
   crashHost(hostId: string): void {
     this.killAgent(hostId);
     this.trace?.(hostId, "CRASHED");
@@ -424,7 +432,7 @@ export class World {
   }
 
   async #fence(hostId: string): Promise<void> {
-    this.crashHost(hostId);
+    this.fenceHost(hostId);
   }
 
   /** Coordinators consume what agents put into the stream. */
