@@ -236,7 +236,8 @@ export class QmpLink implements Vmm, MonitorClient {
     const sentAtUnixUs = agent.unixUs();
     if (this.#state === "closed") {
       const error = broken("UNAVAILABLE", "QMP_CLOSED", "The connection is closed.");
-      queueMicrotask(() => deliver({ kind: "failed", error, sentAtUnixUs, receivedAtUnixUs: sentAtUnixUs }));
+      const answer = { kind: "failed", error, sentAtUnixUs, receivedAtUnixUs: sentAtUnixUs } as const;
+      queueMicrotask(() => agent.run(() => deliver(answer)));
       return;
     }
     const pending: Pending = {
