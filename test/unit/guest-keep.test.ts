@@ -67,6 +67,11 @@ describe("a source that is asked to keep its guest", () => {
     assert.deepEqual(last(answers).done, ["journal kept"]);
   });
 
+  it("keeps a guest that stands, too, where QEMU refused the transfer and tells of an earlier one", () => {
+    const answers = play(armedGuest("live", "completed", "paused"), BEGIN, KEEP, told("completed"));
+    assert.deepEqual(last(answers).done, ["journal kept"]);
+  });
+
   it("never sends migrate_cancel once post-copy was asked for: it only breaks the connection", () => {
     const asked = { kind: "postCopyOrdered", fence: FENCE } as const;
     const answers = play(armedGuest("postCopy", "postcopyActiveTwice"), BEGIN, status("active"), asked, KEEP);
