@@ -40,6 +40,197 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "an agent whose state directory was lost does not say that a guest was never started",
+    schedule: {
+      seed: 1889,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 381_723,
+      pagesUs: 2100,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "hostCutOff",
+          side: "destination",
+          forUs: 277_290,
+        },
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "stateLost",
+          side: "destination",
+          forUs: 669,
+        },
+      ],
+    },
+  },
+  {
+    fact: "CPUs that stop and start while nothing can be journaled are registered while they run, and no longer",
+    schedule: {
+      seed: 40,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 84_240,
+      pagesUs: 61_799,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "diskFull",
+          side: "source",
+          forUs: 474_125,
+        },
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "cpusToggled",
+          side: "source",
+          runState: "io-error",
+          times: 5,
+          everyUs: 79_332,
+        },
+      ],
+    },
+  },
+  {
+    fact: "what waits for a full disk is told once",
+    schedule: {
+      seed: 20,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 5099,
+      pagesUs: 4493,
+      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "diskFull",
+          side: "source",
+          forUs: 1015,
+        },
+      ],
+    },
+  },
+  {
+    fact: "an instance that no migration has claimed refuses what was overtaken, also after its agent's restart",
+    schedule: {
+      seed: 81,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 31_912,
+      pagesUs: 2462,
+      migrations: [
+        { mode: "postCopy", to: 1, guest: "stopped", postCopyAfterMs: 5 },
+        { mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 },
+      ],
+      faults: [
+        {
+          when: { migration: 1, mark: "prepared", afterUs: 0 },
+          kind: "agentKilled",
+          side: "destination",
+          forUs: 1000,
+        },
+        {
+          when: { migration: 1, mark: "prepared", afterUs: 201_943 },
+          kind: "commandOvertaken",
+          side: "destination",
+          command: "prepareDestination",
+        },
+      ],
+    },
+  },
+  {
+    fact: "a destination whose bridge was made anew meanwhile starts its guest",
+    schedule: {
+      seed: 2504,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 344_583,
+      pagesUs: 110_286,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 933,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that resumes on a bridge that was made anew is registered there",
+    schedule: {
+      seed: 3766,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 348_991,
+      pagesUs: 5354,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "hostDeclaredDead",
+          side: "destination",
+          forUs: 909,
+        },
+        {
+          when: { migration: 0, mark: "transferring", afterUs: 0 },
+          kind: "agentKilled",
+          side: "source",
+          forUs: 324,
+        },
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "source",
+          forUs: 402,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a guest that stands since a migration, and whose VMM therefore refuses the next, can be started",
+    schedule: {
+      seed: 5978,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 290_188,
+      pagesUs: 256_299,
+      migrations: [
+        { mode: "live", to: 0, guest: "running", postCopyAfterMs: 60 },
+        { mode: "live", to: 1, guest: "running", postCopyAfterMs: 60 },
+      ],
+      faults: [
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 572 },
+          kind: "hostDeclaredDead",
+          side: "destination",
+          forUs: 292,
+        },
+        {
+          when: { migration: 0, mark: "resumed", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 604,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {
