@@ -26,10 +26,20 @@ export function learnAgentWord(state: CompleteState, event: AgentEvent): Complet
     withFacts(state, { heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } }),
     side,
   );
-  // A VMM that is gone is gone under every epoch.
-  if (event.epoch !== state.migration.fence.epoch && event.t !== "VmmLost") return heard;
+  if (event.epoch !== state.migration.fence.epoch && !isSoUnderEveryEpoch(state, side, event)) return heard;
   const timed = withInstantsOf(heard, side, event);
   return side === "source" ? learnFromSource(timed, event) : learnFromDestination(timed, event);
+}
+
+/**
+ * A VMM that is gone is gone, and a guest that was taken over stays so. The statement that the source is dead raises the
+ * epoch, perhaps just as the destination acts on the source's own word; of a destination that is dead itself nothing
+ * of the kind counts any more.
+ */
+function isSoUnderEveryEpoch(state: CompleteState, side: Side, { t }: AgentEvent): boolean {
+  if (t === "VmmLost") return true;
+  const isTakingOver = t === "CpusStarted" || t === "TakenOverPaused";
+  return side === "destination" && isTakingOver && !state.destination.hostDead;
 }
 
 /** The only sequence of that host's words that counts now; later ones are fetched when their turn comes. */

@@ -27,6 +27,30 @@ describe("a host that is declared dead", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "words" }), "COMPLETED |");
   });
 
+  for (const [fact, word] of [
+    ["started", { t: "CpusStarted", contSentAtUnixUs: 4_000n, resumedAtUnixUs: 4_100n }],
+    ["took over as it stood", { t: "TakenOverPaused", runState: "paused" }],
+  ] as const) {
+    it(`leaves its guest to a destination that ${fact} by the word that was on its way`, () => {
+      const story = new Story().toStopped();
+      story.isReady();
+      story.awaitsHandOff();
+      story.hear({ t: "HostDeclaredDead", side: "source" });
+      assert.equal(story.says("destination", word, { epoch: 1n }), "COMPLETING |");
+    });
+  }
+
+  it("has taken the guest over nowhere, whatever it tells of the time before", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    assert.equal(
+      story.hear({ t: "HostDeclaredDead", side: "destination" }),
+      "HANDING_BACK | resumeSource@source",
+    );
+    const word = { t: "CpusStarted", contSentAtUnixUs: 4_000n, resumedAtUnixUs: 4_100n } as const;
+    assert.equal(story.says("destination", word, { epoch: 1n }), "|");
+  });
+
   it("takes its guest with it where the destination has not", () => {
     const story = new Story().toTransferring();
     assert.equal(

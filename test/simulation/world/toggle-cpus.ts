@@ -18,13 +18,16 @@ export function toggleCpus(
   { runState, times, everyUs }: Extract<Fault, { kind: "cpusToggled" }>,
 ): void {
   const { qemu } = instance;
+  let hasStopped = false;
   const toggle = (left: number): void => {
     if (left === 0 || !qemu.isAlive) return;
     // What its owner wants of it, nobody knows any more.
     world.guest.wanted = "either";
     world.guest.strangersConts += 1;
-    if (qemu.isRunning) qemu.execute({ name: "stop", runState }, () => {});
-    else if (mayStart(world, instance, runState)) {
+    if (qemu.isRunning) {
+      hasStopped = true;
+      qemu.execute({ name: "stop", runState }, () => {});
+    } else if (mayStart(world, instance, hasStopped ? runState : "")) {
       const by = world.hasSaid(instance, "handedOff") ? "stranger" : "operator";
       qemu.execute({ name: "cont", by }, () => {});
     }
