@@ -29,10 +29,17 @@ export function leaveRollback(state: CompleteState): Phase | null {
 /** Nothing can make the source hand off any more. */
 export function isSourceSafe(state: CompleteState): boolean {
   if (state.kept || state.source.hostDead || !mayBeArmed(state)) return true;
-  // An agent that lost what it had journaled gives no word any more; the destination's tells what it gave before.
-  if (isUnknownThere(state, "source", "cancelTransfer")) return true;
+  if (isWordForgotten(state)) return state.handedBack || state.destination.hostDead;
   // What never began cannot end in a hand-off, whether or not the source could be told.
   return !mayHaveBegun(state) && isSettled(state, "source", "cancelTransfer");
+}
+
+/**
+ * An agent that lost what it had journaled gives no word any more, and knows of none. What it gave before, the destination
+ * tells, and it alone: whether it took the guest, or never will.
+ */
+function isWordForgotten(state: CompleteState): boolean {
+  return mayHaveBegun(state) && isUnknownThere(state, "source", "cancelTransfer");
 }
 
 /**
@@ -67,6 +74,11 @@ export function commandsOfRollback(state: CompleteState): readonly MigrationComm
 }
 
 export function commandsToKeep(state: CompleteState): readonly MigrationCommand[] {
+  if (isWordForgotten(state)) {
+    return isSettled(state, "destination", "handBack")
+      ? []
+      : [command(state, "destination", { name: "handBack" })];
+  }
   return isSettled(state, "source", "cancelTransfer")
     ? []
     : [command(state, "source", { name: "cancelTransfer" })];

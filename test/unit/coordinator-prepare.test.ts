@@ -254,14 +254,31 @@ describe("cancelling", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
   });
 
-  it("ends where the source's agent knows nothing of its guest any more", () => {
+  it("ends by the destination's word where the source's agent knows nothing of its guest any more", () => {
     const story = new Story().toTransferring();
     story.hear({ t: "CancelAsked" });
     assert.equal(
       story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN"),
+      "| handBack@destination",
+    );
+    assert.equal(story.fails("destination", "handBack", "UNAVAILABLE"), "|");
+    story.hear({ t: "DeadlinePassed", deadline: "askAgain" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "handedBack" }),
       "| abortDestination@destination",
     );
     assert.equal(story.answers("destination", { name: "abortDestination" }), "CANCELLED |");
+  });
+
+  it("goes forward where such a source had given its guest to a destination that may have started it", () => {
+    const story = new Story().toStopped();
+    story.hear({ t: "CancelAsked" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "tooLate" }),
+      "SWITCHING_OVER COMPLETING | releaseSource@source",
+    );
   });
 
   it("does not keep a stopped guest waiting for a destination that cannot be reached", () => {

@@ -86,7 +86,8 @@ function planLostState(random: Random, migrations: number): Fault[] {
     // The word goes by the coordinator's hand then, which asks whether it came.
     pickOne<() => Fault>(random, [
       () => ({ when: before, kind: "natsCutOff", side: "source", forUs }),
-      () => ({ when: before, kind: "hostCutOff", side, forUs }),
+      () => ({ when: before, kind: "hostCutOff", side: random.pick("source", "destination"), forUs }),
+      () => ({ when, kind: "hostCrashed", side: random.pick("source", "destination"), forUs }),
       () => ({ when: before, kind: "natsKilled", forUs }),
       () => planFault(random, migrations),
     ])(),
