@@ -1,5 +1,5 @@
 import type { HostAgent } from "../../../agent/host-agent.ts";
-import { newestFenceIn } from "../../../agent/journal/journal.ts";
+import { fenceOf, newestFenceIn } from "../../../agent/journal/journal.ts";
 import { Applied } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { Random } from "../engine/random.ts";
 import type { Timeline } from "../engine/timeline.ts";
@@ -98,13 +98,15 @@ export class CommandCarrier {
     const isStale = changes && newest !== undefined && isOlder(fence, newest);
     const { guest } = this.#world;
     const { disk } = this.#world.host(hostId);
+    const asked = this.#world.breakage.request(request, newest);
+    // What is journaled of other things meanwhile is none of this command's doing.
     const wordsOf = () =>
       disk
         .read(guest.guestId)
-        .filter((entry) => entry.instanceId === instanceId && entry.word.kind !== "forgotten").length;
+        .filter((entry) => entry.instanceId === instanceId && isUnder(asked, fenceOf(entry.word))).length;
     const said = isStale ? wordsOf() : 0;
     try {
-      const answer = await commandOf(agent, command, this.#world.breakage.request(request, newest));
+      const answer = await commandOf(agent, command, asked);
       const { applied } = answer as { readonly applied?: Applied };
       if (isStale && (applied === undefined ? wordsOf() > said : applied === Applied.CHANGED)) {
         this.staleOneTaken ??= `${hostId} carried out ${command} of ${fence.epoch}.${fence.revision} after ${newest.epoch}.${newest.revision}.`;
@@ -116,6 +118,11 @@ export class CommandCarrier {
       throw thrown;
     }
   }
+}
+
+function isUnder(request: unknown, { epoch, revision }: SeenFence): boolean {
+  const { fence } = request as { readonly fence?: SeenFence };
+  return fence?.epoch === epoch && fence.revision === revision;
 }
 
 function keyOf(hostId: string, instanceId: string): string {
