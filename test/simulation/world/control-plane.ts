@@ -8,9 +8,8 @@ import {
   Outcome,
   Phase,
 } from "../../../proto/gen/switchover/v1/migration.ts";
-import { EntryMobility, MacTableManager, NicDefinition } from "../../../proto/gen/switchover/v1/nic.ts";
 import { callOver, type Peer } from "../model/call.ts";
-import { BRIDGE } from "../model/host.ts";
+import { definitionsOf } from "./nic-definitions.ts";
 import type { PlannedMigration } from "./schedule.ts";
 import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
 
@@ -269,22 +268,7 @@ export class ControlPlane {
   }
 
   #prepareNics(hostId: string, instanceId: string, nics: SimulatedInstance["nics"]): Promise<void> {
-    const definitions = nics.map((nic, index) =>
-      NicDefinition.fromPartial({
-        nicId: `n${index}`,
-        macAddress: nic.macAddress,
-        device: {
-          $case: "tapOnBridge",
-          value: {
-            deviceName: nic.deviceName,
-            bridge: BRIDGE,
-            macTableManager: MacTableManager.SWITCHOVER,
-            entryMobility:
-              this.#world.breakage.entries === "sticky" ? EntryMobility.STICKY : EntryMobility.ROAMING,
-          },
-        },
-      }),
-    );
+    const definitions = definitionsOf(nics, this.#world.breakage.entries);
     return this.#mustAsk(hostId, (agent) =>
       agent.prepareNics({ guestId: GUEST_ID, instanceId, nics: definitions, validateOnly: false }),
     );
