@@ -4,6 +4,7 @@ import { type CompleteState, type Side, withFacts, withSide } from "./complete-s
 import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
+import { isWordForgotten } from "./rollback.ts";
 import { withHostDead } from "./statements.ts";
 
 /** What a migration learns from the answer to a command that it still waits for. */
@@ -29,8 +30,9 @@ export function learnReply(
       return withHandOff(withHandOff(done, undefined), reply.handOff);
     }
     case "handBack":
-      return reply.answer === "handedBack"
-        ? withFacts(reached, { handedBack: true })
+      if (reply.answer === "handedBack") return withFacts(reached, { handedBack: true });
+      return isNobodysMemory(reached)
+        ? withFailure(reached, side, reply.name, MAY_HAVE_STARTED)
         : withTakenOver(reached);
     case "resumeSource":
       return withDone(
@@ -55,6 +57,21 @@ export function learnReply(
       return withDone(reached, side, reply.name);
   }
 }
+
+/**
+ * A source that forgot whether it gave its guest away may run it, and a destination whose VMM is gone says "too late" also
+ * where it only cannot exclude that it had it: then a person has to say which.
+ */
+function isNobodysMemory(state: CompleteState): boolean {
+  return isWordForgotten(state) && state.destination.vmmLost;
+}
+
+const MAY_HAVE_STARTED: CommandError = {
+  code: "FAILED_PRECONDITION",
+  reason: "MAY_HAVE_STARTED",
+  sentence:
+    "The source does not remember whether it handed the guest off, and the destination may have started it and lost it.",
+};
 
 function learnHandOff(state: CompleteState, side: Side, handOff: HandOff | undefined): CompleteState {
   const learned = handOff === undefined ? state : withHandOff(state, handOff);

@@ -38,7 +38,7 @@ export function isSourceSafe(state: CompleteState): boolean {
  * An agent that lost what it had journaled gives no word any more, and knows of none. What it gave before, the destination
  * tells, and it alone: whether it took the guest, or never will.
  */
-function isWordForgotten(state: CompleteState): boolean {
+export function isWordForgotten(state: CompleteState): boolean {
   return mayHaveBegun(state) && isUnknownThere(state, "source", "cancelTransfer");
 }
 

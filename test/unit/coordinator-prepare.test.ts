@@ -281,6 +281,16 @@ describe("cancelling", () => {
     );
   });
 
+  it("waits for a person where the one has forgotten and the other, whose VMM is gone, cannot exclude it", () => {
+    const story = new Story().toStopped();
+    story.says("destination", { t: "VmmLost", sentence: "Its host crashed." });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
+    assert.equal(story.answers("destination", { name: "handBack", answer: "tooLate" }), "|");
+    assert.equal(story.phase, "ROLLING_BACK");
+    assert.equal(story.state.migration.reasonCode, "MAY_HAVE_STARTED");
+    assert.equal(story.hear({ t: "HostDeclaredDead", side: "destination" }), "| resumeSource@source");
+  });
+
   it("does not keep a stopped guest waiting for a destination that cannot be reached", () => {
     const story = new Story().toStopped();
     story.hear({ t: "HostUnreachable", side: "destination" });

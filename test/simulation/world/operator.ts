@@ -4,7 +4,10 @@ import type { ControlPlane } from "./control-plane.ts";
 import { GUEST_ID, type World } from "./world.ts";
 
 /** How long an operator leaves a migration alone that may still end by itself. Milliseconds. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 20_000;
+const LOOK_AGAIN_MS = 100;
+/** How often he tries before he gives the guest up. */
+const ROUNDS = 4;
 
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 
@@ -35,28 +38,34 @@ export class Operator {
 
   /** Looks after what lost state directories left, until no migration is open and the guest is under a gate. */
   async attendToLostState(): Promise<void> {
-    const { hosts, timeline, trace } = this.#world;
+    const { hosts, trace } = this.#world;
     const isLost = (hostId: string) => (hosts.get(hostId)?.disk.losses ?? 0) > 0;
     if (![...hosts.keys()].some(isLost)) return;
-    // A guest that runs is taken under the gate again first: its agent can then answer for it.
-    for (let round = 0; round < 2 && this.#isOpen(); round += 1) {
-      await this.#pause(PATIENCE_MS);
+    for (let round = 0; round < ROUNDS && (await this.#staysOpen()); round += 1) {
+      // A guest that runs is taken under the gate again first: its agent can then answer for it.
       await this.#control.adoptAgain((instance) => instance.qemu.isRunning);
-    }
-    const { source, destination } = this.#control;
-    for (const side of [destination, source]) {
-      const hostId = side?.host.hostId ?? "";
-      if (!this.#isOpen() || !isLost(hostId)) continue;
-      trace?.("operator", `powers ${hostId} off`);
-      await this.declareDead(hostId);
-      this.#world.startAgent(hostId);
-      await this.#pause(PATIENCE_MS);
+      if (!(await this.#staysOpen())) break;
+      const { source, destination } = this.#control;
+      const dead = [destination, source].find((side) => side !== null && isLost(side.host.hostId));
+      if (dead == null) await this.endWith(Resolution.GUEST_LOST);
+      else {
+        trace?.("operator", `powers ${dead.host.hostId} off`);
+        await this.declareDead(dead.host.hostId);
+        this.#world.startAgent(dead.host.hostId);
+      }
     }
     if (this.#isOpen()) await this.endWith(Resolution.GUEST_LOST);
-    const beganAtUs = timeline.nowUs;
-    while (this.#isOpen() && timeline.nowUs - beganAtUs < PATIENCE_MS * 1_000) await this.#pause(100);
+    await this.#staysOpen();
     await this.#control.adoptAgain((instance) => instance === this.#control.owner);
     await this.#control.startAgain();
+  }
+
+  /** Whether the migration is still open when his patience ends. */
+  async #staysOpen(): Promise<boolean> {
+    for (let waitedMs = 0; waitedMs < PATIENCE_MS && this.#isOpen(); waitedMs += LOOK_AGAIN_MS) {
+      await this.#pause(LOOK_AGAIN_MS);
+    }
+    return this.#isOpen();
   }
 
   #isOpen(): boolean {
