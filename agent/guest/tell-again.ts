@@ -1,7 +1,7 @@
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import type { JournalEntry, JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
-import type { Guest } from "./guest.ts";
+import type { Guest, Resident } from "./guest.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import type { Memory } from "./remember.ts";
 import { told } from "./step.ts";
@@ -24,7 +24,7 @@ export function tellAgain(guest: Guest, memory: Memory, nowUnixUs: number): read
     case "fenced":
       return [told({ $case: "handedBack", value: { sentence: role.sentence } })];
     case "resident":
-      return memory.claim?.kind === "armed" ? ofSource(guest, memory) : ofDestination(memory);
+      return memory.claim?.kind === "armed" ? ofSource(guest, memory) : ofDestination(memory, role);
     default:
       return [];
   }
@@ -44,14 +44,15 @@ function ofSource({ cpus }: Guest, { said }: Memory): readonly GuestOperation[] 
   return [told({ $case: "kept", value: { runState: kept.word.runState, cpuState } })];
 }
 
-/** A start that was journaled and not heard of is told when it is known. */
-function ofDestination({ said }: Memory): readonly GuestOperation[] {
+/** A start that was journaled and not heard of is told when it is known: by the journal, or by a VMM that has got past it. */
+function ofDestination({ said, standing }: Memory, role: Resident): readonly GuestOperation[] {
   if (lastOf(said, "takenOverPaused") !== undefined) {
     return [told({ $case: "takenOverPaused", value: { runState: "paused" } })];
   }
   const contSent = lastOf(said, "contSent");
-  const started = lastOf(said, "started");
-  if (contSent === undefined || started === undefined) return [];
+  const isPast = standing.kind === "resident" && standing.start === "starting" && role.start === "none";
+  const hasStarted = isPast || lastOf(said, "started") !== undefined;
+  if (contSent === undefined || !hasStarted) return [];
   const value = { contSentAtUnixUs: BigInt(contSent.atUnixUs), resumedAtUnixUs: 0n };
   return [told({ $case: "cpusStarted", value })];
 }

@@ -227,6 +227,14 @@ describe("an agent that comes back to a destination", () => {
     assert.ok(ran.told.includes("cpusStarted") && ran.told.includes("transferStatusChanged"));
   });
 
+  it("tells that it started its guest also where that has stopped since, for a reason of its own", () => {
+    const stopped = comeBack([claimed("live"), CONT_SENT], found("io-error", "completed"));
+    assert.ok(stopped.told.includes("cpusStarted"));
+    assert.deepEqual(stopped.done, ["deregisterNics"]);
+    const standing = comeBack([claimed("live"), CONT_SENT], found("paused", "completed"));
+    assert.equal(standing.told.includes("cpusStarted"), false);
+  });
+
   it("hands the guest back when its VMM is gone and `cont` was never journaled", () => {
     const back = comeBack([claimed("live")], { vmm: "lost", sentence: "gone" });
     assert.deepEqual(back.done, ["deregisterNics", "journal handedBack"]);
