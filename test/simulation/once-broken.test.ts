@@ -231,6 +231,36 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a guest that its destination started, and that stands again when the agent comes back, is known to be there",
+    schedule: {
+      seed: 603507,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 77_968,
+      pagesUs: 4_360,
+      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "transferring", afterUs: 4_504 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 9,
+          forUs: 923,
+        },
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "cpusToggled",
+          side: "destination",
+          runState: "io-error",
+          times: 6,
+          everyUs: 633,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {
