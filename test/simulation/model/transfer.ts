@@ -371,7 +371,16 @@ export class Transfer {
 
   #sourceSawBreak(): void {
     const { source } = this;
-    if (source.status === "cancelling" || source.status === "cancelled") return;
+    if (source.status === "cancelled") return;
+    if (source.status === "cancelling") {
+      // What was still being written when it was cancelled is never through.
+      if (this.stage !== "flushing") return;
+      this.#turn += 1;
+      this.stage = "ended";
+      this.#goBack();
+      source.setStatus("cancelled");
+      return;
+    }
     switch (this.stage) {
       case "connecting":
       case "copying":
