@@ -14,6 +14,7 @@ export function awaitWord(sourceHostId: HostId, memory: Incoming["memory"] = "wh
     handOff: null,
     registrationAsked: false,
     contSentAtUnixUs: null,
+    wayBack: "open",
     givenUp: null,
     memory,
   };

@@ -81,7 +81,11 @@ function startAfterAll(guest: Guest, event: GuestEvent & { kind: "handOffReceive
   const { handOff } = event;
   const { migration } = guest;
   if (migration === null || handOff.fence === undefined) return step(guest);
-  const role: Incoming = { ...awaitWord(handOff.sourceHostId as Incoming["sourceHostId"]), loaded: true };
+  const role: Incoming = {
+    ...awaitWord(handOff.sourceHostId as Incoming["sourceHostId"]),
+    loaded: true,
+    wayBack: "none",
+  };
   const again: Guest = { ...guest, fence: handOff.fence, role };
   const taken = receiveWord(again, role, event);
   return step(taken.guest, [

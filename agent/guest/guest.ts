@@ -129,6 +129,8 @@ export interface Incoming {
   readonly handOff: HandOff | null;
   readonly registrationAsked: boolean;
   readonly contSentAtUnixUs: number | null;
+  /** `none`: the source could not take the guest back, which only this side can run now. */
+  readonly wayBack: "open" | "none";
   /** Why it is never to start here, while the journal is yet to take that; null where it may. */
   readonly givenUp: string | null;
   /** A host that died may have lost the journal's last lines, and a `contSent` with them. */

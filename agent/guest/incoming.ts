@@ -6,6 +6,7 @@ import { stopWithoutRight } from "./guard.ts";
 import { type Guest, type Incoming, RESIDENT, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
+import { retryDelayMs } from "./registration-retry.ts";
 import { after, alarm, insisting, type Step, step, told } from "./step.ts";
 
 /** How long the word may lag behind readiness before it is asked for. */
@@ -36,7 +37,7 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
     case "nicsRegistered":
       return startIfDue(guest, role);
     case "nicsRegistrationRefused":
-      return giveUp(guest, role, `Its NICs could not be registered: ${event.sentence}`);
+      return refuseRegistration(guest, role, event.sentence);
     case "contSent":
       return step(withRole(guest, { ...role, contSentAtUnixUs: event.atUnixUs }));
     case "contRefused":
@@ -115,6 +116,14 @@ function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
   const meanwhile: Incoming = { ...role, givenUp: sentence, registrationAsked: false };
   const deregister = guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : [];
   return insisting(fence(guest, sentence), withRole(guest, meanwhile), deregister);
+}
+
+/** Where the source cannot have the guest back it is registered here as soon as that can be. */
+function refuseRegistration(guest: Guest, role: Incoming, sentence: string): Step {
+  if (role.wayBack === "open") return giveUp(guest, role, `Its NICs could not be registered: ${sentence}`);
+  return step(withRole(guest, { ...role, registrationAsked: false }), [
+    { kind: "setTimer", timer: "wordAgain", delayMs: retryDelayMs(guest) },
+  ]);
 }
 
 /** A plain refusal is as good as never sent; without an answer the CPUs may run at any time. */

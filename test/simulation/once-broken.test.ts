@@ -261,6 +261,27 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a destination that alone can run the guest waits for its bridge, however long that is away",
+    schedule: {
+      seed: 115080,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 11_446,
+      pagesUs: 156_923,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 92_465,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {
