@@ -13,6 +13,8 @@ import { after, alarm, insisting, type Step, step, told } from "./step.ts";
 const HAND_OFF_OVERDUE_MS = 20;
 /** QEMU's words after which the guest's state is on its way in; a pause of the transfer may come before readiness. */
 const LOADED_IN_POST_COPY: ReadonlySet<string> = new Set(["postcopy-active", "postcopy-paused"]);
+/** What a VMM refused it may do later: a lock of the other host's, which is just ending. */
+const START_AGAIN_MS = 500;
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
 /** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
@@ -91,12 +93,14 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
         : step(guest);
     case "readReadinessAgain":
       return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
+    case "startAgain":
     case "wordAgain":
       if (role.contSentAtUnixUs !== null) return step(guest);
       return role.givenUp === null ? advance(guest, role, []) : giveUp(guest, role, role.givenUp);
     case "readyOverdue": {
       const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
-      return role.handOff !== null && role.ready === null ? giveUp(guest, role, sentence) : step(guest);
+      const isOverdue = role.handOff !== null && role.ready === null && role.wayBack === "open";
+      return isOverdue ? giveUp(guest, role, sentence) : step(guest);
     }
     case "stopAgain":
       return guest.cpus.kind === "running" && role.contSentAtUnixUs === null
@@ -120,16 +124,27 @@ function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
 
 /** Where the source cannot have the guest back it is registered here as soon as that can be. */
 function refuseRegistration(guest: Guest, role: Incoming, sentence: string): Step {
-  if (role.wayBack === "open") return giveUp(guest, role, `Its NICs could not be registered: ${sentence}`);
-  return step(withRole(guest, { ...role, registrationAsked: false }), [
-    { kind: "setTimer", timer: "wordAgain", delayMs: retryDelayMs(guest) },
-  ]);
+  return role.wayBack === "open"
+    ? giveUp(guest, role, `Its NICs could not be registered: ${sentence}`)
+    : tryAgain(guest, role, retryDelayMs(guest));
+}
+
+function tryAgain(
+  guest: Guest,
+  role: Incoming,
+  delayMs: number,
+  first: readonly GuestOperation[] = [],
+): Step {
+  const waiting: Incoming = { ...role, registrationAsked: false, contSentAtUnixUs: null };
+  return step(withRole(guest, waiting), [...first, { kind: "setTimer", timer: "startAgain", delayMs }]);
 }
 
 /** A plain refusal is as good as never sent; without an answer the CPUs may run at any time. */
 function refuseCont(guest: Guest, role: Incoming, event: GuestEvent & { kind: "contRefused" }): Step {
   const refused = alarm("CONT_REFUSED", event.sentence);
   if (event.outcome === "unknown" || guest.cpus.kind === "running") return step(guest, [refused]);
+  if (role.wayBack === "none")
+    return tryAgain(guest, role, START_AGAIN_MS, [{ kind: "deregisterNics" }, refused]);
   const notStarted: Incoming = { ...role, contSentAtUnixUs: null };
   return after([refused], giveUp(guest, notStarted, `Its VMM refused to start it: ${event.sentence}`));
 }

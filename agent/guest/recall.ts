@@ -109,7 +109,10 @@ function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm,
       return { kind: "relinquished", handOff: standing.handOff, released };
     case "incoming":
       return claim?.kind === "prepared"
-        ? awaitWord(claim.sourceHostId, claim.bootId === bootId ? "whole" : "mayLackLastWords")
+        ? {
+            ...awaitWord(claim.sourceHostId, claim.bootId === bootId ? "whole" : "mayLackLastWords"),
+            wayBack: standing.wayBack,
+          }
         : { kind: "vacant" };
     case "fenced": {
       const isHeld = claim?.mode === "postCopy" && released === "kept" && found.vmm === "connected";

@@ -6,6 +6,7 @@ import type { PreparedNic } from "../device/nic-preparation.ts";
 import { fenceOf } from "../journal/journal.ts";
 import type { JournalEntry, JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
+import type { Incoming } from "./guest.ts";
 
 /** What the journal says of one instance: enough to go on where a killed agent stood. */
 export interface Memory {
@@ -36,7 +37,7 @@ export type Standing =
       readonly postCopy: "notAsked" | "asked";
     }
   | { readonly kind: "relinquished"; readonly handOff: HandOff }
-  | { readonly kind: "incoming" }
+  | { readonly kind: "incoming"; readonly wayBack: Incoming["wayBack"] }
   | { readonly kind: "fenced"; readonly sentence: string }
   /** `starting`: the guest's start was journaled and not that it ran; the time is that of the journal's line. */
   | { readonly kind: "resident"; readonly start: "done" }
@@ -130,7 +131,8 @@ function standingAfter(standing: Standing, word: JournalWord, atUnixUs: number):
         ? { kind: "resident", start: "stoppedBySwitchover" }
         : { kind: "resident", start: "done" };
     case "prepared":
-      return { kind: "incoming" };
+      // Whoever was handed back starts a guest of the same attempt only where its source cannot have it.
+      return { kind: "incoming", wayBack: standing.kind === "fenced" ? "none" : "open" };
     case "contSent":
       return { kind: "resident", start: "starting", contSentAtUnixUs: atUnixUs };
     case "retaken":

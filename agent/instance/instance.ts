@@ -169,7 +169,7 @@ export class Instance {
   }
 
   #handBackUnseen(memory: Memory): void {
-    if (memory.standing.kind !== "incoming") return;
+    if (memory.standing.kind !== "incoming" || memory.standing.wayBack === "none") return;
     const { guestId, ports, publish } = this.#parts;
     const { fence } = memory;
     const sentence = "Its VMM does not answer since this host's agent came back.";

@@ -1,6 +1,6 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
-import { isHandOffAwaited, isPostCopyMode, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
+import { isHandOffAwaited, isPostCopyMode, isTakeOverAwaited, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
 import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
@@ -28,6 +28,9 @@ export interface DeadlineLimits {
 /** A destination that is ready has everything; its source is about to hand off, or never will. */
 const HAND_OFF_WITHIN_US = 10_000_000n;
 
+/** A destination that has the word starts the guest, or gives it back within that time. */
+const TAKE_OVER_WITHIN_US = 12_000_000n;
+
 /**
  * What the state waits for by the clock. Its own waits are derived from committed times, so that a restart lengthens
  * nothing; waits for others begin with whoever waits.
@@ -49,6 +52,9 @@ export function deadlinesOf(
   }
   if (phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)) {
     deadlines.push({ name: "handOff", atUnixUs: nowUnixUs + HAND_OFF_WITHIN_US });
+  }
+  if (phase === Phase.SWITCHING_OVER && isTakeOverAwaited(state)) {
+    deadlines.push({ name: "takeOver", atUnixUs: nowUnixUs + TAKE_OVER_WITHIN_US });
   }
   const again = [...state.source.failed, ...state.destination.failed].filter(mayBeAskedAgain);
   if (again.length > 0) {

@@ -107,6 +107,8 @@ const TRIED_UNTIL_DONE: readonly string[] = [
 export function mayBeAskedAgain(failure: CommandFailure): boolean {
   if (!ASKED_UNTIL_ANSWERED.includes(failure.command)) return false;
   if (isUnanswered(failure) || failure.reason === NOT_GIVEN) return true;
+  // The guest's memory may be there all the same, and its agent may be told of it again.
+  if (failure.command === "resumeSource" && failure.code === "NOT_FOUND") return true;
   return TRIED_UNTIL_DONE.includes(failure.command) && failure.code !== "UNIMPLEMENTED";
 }
 
@@ -158,6 +160,12 @@ export function isUnknownThere(state: CompleteState, side: Side, name: CommandNa
 /** The destination is ready, and asks for a word that has not been given. */
 export function isHandOffAwaited(state: CompleteState): boolean {
   return state.handOffWanted && !state.handedOff && !state.kept;
+}
+
+/** The word is out, and the destination says nothing: one that has forgotten it answers for it only when it is brought again. */
+export function isTakeOverAwaited(state: CompleteState): boolean {
+  if (!state.handedOff || state.takenOver || state.handedBack || state.handOffWanted) return false;
+  return !isSettled(state, "destination", "deliverHandOff");
 }
 
 /** The destination waits for the source's word, and there is nobody to get it from. */

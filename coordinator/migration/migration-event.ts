@@ -99,6 +99,7 @@ export interface CommandError {
 export type DeadlineName =
   | "postCopy"
   | "handOff"
+  | "takeOver"
   | "askAgain"
   | "fenceSource"
   | "fenceDestination"

@@ -4,7 +4,13 @@ import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
 import { type CompleteState, completeState, withFacts, withMigration } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { isHandOffAwaited, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
+import {
+  isHandOffAwaited,
+  isTakeOverAwaited,
+  mayBeAskedAgain,
+  withEnding,
+  withoutFailures,
+} from "./facts.ts";
 import { withFenceWanted } from "./fence-host.ts";
 import { commandsOfHandingBack, leaveHandingBack, withRightAtSource } from "./hand-back.ts";
 import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
@@ -132,6 +138,10 @@ function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteSt
     case "handOff":
       return phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)
         ? withEnding(state, "HAND_OFF_OVERDUE", "The destination was ready, and the source did not hand off.")
+        : state;
+    case "takeOver":
+      return phase === Phase.SWITCHING_OVER && isTakeOverAwaited(state)
+        ? withFacts(state, { handOffWanted: true })
         : state;
     case "askAgain":
       return withoutFailures(

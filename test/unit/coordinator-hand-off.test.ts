@@ -83,6 +83,20 @@ describe("a hand-off that does not arrive", () => {
     );
   });
 
+  it("is brought once more to a destination that says nothing of it, and may have forgotten the guest", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    const deadlines = deadlinesOf(story.state, 5n, { fenceAfterMs: 10_000 });
+    assert.deepEqual(deadlines, [{ name: "takeOver", atUnixUs: 12_000_005n }]);
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "takeOver" }), "| deliverHandOff@destination");
+    assert.equal(
+      story.fails("destination", "deliverHandOff", "NOT_FOUND"),
+      "HANDING_BACK | handBack@destination",
+    );
+    assert.equal(story.fails("destination", "handBack", "NOT_FOUND"), "|");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| handBack@destination");
+  });
+
   it("ends an ambiguity in post-copy with the destination's own word", () => {
     const story = new Story(POST_COPY).toTransferring();
     story.status("source", "postcopy-active");

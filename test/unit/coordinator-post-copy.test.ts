@@ -144,7 +144,10 @@ describe("a post-copy transfer that breaks", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| recoverMigration@destination");
     story.answers("destination", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
     story.answers("source", { name: "recoverMigration", recoveryUri: "tcp:10.0.0.2:40124" });
-    assert.deepEqual(deadlinesOf(story.state, 7n, LIMITS), [{ name: "recover", atUnixUs: 5_000_007n }]);
+    assert.deepEqual(deadlinesOf(story.state, 7n, LIMITS), [
+      { name: "takeOver", atUnixUs: 12_000_007n },
+      { name: "recover", atUnixUs: 5_000_007n },
+    ]);
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "recover" }), "| recoverMigration@destination");
     story.status("source", "postcopy-active");
     story.status("destination", "postcopy-active");

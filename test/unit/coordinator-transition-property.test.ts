@@ -217,6 +217,7 @@ const statements: fc.Arbitrary<Draw> = fc
         "askAgain",
         "fenceSource",
         "fenceDestination",
+        "takeOver",
         "words",
         "recover",
       )

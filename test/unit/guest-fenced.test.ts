@@ -104,6 +104,35 @@ describe("a fenced destination", () => {
   });
 });
 
+describe("a destination whose guest cannot go back", () => {
+  const held = last(play(incomingGuest("postCopy"), word(), POSTCOPY_ACTIVE, HAND_BACK)).guest;
+  const higher = { epoch: FENCE.epoch + 2n, revision: 9n };
+  const begun = last(play(held, word(higher, HandOffRoute.GRPC), READY)).guest;
+  const again = { kind: "timerFired", timer: "startAgain" } as const;
+
+  it("registers it again where that is refused, until it can start it", () => {
+    const refused = play(
+      begun,
+      { kind: "nicsRegistrationRefused", sentence: "no bridge" },
+      again,
+      REGISTERED,
+    );
+    assert.deepEqual(refused[0].done, ["timer startAgain 20"]);
+    assert.deepEqual(refused[1]?.done, ["registerNics"]);
+    assert.deepEqual(last(refused).done, ["journal contSent", "sendCont"]);
+  });
+
+  it("starts it again where its VMM refused that, and keeps it where that is slow to get ready", () => {
+    const cont = [REGISTERED, { kind: "contSent" }] as const;
+    const refusal = { kind: "contRefused", outcome: "refused", sentence: "locked" } as const;
+    const refused = play(begun, ...cont, refusal, { kind: "nicsDeregistered" }, again);
+    assert.deepEqual(refused[2]?.done, ["deregisterNics", "timer startAgain 500"]);
+    assert.deepEqual(last(refused).done, ["registerNics"]);
+    const slow = last(play(held, word(higher, HandOffRoute.GRPC))).guest;
+    assert.deepEqual(last(play(slow, { kind: "timerFired", timer: "readyOverdue" })).done, []);
+  });
+});
+
 describe("a destination that hears of a word in its source's place", () => {
   const higher = { epoch: FENCE.epoch + 1n, revision: 9n };
 

@@ -203,6 +203,17 @@ describe("an agent that comes back to a destination", () => {
     assert.deepEqual(failed.done, ["deregisterNics"]);
   });
 
+  it("still has no way back for a guest that it was given again after it had handed it back", () => {
+    const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
+    const back = comeBack(
+      [claimed("postCopy"), handedBack, claimed("postCopy")],
+      found("paused", "postcopy-active"),
+    );
+    assert.equal(back.guest.role.kind === "incoming" && back.guest.role.wayBack, "none");
+    const first = comeBack([claimed("postCopy")], found("paused", "postcopy-active"));
+    assert.equal(first.guest.role.kind === "incoming" && first.guest.role.wayBack, "open");
+  });
+
   it("ends the VMM of a guest that it handed back, and says so again", () => {
     const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
     const back = comeBack([claimed("live"), handedBack], found("paused", "completed"));
