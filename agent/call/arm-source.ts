@@ -8,10 +8,14 @@ import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
 import { holdsRightToRun, type MigrationMode, type PointOfNoReturn } from "../guest/guest.ts";
 import { configureTransfer } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
+import type { Adopted } from "../instance/instance.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 import { requireVmm } from "./require-vmm.ts";
+
+/** An answer may be older than an event that came with it. */
+const QUESTIONS_AT_MOST = 8;
 
 /** Journaled and on disk before the answer. */
 export async function armSource(host: Host, request: ArmSourceRequest): Promise<ArmSourceResponse> {
@@ -48,11 +52,11 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
   }
   requireVmm(runner.guest);
   await configureTransfer(vmm, mode, request.transfer);
-  const status = await vmm.queryStatus();
+  const runState = await settledRunState(adopted);
   const atUnixUs = host.ports.clock.unixUs();
   instance.devices.rearm();
   instance.transfer = "notBegun";
-  runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState: status.runStateText });
+  runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState });
   runner.order({
     kind: "sourceArmed",
     atUnixUs,
@@ -63,7 +67,19 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
     pointOfNoReturn: pointOfNoReturn(mode, features),
   });
   await instance.journal.sync();
-  return { applied: Applied.CHANGED, runState: status.runStateText };
+  return { applied: Applied.CHANGED, runState };
+}
+
+/** As QEMU says it, with all heard that QEMU had told before. Throws UNAVAILABLE / RUN_STATE_UNSETTLED. */
+async function settledRunState({ runner, vmm }: Adopted): Promise<string> {
+  for (let question = 0; question < QUESTIONS_AT_MOST; question += 1) {
+    const { running, runStateText } = await vmm.queryStatus();
+    if (running === (runner.guest.cpus.kind === "running")) return runStateText;
+  }
+  throw new SwitchoverError("UNAVAILABLE", "The guest's CPUs are being started and stopped: arm it again.", {
+    reason: "RUN_STATE_UNSETTLED",
+    field: "guest_id",
+  });
 }
 
 function pointOfNoReturn(mode: MigrationMode, features: VmmFeatures | null): PointOfNoReturn {

@@ -1,10 +1,12 @@
-import { invalidArgument } from "../../proto/error.ts";
+import type { Fence } from "../../proto/epoch.ts";
+import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
 import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
 import type {
   BeginTransferRequest,
   BeginTransferResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { Host } from "../host.ts";
+import type { Adopted } from "../instance/instance.ts";
 import { isIncomingUri } from "../vmm/migration-address.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import { admitMigrationCall } from "./migration-call.ts";
@@ -32,7 +34,25 @@ export async function beginTransfer(
   adopted.runner.order({ kind: "transferOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   // The guest may have been to stay already, with only the journal yet to take it.
   requireArmed(adopted.runner.guest, fence);
-  await adopted.vmm.migrate(request.incomingUri);
+  try {
+    await adopted.vmm.migrate(request.incomingUri);
+  } catch (thrown) {
+    if (SwitchoverError.from(thrown).reason === "QMP_REFUSED") noteRefusal(host, adopted, fence);
+    throw thrown;
+  }
   instance.transfer = "begun";
   return { applied: Applied.CHANGED };
+}
+
+/** So that nobody takes what the VMM says of an older transfer for this one's end. */
+function noteRefusal(host: Host, { runner }: Adopted, fence: Fence): void {
+  try {
+    runner.order({ kind: "transferRefused", atUnixUs: host.ports.clock.unixUs(), fence });
+  } catch (thrown) {
+    const { message, reason } = SwitchoverError.from(thrown);
+    host.ports.log.warn(
+      { guest_id: runner.guest.guestId, reason },
+      `A refused transfer is not journaled: ${message}`,
+    );
+  }
 }

@@ -9,8 +9,8 @@ import { staleFence } from "../guest/admit-fence.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import { newestFenceIn } from "../journal/journal.ts";
-import { saidUnder } from "../journal/said-under.ts";
-import { admitMigrationCall, requireFence } from "./migration-call.ts";
+import { hasSaid, saidUnder } from "../journal/said-under.ts";
+import { admitMigrationCall, type MigrationCall, requireFence } from "./migration-call.ts";
 
 /** QEMU's last word on a transfer that it was told to give up takes milliseconds; a hung one is asked for again. */
 const LAST_WORD_TIMEOUT_MS = 4_000;
@@ -34,9 +34,10 @@ export async function cancelTransfer(
     await journal?.sync();
     return tooLate(handedOff.handOff);
   }
-  const { instance, adopted, fence } = admitMigrationCall(host, request);
+  const call = admitMigrationCall(host, request);
+  const { instance, adopted, fence } = call;
   const { runner } = adopted;
-  requireSource(runner.guest);
+  requireSource(runner.guest, call);
   if (saidUnder(entries(), epoch, "kept") === undefined) {
     runner.order({ kind: "keepOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
     await runner.waitUntil(
@@ -50,8 +51,10 @@ export async function cancelTransfer(
   return role.kind === "relinquished" ? tooLate(role.handOff) : kept(runner.guest);
 }
 
-function requireSource(guest: Guest): void {
-  if (holdsRightToRun(guest)) return;
+/** A destination that took the guest over has the right to run too, and nothing to keep. */
+function requireSource(guest: Guest, { instance, fence }: MigrationCall): void {
+  const isDestination = hasSaid(instance.journal.entries, instance.instanceId, fence.epoch, "prepared");
+  if (holdsRightToRun(guest) && !isDestination) return;
   throw new SwitchoverError(
     "FAILED_PRECONDITION",
     `Instance ${guest.instanceId} is not the source of this migration.`,

@@ -6,6 +6,7 @@ import {
 import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
 import type { Guest } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
+import { hasSaid } from "../journal/said-under.ts";
 import { awaitVmmEnd } from "./await-vmm-end.ts";
 import { giveUpGoneInstance } from "./gone-instance.ts";
 import { admitMigrationCall, type MigrationCall, requireFence } from "./migration-call.ts";
@@ -40,6 +41,16 @@ function hasStarted(guest: Guest, call: MigrationCall): boolean {
   // A host that died in between may have lost the line that says so.
   if (role.kind === "incoming") return role.contSentAtUnixUs !== null || role.memory !== "whole";
   if (role.kind === "vacant" || role.kind === "fenced") return false;
-  if (cpus.kind !== "running") requireDestination(call);
+  const { fence, instance } = call;
+  const isSource = hasSaid(
+    instance.journal.entries,
+    instance.instanceId,
+    fence.epoch,
+    "armed",
+    "kept",
+    "retaken",
+  );
+  // One of which nothing is known here, and which runs, has started all the same.
+  if (cpus.kind !== "running" || isSource) requireDestination(call);
   return true;
 }

@@ -59,6 +59,11 @@ function runStateRefusals(guest: Guest, side: Side, runState: string): readonly 
     const sentence = `The VMM's run state is "${runState}"; an incoming guest needs "inmigrate".`;
     return [{ reason: "NOT_INCOMING", sentence, field: "instance_id" }];
   }
+  if (side === "source" && runState === "postmigrate") {
+    const sentence =
+      "The VMM stands where its last transfer left it, and QEMU transfers no such guest: start it, and stop it again.";
+    return [{ reason: "VMM_POSTMIGRATE", sentence, field: "instance_id" }];
+  }
   return [];
 }
 

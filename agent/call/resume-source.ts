@@ -22,8 +22,12 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
   const call = admitMigrationCall(host, request);
   const { instance, adopted, fence } = call;
   const { runner } = adopted;
-  const { role } = runner.guest;
   const atUnixUs = host.ports.clock.unixUs();
+  const { role: found } = runner.guest;
+  // Only the journal is yet to take that the guest stays.
+  if (found.kind === "outgoing" && found.keep === "decided")
+    runner.order({ kind: "keepOrdered", atUnixUs, fence });
+  const { role } = runner.guest;
   if (runner.guest.cpus.kind === "running" && holdsRightToRun(runner.guest)) {
     return { applied: Applied.ALREADY_SO, runState: "running" };
   }

@@ -80,7 +80,8 @@ function note(guest: Guest, event: GuestEvent): Step {
       return step({ ...guest, cpus: { kind: "running" } }, [told(cpusStarted(guest, event))]);
     case "runStateRead":
       return step(
-        guest.cpus.kind === "stopped"
+        // An answer from before a stop says nothing of it.
+        guest.cpus.kind === "stopped" && event.runState !== "running"
           ? { ...guest, cpus: { kind: "stopped", runState: event.runState } }
           : guest,
       );

@@ -94,6 +94,8 @@ export type Ordered =
   | { readonly kind: "stopOrdered" }
   /** `migrate` is sent next. */
   | { readonly kind: "transferOrdered"; readonly fence: Fence }
+  /** The VMM refused it. */
+  | { readonly kind: "transferRefused"; readonly fence: Fence }
   /** `migrate-start-postcopy` is sent next. */
   | { readonly kind: "postCopyOrdered"; readonly fence: Fence }
   /** The guest is to stay, if it is not too late. */

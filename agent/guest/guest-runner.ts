@@ -10,7 +10,7 @@ import { Announcements } from "./announcements.ts";
 import { evolve } from "./evolve.ts";
 import { askOf, type GatedVmm, operateVmm, type VmmSpeaker } from "./gated-vmm.ts";
 import type { Guest } from "./guest.ts";
-import type { GuestEvent } from "./guest-event.ts";
+import type { GuestEvent, GuestTimer } from "./guest-event.ts";
 import { guestEventOfVmm } from "./guest-event-of-vmm.ts";
 import type { BeforeOperation, GuestFeedEvent, GuestOperation } from "./guest-operation.ts";
 import { logFieldsOf } from "./log-fields.ts";
@@ -21,6 +21,8 @@ import { UnwrittenWords } from "./unwritten-words.ts";
 const EVENTS_A_TURN = 256;
 /** A full disk may have room again at any time. */
 const WRITE_AGAIN_MS = 1_000;
+
+const ONE_AT_A_TIME: ReadonlySet<GuestTimer> = new Set(["wordAgain", "readKeepAgain"]);
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
@@ -70,7 +72,7 @@ export class GuestRunner {
   #guest: Guest;
   #turn: "idle" | "running" = "idle";
   #journal: "takes words" | "refuses" = "takes words";
-  #wordAgain: "set" | "unset" = "unset";
+  readonly #timersSet = new Set<GuestTimer>();
   #toPublish: Parameters<PublishGuestEvent>[] = [];
   readonly #unwritten: UnwrittenWords;
   readonly #announcements: Announcements;
@@ -305,14 +307,14 @@ export class GuestRunner {
     this.#run();
   }
 
-  /** The words that wait do so together. */
+  /** What is asked for again from several sides is asked for once. */
   #setGuestTimer({ delayMs, timer }: Extract<GuestOperation, { readonly kind: "setTimer" }>): void {
-    if (timer === "wordAgain") {
-      if (this.#wordAgain === "set") return;
-      this.#wordAgain = "set";
+    if (ONE_AT_A_TIME.has(timer)) {
+      if (this.#timersSet.has(timer)) return;
+      this.#timersSet.add(timer);
     }
     this.#setTimer(delayMs, () => {
-      if (timer === "wordAgain") this.#wordAgain = "unset";
+      this.#timersSet.delete(timer);
       this.#hear({ kind: "timerFired", timer });
     });
   }

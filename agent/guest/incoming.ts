@@ -94,9 +94,10 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
     case "readReadinessAgain":
       return step(guest, role.ready === null ? [{ kind: "readRunState", purpose: "readiness" }] : []);
     case "startAgain":
+      return role.contSentAtUnixUs === null ? advance(guest, role, []) : step(guest);
     case "wordAgain":
       if (role.contSentAtUnixUs !== null) return step(guest);
-      return role.givenUp === null ? advance(guest, role, []) : giveUp(guest, role, role.givenUp);
+      return role.givenUp === null ? advanceOnceJournaled(guest, role) : giveUp(guest, role, role.givenUp);
     case "readyOverdue": {
       const sentence = `Its VMM was not ready ${READY_OVERDUE_MS} ms after the hand-off.`;
       const isOverdue = role.handOff !== null && role.ready === null && role.wayBack === "open";
@@ -236,6 +237,14 @@ function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind
       ? [{ kind: "setTimer", timer: "handOffOverdue", delayMs: HAND_OFF_OVERDUE_MS } as const]
       : []),
   ]);
+}
+
+/** The journal is tried before the NICs are: a full disk has nothing registered and deregistered again and again. */
+function advanceOnceJournaled(guest: Guest, role: Incoming): Step {
+  const next = advance(guest, role, []);
+  if (next.operations.length === 0) return next;
+  const tried: GuestOperation = { kind: "journal", word: { kind: "fenceSeen", fence: guest.fence } };
+  return insisting(after([tried], next), guest);
 }
 
 /** What a new fact makes possible: registration, the start, or taking a paused guest over. */

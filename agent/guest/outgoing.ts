@@ -57,6 +57,12 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       return step({ ...guest, fence: event.fence, role: { ...role, transfer: "begun" } }, [
         { kind: "journal", word: { kind: "transferBegun", fence: event.fence } },
       ]);
+    case "transferRefused":
+      // One that was begun tells of itself before any later one is refused.
+      if (guest.migration?.transferStatus !== "none") return step(guest);
+      return step({ ...guest, role: { ...role, transfer: "notBegun" } }, [
+        { kind: "journal", word: { kind: "transferRefused", fence: guest.fence } },
+      ]);
     case "postCopyOrdered":
       if (role.keep === "decided") return keepGuest(guest, role);
       return step({ ...guest, fence: event.fence, role: { ...role, postCopy: "asked" } }, [
@@ -75,7 +81,12 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
     case "stopOrdered":
       return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
-    case "startOrdered":
+    case "startOrdered": {
+      // Only the journal is yet to take that the guest stays: it is to take it first.
+      const kept = keepGuest(guest, role);
+      const started = evolveResident(kept.guest, { ...RESIDENT, stoppedBy: "owner" }, event);
+      return step(started.guest, [...kept.operations, ...started.operations]);
+    }
     case "sourceArmed":
       return evolveResident(guest, RESIDENT, event);
     default:

@@ -188,14 +188,14 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
   switch (role.kind) {
     case "outgoing":
       if (found.running) {
-        return [...(role.runStateBefore === "running" ? [] : [resumed]), ...transferOf(role, found)];
+        return [...(role.runStateBefore === "running" ? [] : [resumed]), ...transferOf(role, found, memory)];
       }
       // A guest that its owner had stopped has not stopped anew.
-      if (role.runStateBefore !== "running") return transferOf(role, found);
+      if (role.runStateBefore !== "running") return transferOf(role, found, memory);
       return [
         { kind: "cpusStopped", stoppedAtUnixUs: UNKNOWN },
         { kind: "runStateRead", purpose: "stopCause", runState: found.runState },
-        ...transferOf(role, found),
+        ...transferOf(role, found, memory),
       ];
     case "incoming":
       return [...(found.running ? [resumed] : []), ...statusOf(found)];
@@ -219,9 +219,17 @@ function statusOf({
 }
 
 /** The transfer's status, where it can be this attempt's: a QEMU keeps the last one of an earlier transfer. */
-function transferOf(role: Outgoing, found: FoundVmm & { vmm: "connected" }): readonly Untimed<GuestEvent>[] {
+function transferOf(
+  role: Outgoing,
+  found: FoundVmm & { vmm: "connected" },
+  { claim }: Memory,
+): readonly Untimed<GuestEvent>[] {
   const { runState, transferStatus: status } = found;
   if (role.transfer === "notBegun" || status === "none") return [];
   if (status === "completed" && !SWITCHED.has(runState)) return [];
+  // One that stood so when it was armed, and has not run since, cannot have been switched again.
+  const stoodSo =
+    claim?.kind === "armed" && SWITCHED.has(claim.runState) && SWITCHED.has(role.runStateBefore);
+  if (status === "completed" && stoodSo) return [];
   return [{ kind: "transferStatusChanged", status }];
 }

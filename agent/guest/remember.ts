@@ -119,6 +119,8 @@ function standingAfter(standing: Standing, word: JournalWord, atUnixUs: number):
       return { kind: "outgoing", runState: word.runState, transfer: "notBegun", postCopy: "notAsked" };
     case "transferBegun":
       return standing.kind === "outgoing" ? { ...standing, transfer: "begun" } : standing;
+    case "transferRefused":
+      return standing.kind === "outgoing" ? { ...standing, transfer: "notBegun" } : standing;
     case "postCopyAsked":
       return standing.kind === "outgoing" ? { ...standing, postCopy: "asked" } : standing;
     case "runStateNoted":

@@ -47,6 +47,7 @@ function decodeWord(word: JournalWord): JournalWord {
       return { ...word, handOff: HandOff.fromJSON(word.handOff) };
     case "armed":
     case "transferBegun":
+    case "transferRefused":
     case "postCopyAsked":
     case "runStateNoted":
     case "prepared":

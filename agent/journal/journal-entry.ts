@@ -44,6 +44,8 @@ export type JournalWord =
     }
   /** `migrate` was sent after this line. */
   | { readonly kind: "transferBegun"; readonly fence: Fence }
+  /** The VMM refused that `migrate`, and has begun none under this epoch. */
+  | { readonly kind: "transferRefused"; readonly fence: Fence }
   /** `migrate-start-postcopy` was sent after this line. */
   | { readonly kind: "postCopyAsked"; readonly fence: Fence }
   /** An armed guest's owner stopped or started it: this run state goes into the word. */

@@ -13,7 +13,10 @@ export class PretendedVmm {
   #runState: string;
   #hear: (event: VmmEvent) => void = () => {};
 
-  constructor(runState: "prelaunch" | "inmigrate" | "paused" | "running", process?: VmmProcess) {
+  constructor(
+    runState: "prelaunch" | "inmigrate" | "paused" | "postmigrate" | "running",
+    process?: VmmProcess,
+  ) {
     this.#runState = runState;
     this.#process = process;
   }

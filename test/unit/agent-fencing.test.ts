@@ -4,7 +4,7 @@ import { HostAgent } from "../../agent/host-agent.ts";
 import type { Journal, JournalStore } from "../../agent/journal/journal.ts";
 import type { JournalEntry, JournalWord } from "../../agent/journal/journal-entry.ts";
 import type { Fence } from "../../proto/epoch.ts";
-import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import { Applied, MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import { HandBackAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { HostId, InstanceId } from "../../proto/ids.ts";
@@ -59,7 +59,7 @@ class MemoryJournals implements JournalStore, Journal {
 /** An agent that has come back to a journal, with a VMM on its socket. */
 async function agentOf(
   words: readonly (readonly [InstanceId, JournalWord])[],
-  runState: "inmigrate" | "running" | "paused",
+  runState: "inmigrate" | "running" | "paused" | "postmigrate",
 ) {
   const journals = new MemoryJournals(words);
   const kernel = new PretendedKernel();
@@ -127,6 +127,51 @@ describe("the word that a guest never started", () => {
     await assert.rejects(agent.handBack(call()), { code: "FAILED_PRECONDITION", reason: "NOT_DESTINATION" });
     const running = await agentOf(words, "running");
     assert.deepEqual(await running.agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE });
+  });
+});
+
+describe("what one side is asked is refused by the other", () => {
+  const ARMED: JournalWord = {
+    kind: "armed",
+    fence: FENCE,
+    migrationId: MIGRATION,
+    destinationHostId: DESTINATION,
+    mode: "live",
+    pointOfNoReturn: "completed",
+    runState: "running",
+  };
+
+  it("a destination that started the guest has nothing to keep", async () => {
+    const words = [NICS_PREPARED, ADOPTED, PREPARED, CONT_SENT, { kind: "started", fence: FENCE } as const];
+    const { agent, journals } = await agentOf(
+      words.map((word) => [INSTANCE, word] as const),
+      "running",
+    );
+    await assert.rejects(agent.cancelTransfer(call()), { code: "FAILED_PRECONDITION", reason: "NOT_SOURCE" });
+    assert.ok(!journals.said().includes("b1 kept"));
+  });
+
+  it("a source that runs the guest has not started it as a destination", async () => {
+    const words = [NICS_PREPARED, ADOPTED, ARMED].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(words, "running");
+    await assert.rejects(agent.handBack(call()), { code: "FAILED_PRECONDITION", reason: "NOT_DESTINATION" });
+  });
+});
+
+describe("a source whose VMM stands where its last transfer left it", () => {
+  it("is refused before anything is armed: QEMU begins no transfer of it", async () => {
+    const words = [NICS_PREPARED, ADOPTED].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(words, "postmigrate");
+    const { refusals } = await agent.preflight({
+      guestId: GUEST,
+      instanceId: INSTANCE,
+      role: MigrationRole.SOURCE,
+      mode: MigrationMode.LIVE,
+    });
+    assert.deepEqual(
+      refusals.map(({ reason }) => reason),
+      ["VMM_POSTMIGRATE"],
+    );
   });
 });
 

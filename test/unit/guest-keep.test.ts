@@ -90,6 +90,22 @@ describe("a source that is asked to keep its guest", () => {
     assert.deepEqual(last(answers).done, []);
   });
 
+  it("keeps at once what its VMM refused to begin, whatever an older transfer had come to", () => {
+    const refused = play(
+      armedGuest("live", "completed"),
+      BEGIN,
+      { kind: "transferRefused", fence: FENCE },
+      KEEP,
+    );
+    assert.deepEqual(refused[1]?.done, ["journal transferRefused"]);
+    assert.deepEqual(last(refused).done, ["journal kept"]);
+    const told = play(armedGuest("live", "completed"), BEGIN, status("active"), {
+      kind: "transferRefused",
+      fence: FENCE,
+    });
+    assert.deepEqual(last(told).done, []);
+  });
+
   it("journals it also where it was never armed, so that a late order to arm is refused", () => {
     assert.deepEqual(last(play(residentGuest("running"), KEEP)).done, ["journal kept"]);
   });

@@ -214,6 +214,21 @@ describe("an agent that comes back to a destination", () => {
     assert.equal(first.guest.role.kind === "incoming" && first.guest.role.wayBack, "open");
   });
 
+  it("does not take an older transfer's end for this one's, where its guest stood from before", () => {
+    const words = [armed("live", "postmigrate"), BEGUN];
+    const back = comeBack(words, found("postmigrate", "completed"));
+    assert.equal(back.guest.role.kind, "outgoing");
+    const ran: JournalWord = { kind: "runStateNoted", fence: FENCE, runState: "running" };
+    assert.equal(
+      comeBack([...words, ran], found("postmigrate", "completed")).guest.role.kind,
+      "relinquished",
+    );
+    const refused: JournalWord = { kind: "transferRefused", fence: FENCE };
+    const after = comeBack([armed("live", "paused"), BEGUN, refused], found("postmigrate", "completed")).guest
+      .role;
+    assert.equal(after.kind === "outgoing" && after.transfer, "notBegun");
+  });
+
   it("ends the VMM of a guest that it handed back, and says so again", () => {
     const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
     const back = comeBack([claimed("live"), handedBack], found("paused", "completed"));

@@ -175,6 +175,29 @@ describe("the runner of a guest's gate", () => {
     }
   });
 
+  it("registers nothing again and again while the disk is full", async () => {
+    const gate = benchedGate(incomingGuest("live"), { journal: "full" });
+    gate.setRunState("paused");
+    gate.runner.hearHandOff(handOff(), HandOffRoute.NATS);
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await nextTurn();
+    for (let again = 0; again < 10; again += 1) gate.timers.at(-1)?.fire();
+    assert.equal(gate.done.filter((done) => done === "register").length, 1);
+    assert.equal(gate.runner.guest.registration, "quarantined");
+  });
+
+  it("starts a guest for its owner only once the journal has that it stays", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(armedGuest("live", "completed", "paused"), faults);
+    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "cancelled", status: "cancelled" });
+    const start = { kind: "startOrdered", atUnixUs: 1 } as const;
+    assert.throws(() => gate.runner.order(start), { reason: "JOURNAL_UNWRITABLE" });
+    assert.equal(gate.runner.guest.role.kind, "outgoing");
+    faults.journal = "roomy";
+    gate.runner.order(start);
+    assert.deepEqual(gate.done.slice(-3), ["journal kept", "register", "cont"]);
+  });
+
   it("does not start a guest that it gave up, with only the journal yet to take that", async () => {
     const faults: { journal: "full" | "roomy" } = { journal: "full" };
     const gate = benchedGate(incomingGuest("live"), faults);
