@@ -20,8 +20,8 @@ export function askToKeep(guest: Guest, role: Outgoing): Step {
   const asked: Outgoing = { ...role, keep: "asked" };
   const next: Guest = { ...guest, role: asked };
   if (role.keep === "decided") return keepGuest(guest, role);
-  // The word is due, and only the journal is yet to take it.
-  if (!role.canFailBack) return step(next);
+  // The word is due, and only the journal is yet to take it; or the guest runs on, and is never to be given away.
+  if (!role.canFailBack) return guest.cpus.kind === "running" ? keepGuest(next, asked) : step(next);
   if (role.transfer === "notBegun" || guest.vmm === "lost") return keepGuest(next, asked);
   const question = { kind: "readTransferStatus", purpose: "keep" } as const;
   if (isInPostCopy(guest)) return step(next);

@@ -149,7 +149,10 @@ function judgeStatus(
 ): Step {
   switch (event.status) {
     case "completed":
-      return giveWordIfDue(guest, { ...role, canFailBack: false }, event);
+      // Somebody else started the guest after the switchover had stopped it: the destination has an older state.
+      return guest.cpus.kind === "running"
+        ? keepGuest(guest, role)
+        : giveWordIfDue(guest, { ...role, canFailBack: false }, event);
     case "postcopy-active":
       if (role.pointOfNoReturn === "postcopyActiveAfterStop" && role.stop !== null) {
         return giveWordIfDue(guest, { ...role, canFailBack: false }, event);

@@ -69,6 +69,11 @@ describe("the source's gate, live", () => {
     assert.deepEqual(last(retried).done, WORD);
   });
 
+  it("keeps a guest that somebody started again before the transfer was complete: what was sent is older", () => {
+    const answers = play(armedGuest("live", "completed"), STOP, DEREGISTERED, RESUME, COMPLETED);
+    assert.deepEqual(last(answers).done, ["journal kept"]);
+  });
+
   it("registers again at `failed` after STOP, before QEMU resumes, and keeps the right to run", () => {
     const answers = play(armed, STOP, DEREGISTERED, { kind: "transferStatusChanged", status: "failed" });
     assert.deepEqual(last(answers).done, ["journal kept", "registerNics", "read rollback"]);
