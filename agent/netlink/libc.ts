@@ -10,6 +10,10 @@ import koffi from "koffi";
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 
+/** Operations of `flock`. */
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+
 const libc = koffi.load(null);
 
 const socketCall = libc.func("int socket(int domain, int type, int protocol)");
@@ -23,6 +27,7 @@ const getsockoptCall = libc.func(
   "int getsockopt(int fd, int level, int name, void *value, _Inout_ uint32_t *length)",
 );
 const fcntlCall = libc.func("int fcntl(int fd, int command, intptr_t argument)");
+const flockCall = libc.func("int flock(int fd, int operation)");
 const closeCall = libc.func("int close(int fd)");
 const ioctlPointerCall = libc.func("ioctl", "int", ["int", "unsigned long", "void *"]);
 const ioctlNumberCall = libc.func("ioctl", "int", ["int", "unsigned long", "intptr_t"]);
@@ -49,6 +54,10 @@ export function getsockopt(fd: number, level: number, name: number, into: Uint8A
 /** `fcntl` with a number in place of the pointer. */
 export function fcntl(fd: number, command: number, argument: number): number {
   return orErrno(fcntlCall(fd, command, argument));
+}
+
+export function flock(fd: number, operation: number): number {
+  return orErrno(flockCall(fd, operation));
 }
 
 export function send(fd: number, bytes: Uint8Array, flags: number): number {

@@ -12,6 +12,7 @@ import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
 import { readProcessLife } from "../../agent/vmm/vmm-process.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
+import { lockFolder } from "../folder/lock-folder.ts";
 import { makeFolder } from "../folder/make-folder.ts";
 import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
@@ -40,18 +41,39 @@ export interface AgentServer {
 }
 
 /**
- * Starts one host's agent: netlink, journals, gRPC, then the heartbeat, so that whoever finds the host in the registry
- * gets an answer. Does not wait for NATS. Devices are those of the calling thread's network namespace. Throws
- * INVALID_ARGUMENT, naming the flag, where the state directory cannot be made.
+ * Starts one host's agent: the lock of its state directory, netlink, journals, gRPC, then the heartbeat, so that whoever
+ * finds the host in the registry gets an answer. Does not wait for NATS. Devices are those of the calling thread's
+ * network namespace. Throws, naming the flag, INVALID_ARGUMENT where the state directory cannot be made and
+ * FAILED_PRECONDITION / STATE_DIR_IN_USE where another agent has it.
  */
 export async function startAgentServer(
   values: AgentValues,
   log: Log,
   hooks: AgentHooks = {},
 ): Promise<AgentServer> {
+  const stateDirectory = values["state-dir"];
+  const spoolDirectory = join(stateDirectory, "feed");
+  const field = "--state-dir";
+  await makeFolder(spoolDirectory, { field, mode: 0o700 });
+  const lock = lockFolder(stateDirectory, { field, holder: "agent", reason: "STATE_DIR_IN_USE" });
+  try {
+    const server = await startOn(stateDirectory, spoolDirectory, values, log, hooks);
+    return { target: server.target, close: () => server.close().finally(lock.release) };
+  } catch (thrown) {
+    lock.release();
+    throw thrown;
+  }
+}
+
+/** With a state directory that is this agent's alone. */
+async function startOn(
+  stateDirectory: string,
+  spoolDirectory: string,
+  values: AgentValues,
+  log: Log,
+  hooks: AgentHooks,
+): Promise<AgentServer> {
   applyCpuPriority(values["cpu-priority"], log);
-  const spoolDirectory = join(values["state-dir"], "feed");
-  await makeFolder(spoolDirectory, { field: "--state-dir", mode: 0o700 });
   const version = readVersion();
   const clock = openHostClock();
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
@@ -65,7 +87,7 @@ export async function startAgentServer(
     kernelRelease: release(),
     bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
     migrationAddress: values["migration-address"],
-    journals: openJournalDirectory(values["state-dir"]),
+    journals: openJournalDirectory(stateDirectory),
     clock,
     log,
     handOffs,

@@ -5,6 +5,7 @@ import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { invalidArgument } from "../../proto/error.ts";
 import { openHostClock } from "../clock/host-clock.ts";
+import { lockFolder } from "../folder/lock-folder.ts";
 import { makeFolder } from "../folder/make-folder.ts";
 import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
@@ -137,7 +138,11 @@ async function startOwnNats(
   signal: AbortSignal,
 ): Promise<string> {
   const folder = join(values["data-dir"], "nats");
-  await makeFolder(folder, { field: "--data-dir", mode: 0o755 });
+  const field = "--data-dir";
+  await makeFolder(folder, { field, mode: 0o755 });
+  // Else the nats-server of a coordinator that lives would be taken for one that was left behind.
+  const lock = lockFolder(folder, { field, holder: "coordinator", reason: "DATA_DIR_IN_USE" });
+  onClose(() => lock.release());
   const server = await OwnNatsServer.start({ ...values["nats-listen"], folder, log, signal });
   onClose(() => server.close());
   return server.url;

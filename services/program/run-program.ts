@@ -1,4 +1,4 @@
-import { SwitchoverError } from "../../proto/error.ts";
+import { type ErrorCode, SwitchoverError } from "../../proto/error.ts";
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import type { Log, LogLevel } from "../log/log.ts";
@@ -13,6 +13,8 @@ import { readVersion } from "./version.ts";
 const SHUTDOWN_LIMIT_MS = 4_500;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+/** With a field: what a flag names cannot be had, or is somebody else's. */
+const FAULTS_OF_A_FLAG: ReadonlySet<ErrorCode> = new Set(["FAILED_PRECONDITION", "INVALID_ARGUMENT"]);
 
 /** What runs until it is closed. */
 export interface Running {
@@ -28,8 +30,8 @@ export interface Program<S extends Settings> {
   /** The host that the log's lines speak for. */
   readonly hostOf: (values: Values<S>) => string | undefined;
   /**
-   * INVALID_ARGUMENT with a field is told like any other wrong flag. Once `stop` aborts nobody waits for more than the
-   * end of what was begun, which is to be its rejection.
+   * INVALID_ARGUMENT and FAILED_PRECONDITION with a field are told like any other wrong flag. Once `stop` aborts nobody
+   * waits for more than the end of what was begun, which is to be its rejection.
    */
   readonly start: (values: Values<S>, log: Log, stop: AbortSignal) => Promise<Running>;
 }
@@ -81,7 +83,7 @@ async function runStarted<S extends Settings>(program: Program<S>, values: Value
   } catch (thrown) {
     if (stop.aborted) return exit(0);
     const error = SwitchoverError.from(thrown);
-    if (error.code === "INVALID_ARGUMENT" && error.field !== undefined) {
+    if (FAULTS_OF_A_FLAG.has(error.code) && error.field !== undefined) {
       flush();
       process.stderr.write(faultsText(program.name, [{ name: error.field, sentence: error.message }]));
       return exit(EXIT_USAGE);

@@ -1,5 +1,6 @@
 /** What programs say when they cannot start, and how they end while they do. Needs node only. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmod, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
@@ -43,6 +44,48 @@ describe("a flag that shows itself wrong at the start", () => {
     assert.equal(ended.code, 2, ended.stderr);
     assert.match(ended.stderr, /^switchover-coordinator: --fence-command: ".*absent" cannot be run\.$/m);
     assert.doesNotMatch(ended.stderr, /stack/);
+  });
+});
+
+describe("the folder that a program keeps", () => {
+  it(
+    "is one agent's alone, by whatever name, until that agent ends, and at once its successor's",
+    START_LIMIT,
+    async (t) => {
+      const folder = await newFolder(t);
+      const directory = join(folder, "state");
+      const other = join(folder, "other-name");
+      await symlink(directory, other);
+      const flags = (path: string) => ["--listen", "127.0.0.1:0", "--nats-url", NOBODY, "--state-dir", path];
+      const first = launch(t, "agent", flags(directory));
+      await logLine(first, "The agent listens.");
+      for (const path of [directory, other]) {
+        const second = await runToEnd(t, "agent", flags(path));
+        assert.equal(second.code, 2, second.stderr);
+        const sentence = `the folder ${path} is in use by another agent(, process ${first.pid})?.`;
+        assert.match(second.stderr, new RegExp(`^switchover-agent: --state-dir: ${sentence}$`, "m"));
+        assert.doesNotMatch(second.stderr, /stack/);
+      }
+      const ended = once(first, "exit");
+      first.kill("SIGKILL");
+      await ended;
+      const next = launch(t, "agent", flags(directory));
+      await logLine(next, "The agent listens.");
+      assert.equal(await terminate(next), 0);
+    },
+  );
+
+  it("is one coordinator's alone, whose nats-server nobody else ends", START_LIMIT, async (t) => {
+    const folder = await newFolder(t);
+    const first = launch(t, "coordinator", coordinator(folder));
+    await logLine(first, "The coordinator listens.");
+    const pidFile = join(folder, "nats", "nats-server.pid");
+    const server = await pidIn(pidFile);
+    const second = await runToEnd(t, "coordinator", coordinator(folder));
+    assert.equal(second.code, 2, second.stderr);
+    assert.match(second.stderr, /--data-dir: the folder .*nats is in use by another coordinator/);
+    assert.equal(await pidIn(pidFile), server);
+    process.kill(server, 0);
   });
 });
 
