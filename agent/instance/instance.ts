@@ -154,7 +154,8 @@ export class Instance {
   /**
    * Takes the VMM under the gate again after this agent was away, and has the gate finish, or roll back, what was under
    * way. Tries until the VMM answers or is seen gone; devices and guest stay as they are meanwhile. A destination whose
-   * VMM answers nothing for 10 s is handed back by its journal alone: nobody has told it to start its guest.
+   * VMM answers nothing for 10 s is handed back by its journal alone: nobody has told it to start its guest. Not after
+   * another boot of the host, with which the line that says otherwise may be lost.
    */
   async restore(begun: Memory, qmpPath: string): Promise<void> {
     this.#state = "restoring";
@@ -169,8 +170,9 @@ export class Instance {
   }
 
   #handBackUnseen(memory: Memory): void {
-    if (memory.standing.kind !== "incoming" || memory.standing.wayBack === "none") return;
     const { guestId, ports, publish } = this.#parts;
+    if (memory.standing.kind !== "incoming" || memory.standing.wayBack === "none") return;
+    if (memory.claim?.kind !== "prepared" || memory.claim.bootId !== ports.bootId) return;
     const { fence } = memory;
     const sentence = "Its VMM does not answer since this host's agent came back.";
     this.note({ kind: "handedBack", fence, sentence });

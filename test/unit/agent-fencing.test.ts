@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HostAgent } from "../../agent/host-agent.ts";
-import type { Journal, JournalStore } from "../../agent/journal/journal.ts";
-import type { JournalEntry, JournalWord } from "../../agent/journal/journal-entry.ts";
+import type { JournalWord } from "../../agent/journal/journal-entry.ts";
 import type { Fence } from "../../proto/epoch.ts";
 import { Applied, MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import { HandBackAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
@@ -12,6 +11,7 @@ import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { VirtualClock } from "./coordinator-world.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
 import { DESTINATION, FENCE, GUEST, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
+import { MemoryJournals } from "./memory-journals.ts";
 import { PretendedFeedStream } from "./pretended-feed-stream.ts";
 import { PretendedSpoolStore } from "./pretended-spool-store.ts";
 
@@ -32,29 +32,6 @@ const PREPARED: JournalWord = {
 };
 const UNKNOWN = { code: "NOT_FOUND", reason: "INSTANCE_UNKNOWN" };
 const STALE = { code: "ABORTED", reason: "STALE_FENCE" };
-
-/** The journal of one guest, in memory. */
-class MemoryJournals implements JournalStore, Journal {
-  readonly entries: JournalEntry[];
-  #has: boolean;
-
-  constructor(words: readonly (readonly [InstanceId, JournalWord])[]) {
-    this.entries = words.map(([instanceId, word], index) => ({ atUnixUs: index, instanceId, word }));
-    this.#has = words.length > 0;
-  }
-
-  guestIds = () => (this.#has ? [GUEST] : []);
-  exists = () => this.#has;
-  open = () => {
-    this.#has = true;
-    return this;
-  };
-  write = (entry: JournalEntry) => void this.entries.push(entry);
-  sync = async () => {};
-  close = () => {};
-
-  said = (): string[] => this.entries.map(({ instanceId, word }) => `${instanceId} ${word.kind}`);
-}
 
 /** An agent that has come back to a journal, with a VMM on its socket. */
 async function agentOf(
