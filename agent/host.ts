@@ -58,6 +58,7 @@ export class Host {
       ports: this.ports,
       journal: this.journalOf(parts.guestId),
       publish: (...said) => this.publish(...said),
+      wasTold: (...asked) => this.feed.wasTold(...asked),
       released: () => this.forget(instance),
     });
     this.instances.add(instance);

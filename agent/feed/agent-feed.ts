@@ -1,3 +1,4 @@
+import type { Fence } from "../../proto/epoch.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { GuestId } from "../../proto/ids.ts";
@@ -12,6 +13,7 @@ import { FeedPublisher } from "./feed-publisher.ts";
 import { FeedSpool, type NewEvent } from "./feed-spool.ts";
 import { subjectOf } from "./feed-subject.ts";
 import type { SpooledEvent } from "./spooled-event.ts";
+import { ToldWords } from "./told-words.ts";
 
 /** A disk that takes longer than this is not waited for: followers hear what a dead host would lose. */
 const SYNC_LIMIT_MS = 1_000;
@@ -36,6 +38,7 @@ export class AgentFeed {
   readonly #hold: FeedHold;
   readonly #followers: FeedFollowers;
   readonly #publisher: FeedPublisher;
+  readonly #toldWords = new ToldWords();
   #unheard: SpooledEvent[] = [];
   #syncing: "no" | "yes" = "no";
   #cancelMark: (() => void) | null = null;
@@ -47,7 +50,8 @@ export class AgentFeed {
   constructor(ports: AgentFeedPorts) {
     const { clock, log, hostId } = ports;
     this.#ports = ports;
-    this.#spool = new FeedSpool({ hostId, store: ports.spool, clock, log });
+    const onFound = (body: string): void => this.#toldWords.recover(body);
+    this.#spool = new FeedSpool({ hostId, store: ports.spool, clock, log, onFound });
     this.#hold = new FeedHold(clock, (said) => this.#say(said));
     this.#followers = new FeedFollowers(this.#spool);
     this.#publisher = new FeedPublisher({
@@ -64,7 +68,14 @@ export class AgentFeed {
 
   /** Under the migration's name where the guest has one. Never fails, never waits. */
   publish(...said: Parameters<PublishGuestEvent>): void {
+    const [guest, event] = said;
+    this.#toldWords.note(guest, migrationIdOf(guest), event);
     this.#hold.publish(...said);
+  }
+
+  /** Whether what became of the word journaled under `since` is said already; an agent that is killed may take it back. */
+  wasTold(guest: Guest, kind: GuestFeedEvent["$case"], since: Fence): boolean {
+    return this.#toldWords.has(guest, migrationIdOf(guest), kind, since);
   }
 
   /**
@@ -190,7 +201,7 @@ export class AgentFeed {
 
   #eventOf(guest: Guest, event: GuestFeedEvent, atUnixUs: number): NewEvent {
     return {
-      migrationId: guest.migration?.migrationId ?? "",
+      migrationId: migrationIdOf(guest),
       guestId: guest.guestId,
       hostId: guest.hostId,
       instanceId: guest.instanceId,
@@ -208,4 +219,8 @@ export class AgentFeed {
     } else if (event.$case === "transferProgressed") log.debug(fields, "Published");
     else log.info(fields, "Published");
   }
+}
+
+function migrationIdOf({ migration }: Guest): string {
+  return migration?.migrationId ?? "";
 }

@@ -36,6 +36,8 @@ interface FeedSpoolParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits?: SpoolLimits;
+  /** Called for each event that a predecessor left, in order, with its text as proto3 JSON. */
+  readonly onFound?: (body: string) => void;
 }
 
 /**
@@ -217,6 +219,7 @@ export class FeedSpool {
         const bytes = Buffer.byteLength(body);
         const at: SpoolPlace = { segment: place.segment, from: place.from + place.bytes - bytes, bytes };
         this.#topics.recover(SpooledEvent.found(subject, origin, sequence, at));
+        this.#parts.onFound?.(body);
       }
     });
     for (const [subject, mark] of marks) this.#topics.recoverMark(subject, mark);

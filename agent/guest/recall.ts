@@ -17,7 +17,7 @@ import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import type { Memory, Standing } from "./remember.ts";
 import { type Step, step } from "./step.ts";
-import { tellAgain } from "./tell-again.ts";
+import { tellAgain, type WasTold } from "./tell-again.ts";
 
 /** What an agent that comes back finds of a VMM. */
 export type FoundVmm =
@@ -63,6 +63,7 @@ export function recall(
   newestFence: Fence,
   found: FoundVmm,
   atUnixUs: number,
+  wasTold: WasTold,
 ): Recalled {
   const running = found.vmm === "connected" && found.running;
   const role = roleOf(memory, found, bootId);
@@ -83,7 +84,7 @@ export function recall(
     vmm: "connected",
   };
   const missed = missedBy(role, memory, found).map((event) => ({ ...event, atUnixUs }) as GuestEvent);
-  const news = tellAgain(guest, memory, atUnixUs);
+  const news = tellAgain(guest, memory, wasTold, atUnixUs);
   return { adopted: step(guest, [...firstOf(guest, role), ...news]), missed };
 }
 

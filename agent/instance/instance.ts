@@ -10,6 +10,7 @@ import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
 import { type FoundVmm, recall } from "../guest/recall.ts";
 import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
+import type { WasTold } from "../guest/tell-again.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
 import { type Journal, newestFenceIn } from "../journal/journal.ts";
@@ -32,6 +33,7 @@ export interface InstanceParts {
   readonly devices: PreparedDevices;
   readonly journal: Journal;
   readonly publish: PublishGuestEvent;
+  readonly wasTold: WasTold;
   readonly released: () => void;
 }
 
@@ -170,7 +172,7 @@ export class Instance {
   }
 
   #handBackUnseen(memory: Memory): void {
-    const { guestId, ports, publish } = this.#parts;
+    const { guestId, ports, publish, wasTold } = this.#parts;
     if (memory.standing.kind !== "incoming" || memory.standing.wayBack === "none") return;
     if (memory.claim?.kind !== "prepared" || memory.claim.bootId !== ports.bootId) return;
     const { fence } = memory;
@@ -179,7 +181,16 @@ export class Instance {
     const unseen = { vmm: "lost", sentence } as const;
     const newest = newestFenceIn(this.journal.entries);
     const atUnixUs = ports.clock.unixUs();
-    const { adopted } = recall(guestId, ports.hostId, ports.bootId, memory, newest, unseen, atUnixUs);
+    const { adopted } = recall(
+      guestId,
+      ports.hostId,
+      ports.bootId,
+      memory,
+      newest,
+      unseen,
+      atUnixUs,
+      wasTold,
+    );
     publish(adopted.guest, { $case: "handedBack", value: { sentence } }, atUnixUs);
   }
 
@@ -240,7 +251,7 @@ export class Instance {
   }
 
   #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
-    const { guestId, ports } = this.#parts;
+    const { guestId, ports, wasTold } = this.#parts;
     const { adopted, missed } = recall(
       guestId,
       ports.hostId,
@@ -249,6 +260,7 @@ export class Instance {
       newestFenceIn(this.journal.entries),
       found,
       ports.clock.unixUs(),
+      wasTold,
     );
     const { runner, progress } = this.#bind(vmm, features, qmpPath, adopted);
     const { role } = adopted.guest;

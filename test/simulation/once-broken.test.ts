@@ -282,6 +282,34 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "an agent that comes back does not tell again what its predecessor told",
+    schedule: {
+      seed: 51012,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 205_347,
+      pagesUs: 3213,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "resumed", afterUs: 34 },
+          kind: "agentKilled",
+          side: "destination",
+          forUs: 340,
+        },
+        {
+          when: { migration: 0, mark: "prepared", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 3,
+          forUs: 634,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

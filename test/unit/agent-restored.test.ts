@@ -9,12 +9,22 @@ import type { HostId, InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { VirtualClock } from "./coordinator-world.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
-import { FENCE, MIGRATION, SOURCE } from "./guest-gate.ts";
+import { DESTINATION, FENCE, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { PretendedFeedStream } from "./pretended-feed-stream.ts";
 import { PretendedSpoolStore } from "./pretended-spool-store.ts";
 
 const INSTANCE = "a1" as InstanceId;
+const ARMED: JournalWord = {
+  kind: "armed",
+  fence: FENCE,
+  migrationId: MIGRATION,
+  destinationHostId: DESTINATION,
+  mode: "live",
+  pointOfNoReturn: "completed",
+  runState: "running",
+};
+const BEGUN: JournalWord = { kind: "transferBegun", fence: FENCE };
 const PREPARED: JournalWord = {
   kind: "prepared",
   fence: FENCE,
@@ -23,6 +33,8 @@ const PREPARED: JournalWord = {
   mode: "live",
   bootId: "boot-1",
 };
+const CONT_SENT: JournalWord = { kind: "contSent", fence: FENCE };
+const STARTED: JournalWord = { kind: "started", fence: FENCE };
 
 type RunState = ConstructorParameters<typeof PretendedVmm>[0];
 
@@ -100,5 +112,89 @@ describe("a destination whose VMM answers nobody", () => {
     await host.pass(15_000);
     assert.deepEqual(host.journals.said().slice(3), []);
     assert.equal(host.told("handedBack"), 0);
+  });
+});
+
+describe("what a journaled word made of a guest", () => {
+  const cases: readonly {
+    readonly kind: string;
+    readonly words: readonly JournalWord[];
+    readonly runState: RunState;
+  }[] = [
+    {
+      kind: "handedOff",
+      words: [ARMED, BEGUN, { kind: "handedOff", handOff: handOff() }],
+      runState: "postmigrate",
+    },
+    {
+      kind: "kept",
+      words: [ARMED, BEGUN, { kind: "kept", fence: FENCE, runState: "running", cpus: "running" }],
+      runState: "running",
+    },
+    { kind: "cpusStarted", words: [PREPARED, CONT_SENT, STARTED], runState: "running" },
+    {
+      kind: "takenOverPaused",
+      words: [PREPARED, { kind: "takenOverPaused", fence: FENCE }],
+      runState: "paused",
+    },
+    {
+      kind: "sourceResumed",
+      words: [
+        ARMED,
+        BEGUN,
+        { kind: "handedOff", handOff: handOff() },
+        { kind: "retaken", fence: { epoch: FENCE.epoch + 1n, revision: 1n }, runState: "paused" },
+      ],
+      runState: "postmigrate",
+    },
+  ];
+
+  it("is told by an agent that comes back to it, and by none that comes after", async () => {
+    for (const { kind, words, runState } of cases) {
+      const host = new Restarting(words, runState);
+      await host.start();
+      assert.equal(host.told(kind), 1, kind);
+      for (let starts = 0; starts < 2; starts += 1) await host.start();
+      assert.equal(host.told(kind), 1, kind);
+    }
+  });
+
+  it("is not told again where the VMM's socket closes and it answers anew, whatever became of the spool", async () => {
+    for (const { kind, words, runState } of cases) {
+      const host = new Restarting(words, runState);
+      await host.start();
+      host.spool.crash();
+      host.vmm.disconnects();
+      await host.pass(2_000);
+      assert.equal(host.told(kind), 1, kind);
+    }
+  });
+
+  it("is told once more where the spool was lost: who knows whether it was", async () => {
+    for (const { kind, words, runState } of cases) {
+      const host = new Restarting(words, runState);
+      await host.start();
+      host.spool = new PretendedSpoolStore();
+      await host.start();
+      assert.equal(host.told(kind), 2, kind);
+    }
+  });
+
+  it("is told where another start was told that nobody had ordered", async () => {
+    const host = new Restarting([PREPARED], "inmigrate");
+    await host.start();
+    host.vmm.suffers({ kind: "resume" }, "running");
+    await host.pass(100);
+    host.vmm.suffers({ kind: "stop" }, "paused");
+    await host.pass(100);
+    assert.equal(host.told("cpusStarted"), 1);
+    host.agent?.close();
+    for (const word of [CONT_SENT, STARTED]) {
+      host.journals.write({ atUnixUs: host.clock.unixUs(), instanceId: INSTANCE, word });
+    }
+    await host.start();
+    assert.equal(host.told("cpusStarted"), 2);
+    await host.start();
+    assert.equal(host.told("cpusStarted"), 2);
   });
 });

@@ -61,7 +61,16 @@ function comeBack(words: readonly JournalWord[], vmm: FoundVmm, bootId = "boot-1
   }));
   const [memory] = remember(entries);
   if (memory === undefined) throw new Error("the journal remembers no instance");
-  const { adopted, missed } = recall(GUEST, SOURCE, bootId, memory, newestFenceIn(entries), vmm, 5_000);
+  const { adopted, missed } = recall(
+    GUEST,
+    SOURCE,
+    bootId,
+    memory,
+    newestFenceIn(entries),
+    vmm,
+    5_000,
+    () => false,
+  );
   let guest: Guest = adopted.guest;
   const done: string[] = [];
   const told: string[] = [];

@@ -90,6 +90,11 @@ export class SimulatedHost {
     for (const hear of this.kernelListeners) hear(change);
   }
 
+  /** How often it was powered on. */
+  get boots(): number {
+    return this.#boots;
+  }
+
   get bootId(): string {
     return `boot-${this.#boots}`;
   }

@@ -210,6 +210,8 @@ export class SimulatedFeed {
   fault: string | null = null;
   /** Whether numbers of this subject were told from memory alone, for want of room on its host's disk. */
   mayLackNumbers: (subject: string) => boolean = () => false;
+  /** Whether a host's disk may have lost words that its agent had told. */
+  hasLostWords: (hostId: string) => boolean = () => false;
   /** Since when a host's agent lives. */
   livesSinceUnixUs: (hostId: string) => bigint = () => 0n;
   readonly #toldOnce = new ToldOnce();
@@ -232,7 +234,9 @@ export class SimulatedFeed {
     if ((this.#subjects.get(subject)?.position ?? 0) !== after) return { t: "overtaken" };
     const position = this.#store(subject, messageId, sequenceIn(messageId));
     const event = FeedEvent.fromJSON(JSON.parse(body));
-    this.fault ??= this.#toldOnce.repeated(event, this.livesSinceUnixUs(event.hostId));
+    const { hostId } = event;
+    const disk = this.mayLackNumbers(subject) || this.hasLostWords(hostId) ? "lost words" : "has all";
+    this.fault ??= this.#toldOnce.repeated(event, this.livesSinceUnixUs(hostId), disk);
     this.onHostEvent?.(event);
     return { t: "stored", position };
   }

@@ -26,18 +26,50 @@ function instantIn({ event }: FeedEvent): bigint {
   }
 }
 
+/** What a journaled word is told by. Not a hand-back: it answers each word that comes to a fenced destination. */
+function isWord({ event }: FeedEvent): boolean {
+  switch (event?.$case) {
+    case "handedOff":
+    case "kept":
+    case "sourceResumed":
+    case "takenOverPaused":
+      return true;
+    case "cpusStarted":
+      return event.value.contSentAtUnixUs !== 0n;
+    default:
+      return false;
+  }
+}
+
+/** A guest that runs in a migration may be stopped and started by its owner: each time with a time of its own. */
+function mayBeAnother({ event }: FeedEvent): boolean {
+  return event?.$case === "cpusStarted" && event.value.resumedAtUnixUs !== 0n;
+}
+
 /**
  * Finds what agents tell twice. An instance does one thing at one time, so the same thing with the same time was told
- * again; a VMM says no status twice in a row. An agent that comes back may tell again what it does not know to be told.
+ * again; a VMM says no status twice in a row. What a journaled word became is told once an epoch, also by an agent that
+ * comes back, but for one whose disk lost what it had told, or never had it.
  */
 export class ToldOnce {
   readonly #told = new Set<string>();
+  readonly #words = new Set<string>();
   readonly #statuses = new Map<string, LastStatus>();
 
-  /** In words, where this was told before; `livesSinceUnixUs`: when its host's agent was started; a predecessor's words may come late. */
-  repeated(event: FeedEvent, livesSinceUnixUs: bigint): string | null {
-    const { hostId, instanceId, event: told } = event;
+  /**
+   * In words, where this was told before; `livesSinceUnixUs`: when its host's agent was started; a predecessor's words
+   * may come late. `disk`: whether its host's has all that was told, and why.
+   */
+  repeated(event: FeedEvent, livesSinceUnixUs: bigint, disk: "has all" | "lost words"): string | null {
+    const { hostId, instanceId, migrationId, event: told } = event;
     const who = `${hostId}/${instanceId}`;
+    if (isWord(event)) {
+      const epoch = event.fence?.epoch ?? 0n;
+      const key = `${who} ${migrationId} ${told?.$case} ${epoch}`;
+      const isAgain = this.#words.has(key) && !mayBeAnother(event);
+      if (isAgain && disk === "has all") return `${who} was told twice: ${told?.$case} in epoch ${epoch}.`;
+      this.#words.add(key);
+    }
     if (told?.$case === "transferStatusChanged") {
       const { status } = told.value;
       const subject = `${who} ${event.migrationId}`;

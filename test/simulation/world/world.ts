@@ -116,6 +116,8 @@ export class World {
       [...this.hosts.values()].some(
         ({ disk, hostId }) => (disk.refusedSpool || disk.losses > 0) && subject.endsWith(`.${hostId}`),
       );
+    // A journal that lost what it had not synced says it anew.
+    this.nats.feed.hasLostWords = (hostId) => (this.hosts.get(hostId)?.boots ?? 1) > 1;
     this.nats.feed.livesSinceUnixUs = (hostId) =>
       BigInt(EPOCH_UNIX_US + (this.agents.get(hostId)?.startedAtUs ?? 0));
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
