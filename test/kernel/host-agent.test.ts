@@ -156,7 +156,7 @@ describe("an agent's gate on a real bridge", options, () => {
   it("does not start CPUs whose NIC cannot be registered", () =>
     withAgent(async (bench) => {
       const vmm = await adopted(bench, "prelaunch");
-      run("ip", "link", "set", "web0", "nomaster");
+      run("ip", "link", "delete", "web0");
       await assert.rejects(bench.agent.startCpus({ guestId: "web", instanceId: "" }), {
         code: "ABORTED",
         reason: "START_REFUSED",
@@ -167,6 +167,15 @@ describe("an agent's gate on a real bridge", options, () => {
         event?.$case === "alarmRaised" ? [event.value.reason] : [],
       );
       assert.deepEqual(alarms, ["REGISTRATION_REFUSED"]);
+    }));
+
+  it("puts a NIC that was taken off its bridge there again before it starts the CPUs", () =>
+    withAgent(async (bench) => {
+      const vmm = await adopted(bench, "prelaunch");
+      run("ip", "link", "set", "web0", "nomaster");
+      await bench.agent.startCpus({ guestId: "web", instanceId: "" });
+      assert.deepEqual(vmm.commands, ["cont"]);
+      assert.match(run("bridge", "fdb", "show", "dev", "web0"), /52:54:.* master .* static/);
     }));
 
   it("gives a waiting VMM no right to run", () =>

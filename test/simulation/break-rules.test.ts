@@ -18,7 +18,7 @@ const BROKEN_BY: Readonly<Record<BreakRule, readonly InvariantName[]>> = {
   "cancel-order": ["I4", "I8"],
   "paused-guest": ["I8"],
   guard: ["I4", "I5"],
-  replace: ["I8"],
+  replace: ["I5", "I8"],
   sticky: ["I2", "I5"],
   "source-deregister": ["I1", "I3"],
 };
