@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { MigrationMode, Outcome, Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
 import { type CompleteState, hostOf, type Side } from "./complete-state.ts";
+import { isSourceLost } from "./facts.ts";
 import type { MigrationEvent } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
 import { isInPostCopy } from "./post-copy.ts";
@@ -81,7 +82,7 @@ function isResolved(state: CompleteState, resolution: "resumeSource" | "guestLos
       return true;
     case "resumeSource":
       return (
-        phase === Phase.HANDING_BACK ||
+        (phase === Phase.HANDING_BACK && !isSourceLost(state)) ||
         outcome === Outcome.RUNS_ON_SOURCE ||
         outcome === Outcome.PAUSED_ON_SOURCE
       );
@@ -98,6 +99,14 @@ function refusalOfResolution(
   if (resolution === "resumeSource") {
     if (state.source.hostDead) {
       return refused("SOURCE_DEAD", `Host ${hostOf(state, "source")} was declared dead: it runs no guest.`);
+    }
+    if (state.source.vmmLost) {
+      const [source, destination] = [hostOf(state, "source"), hostOf(state, "destination")];
+      return refused(
+        "SOURCE_VMM_LOST",
+        `The source's VMM on ${source} has ended: it runs no guest. Only ${destination} may have it: say that this host ` +
+          "is dead, or that the guest is lost.",
+      );
     }
     if (phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK) return null;
     return refused("NOT_AMBIGUOUS", `In ${phaseOf(state)} it is known where the guest is.`);

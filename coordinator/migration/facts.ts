@@ -192,10 +192,12 @@ export function isDestinationSilent(state: CompleteState): boolean {
 
 /**
  * The guest's memory is on two hosts, and the source is gone for good with its part. (A destination that never ran the
- * guest takes nothing with it that the source may not still have: that is the source's VMM to say.)
+ * guest takes nothing with it that the source may not still have: that is the source's VMM to say.) One that cannot be
+ * heard may have all of it.
  */
 export function isTornApart(state: CompleteState): boolean {
   if (!state.postCopyActive || !state.handedOff || state.handedBack || state.pagesComplete) return false;
+  if (state.destination.hostUnreachable) return false;
   // A control plane ends a finished source's VMM, perhaps before the destination's last word is here.
   return state.source.transferStatus !== "completed" && isSourceLost(state);
 }

@@ -5,7 +5,6 @@ import {
   isDone,
   isPostCopyMode,
   isSettled,
-  isSourceLost,
   isTornApart,
   NO_WAY_BACK,
   withDone,
@@ -17,6 +16,8 @@ import {
   commandsOnceKept,
   commandsToKeep,
   isDestinationCleared,
+  isGivenUpThere,
+  isLostOnBothSides,
   isSourceRunning,
   isSourceSafe,
   isTakenBack,
@@ -28,10 +29,12 @@ import {
  * It gets the right to run by the destination's word alone, or by the statement that its host is dead, and under a
  * higher epoch. The destination's VMM is ended last: in post-copy the source cannot go on once it is gone. A source
  * that an operator has run the guest again without having said that it handed off is asked that too.
+ *
+ * A source that is gone takes nothing with it before the destination's word is here: it may be running the guest.
  */
 export function leaveHandingBack(state: CompleteState): Phase | null {
   if (state.takenOver) return isPostCopyMode(state) ? Phase.POST_COPY : Phase.COMPLETING;
-  if (isSourceLost(state) || isTornApart(state)) return Phase.FAILED;
+  if (isLostOnBothSides(state) || isTornApart(state)) return Phase.FAILED;
   if (!isGivenUpThere(state)) return null;
   if (!state.handedOff) {
     const ended = isSourceSafe(state) && isDestinationCleared(state) && isSourceRunning(state);
@@ -40,11 +43,6 @@ export function leaveHandingBack(state: CompleteState): Phase | null {
   if (!isBackWithSource(state)) return null;
   if (isNoWayBack(state)) return Phase.SWITCHING_OVER;
   return isTakenBack(state) && isDestinationCleared(state) ? Phase.FAILED : null;
-}
-
-/** The destination's word is here, or it will never say another. */
-function isGivenUpThere(state: CompleteState): boolean {
-  return state.handedBack || state.destination.hostDead;
 }
 
 /** And the source has an epoch of its own. */

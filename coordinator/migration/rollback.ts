@@ -17,7 +17,8 @@ import { command, type MigrationCommand } from "./migration-command.ts";
  * CANCELLING, ROLLING_BACK: the guest stays where it was.
  *
  * The source alone knows whether it still has the right to run, so it is asked first; only its word `kept` lets
- * the destination be aborted. Then it resumes the guest under the same epoch, where the switchover had stopped it.
+ * the destination be aborted. Where it cannot say that any more, the destination's word counts: it may have the guest.
+ * Then the source resumes the guest under the same epoch, where the switchover had stopped it.
  */
 export function leaveRollback(state: CompleteState): Phase | null {
   if (state.handedOff) return Phase.SWITCHING_OVER;
@@ -28,8 +29,9 @@ export function leaveRollback(state: CompleteState): Phase | null {
 
 /** Nothing can make the source hand off any more. */
 export function isSourceSafe(state: CompleteState): boolean {
-  if (state.kept || state.source.hostDead || !mayBeArmed(state)) return true;
-  if (isWordForgotten(state)) return state.handedBack || state.destination.hostDead;
+  if (state.kept || !mayBeArmed(state)) return true;
+  if (isWordUnheard(state)) return isGivenUpThere(state) || isLostOnBothSides(state);
+  if (state.source.hostDead) return true;
   // What never began cannot end in a hand-off, whether or not the source could be told.
   return !mayHaveBegun(state) && isSettled(state, "source", "cancelTransfer");
 }
@@ -40,6 +42,21 @@ export function isSourceSafe(state: CompleteState): boolean {
  */
 export function isWordForgotten(state: CompleteState): boolean {
   return mayHaveBegun(state) && isUnknownThere(state, "source", "cancelTransfer");
+}
+
+/** Nobody at the source will say whether it gave its word; the destination may have it, and be running the guest. */
+function isWordUnheard(state: CompleteState): boolean {
+  return isWordForgotten(state) || (mayHaveBegun(state) && state.source.hostDead);
+}
+
+/** The destination's word is here that it never runs the guest, or it will never say another. */
+export function isGivenUpThere(state: CompleteState): boolean {
+  return state.handedBack || state.destination.hostDead;
+}
+
+/** Whoever had the right to run, nothing is left that could. */
+export function isLostOnBothSides(state: CompleteState): boolean {
+  return isSourceLost(state) && (isGivenUpThere(state) || state.destination.vmmLost);
 }
 
 /**
@@ -74,7 +91,7 @@ export function commandsOfRollback(state: CompleteState): readonly MigrationComm
 }
 
 export function commandsToKeep(state: CompleteState): readonly MigrationCommand[] {
-  if (isWordForgotten(state)) {
+  if (isWordUnheard(state)) {
     return isSettled(state, "destination", "handBack")
       ? []
       : [command(state, "destination", { name: "handBack" })];

@@ -9,7 +9,7 @@ import {
   withSide,
 } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { isDestinationReady, withEnding, withRaisedEpoch } from "./facts.ts";
+import { isDestinationReady, isSourceLost, withEnding, withRaisedEpoch } from "./facts.ts";
 
 /** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
 export function withHostUnreachable(state: CompleteState, side: Side): CompleteState {
@@ -70,8 +70,10 @@ const MAY_BE_GIVEN_UP: readonly Phase[] = [
   Phase.POST_COPY_RECOVERING,
 ];
 
-export function mayBeGivenUp({ migration }: CompleteState): boolean {
-  return MAY_BE_GIVEN_UP.includes(migration.phase);
+export function mayBeGivenUp(state: CompleteState): boolean {
+  const { phase } = state.migration;
+  if (phase === Phase.POST_COPY) return isSourceLost(state) && state.destination.hostUnreachable;
+  return MAY_BE_GIVEN_UP.includes(phase);
 }
 
 /**
@@ -85,7 +87,7 @@ export function withResolution(
 ): CompleteState {
   const { phase } = state.migration;
   if (resolution === "resumeSource") {
-    if (phase !== Phase.AMBIGUOUS || state.source.hostDead) return state;
+    if (phase !== Phase.AMBIGUOUS || isSourceLost(state)) return state;
     const ending = withEnding(state, "RESOLVED", "An operator has the source run the guest again.");
     return enterPhase(ending, Phase.HANDING_BACK, atUnixUs);
   }

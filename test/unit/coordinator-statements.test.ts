@@ -55,7 +55,11 @@ describe("a host that is declared dead", () => {
     const story = new Story().toTransferring();
     assert.equal(
       story.hear({ t: "HostDeclaredDead", side: "source" }),
-      "ROLLING_BACK | abortDestination@destination",
+      "ROLLING_BACK | handBack@destination",
+    );
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "handedBack" }),
+      "| abortDestination@destination",
     );
     assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);

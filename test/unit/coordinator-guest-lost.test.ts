@@ -1,0 +1,152 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { resolutionOf } from "../../coordinator/migration/asks.ts";
+import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
+import { outstanding, POST_COPY, Story } from "./coordinator-story.ts";
+
+const ENDED = { t: "VmmLost", sentence: "The VMM's process 12 has ended." } as const;
+
+/** The destination has the word, and may be running the guest: its agent is cut off. */
+function cutOff(): Story {
+  const story = new Story().toStopped();
+  story.handsOff();
+  story.isReady();
+  story.receivesHandOff();
+  story.hear({ t: "HostUnreachable", side: "destination" });
+  return story;
+}
+
+describe("a guest whose source is gone after its word", () => {
+  it("is not lost while the destination may run it, whoever resumes the source", () => {
+    const story = cutOff();
+    story.says("source", ENDED);
+    assert.equal(story.phase, "AMBIGUOUS");
+    const ask = resolutionOf([], "resumeSource");
+    assert.equal(ask.refusal(story.state)?.reason, "SOURCE_VMM_LOST");
+    assert.match(ask.refusal(story.state)?.message ?? "", /ha .*hb/);
+    for (const event of ask.events) story.hear(event);
+    assert.equal(story.phase, "AMBIGUOUS");
+    assert.equal(ask.isSo(story.state), false);
+    assert.equal(story.startsCpus(), "COMPLETING | releaseSource@source");
+  });
+
+  it("is not lost by that while its hand-back waits for the destination, and may be given up by a person", () => {
+    const story = cutOff();
+    story.hear({ t: "Resolved", resolution: "resumeSource" });
+    assert.equal(story.says("source", ENDED), "|");
+    assert.equal(story.phase, "HANDING_BACK");
+    assert.ok(outstanding(story).includes("handBack@destination"));
+    assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
+    assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
+  });
+
+  for (const [told, tell] of [
+    ["word", (story: Story) => story.answers("destination", { name: "handBack", answer: "handedBack" })],
+    ["host's death", (story: Story) => story.hear({ t: "HostDeclaredDead", side: "destination" })],
+  ] as const) {
+    it(`is lost with the destination's ${told}`, () => {
+      const story = cutOff();
+      story.hear({ t: "Resolved", resolution: "resumeSource" });
+      story.says("source", ENDED);
+      assert.equal(tell(story), "FAILED |");
+      assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+    });
+  }
+
+  it("is lost where the destination's VMM is gone as well", () => {
+    const story = cutOff();
+    story.says("source", ENDED);
+    assert.equal(story.says("destination", ENDED), "HANDING_BACK FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("waits for a person where the destination does not know it any more", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.isReady();
+    story.awaitsHandOff();
+    story.says("source", ENDED);
+    assert.equal(
+      story.fails("destination", "deliverHandOff", "NOT_FOUND", "GUEST_UNKNOWN"),
+      "HANDING_BACK | handBack@destination",
+    );
+    assert.equal(story.fails("destination", "handBack", "NOT_FOUND", "INSTANCE_UNKNOWN"), "|");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| handBack@destination");
+  });
+
+  it("is not lost with a host that is declared dead before its word was heard", () => {
+    const story = new Story().toStopped();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    assert.equal(
+      story.hear({ t: "HostDeclaredDead", side: "source" }),
+      "ROLLING_BACK | handBack@destination",
+    );
+    assert.equal(story.fails("destination", "handBack", "UNAVAILABLE"), "|");
+    assert.equal(story.startsCpus(), "SWITCHING_OVER COMPLETING |");
+  });
+});
+
+describe("a guest in post-copy whose source is gone after its word", () => {
+  const given = () => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.answers("source", { name: "switchToPostCopy" });
+    story.status("source", "postcopy-active");
+    story.status("destination", "postcopy-active");
+    story.handsOff();
+    return story;
+  };
+
+  it("is not lost where it had left the source whole, and the destination is cut off", () => {
+    const story = given();
+    story.hear({ t: "HostUnreachable", side: "destination" });
+    story.status("source", "completed");
+    story.says("source", ENDED);
+    assert.equal(story.phase, "AMBIGUOUS");
+    story.hear({ t: "Resolved", resolution: "resumeSource" });
+    assert.equal(story.phase, "AMBIGUOUS");
+    assert.equal(story.startsCpus(), "POST_COPY |");
+    assert.equal(story.status("destination", "completed"), "COMPLETING | releaseSource@source");
+  });
+
+  it("is lost by itself where it was torn apart", () => {
+    const story = given();
+    assert.equal(story.says("source", ENDED), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("is not torn apart for sure while the destination, which may have all of it, is cut off", () => {
+    for (const starts of [false, true]) {
+      const story = given();
+      if (starts) story.startsCpus();
+      story.hear({ t: "HostUnreachable", side: "destination" });
+      story.hear({ t: "HostUnreachable", side: "source" });
+      story.hear({ t: "HostDeclaredDead", side: "source" });
+      assert.equal(story.phase, starts ? "POST_COPY" : "AMBIGUOUS");
+      assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
+      assert.equal(story.hear({ t: "HostDeclaredDead", side: "destination" }), "FAILED |");
+      assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+    }
+  });
+});
+
+describe("a guest whose source forgot it while the destination, cut off, runs it", () => {
+  for (const order of ["first", "last"] as const) {
+    it(`is nobody's before the destination's word, where the source is asked ${order}`, () => {
+      const story = new Story().toStopped();
+      story.hear({ t: "HostUnreachable", side: "destination" });
+      story.hear({ t: "CancelAsked" });
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "GUEST_UNKNOWN");
+      if (order === "first") story.fails("source", "resumeSource", "NOT_FOUND");
+      story.fails("destination", "abortDestination", "UNAVAILABLE");
+      if (order === "last") story.fails("source", "resumeSource", "NOT_FOUND");
+      story.fails("destination", "handBack", "UNAVAILABLE", "GRPC_UNAVAILABLE");
+      assert.equal(story.phase, "CANCELLING");
+      assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
+      assert.equal(
+        story.fails("source", "cancelTransfer", "NOT_FOUND", "GUEST_UNKNOWN"),
+        "| handBack@destination",
+      );
+      assert.equal(story.startsCpus(), "SWITCHING_OVER COMPLETING | releaseSource@source");
+    });
+  }
+});
