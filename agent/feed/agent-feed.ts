@@ -89,7 +89,8 @@ export class AgentFeed {
     afterSequence: bigint,
     signal: AbortSignal,
   ): AsyncIterable<FeedEvent> {
-    const subject = subjectOf({ guestId, migrationId }, this.#ports.hostId);
+    const { hostId } = this.#ports;
+    const subject = subjectOf({ guestId, migrationId }, hostId);
     const last = this.#spool.lastSequence(subject);
     if (afterSequence > last + LOST_LIMIT) {
       throw new SwitchoverError("OUT_OF_RANGE", `This agent never said as much as ${afterSequence} events.`, {
@@ -98,7 +99,7 @@ export class AgentFeed {
       });
     }
     if (afterSequence > last) this.#spread(this.#spool.renumber(subject, afterSequence));
-    return this.#followers.follow(subject, afterSequence, signal);
+    return this.#followers.follow({ guestId, migrationId, hostId }, afterSequence, signal);
   }
 
   /** How many events the stream is not known to hold. */

@@ -1,12 +1,23 @@
+import { FEED_EVENTS_FORGOTTEN } from "../../proto/feed-reason.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import type { HostId } from "../../proto/ids.ts";
 import type { FeedSpool } from "./feed-spool.ts";
+import { subjectOf } from "./feed-subject.ts";
 
 /** Read from the spool at a time. */
 const BATCH = 64;
 
+/** Whose words about what are followed; `migrationId` is empty for a guest outside a migration. */
+export interface FollowedTopic {
+  readonly guestId: string;
+  readonly migrationId: string;
+  readonly hostId: HostId;
+}
+
 /**
  * Gives what this agent says about a subject to those who follow it: from where they were, also over an agent's
- * restart, in order and without gaps. Each reads at its own pace from the spool, so nothing queues up for a slow one.
+ * restart, in order and without gaps: what is no longer here is told to be so at once. Each reads at its own pace from
+ * the spool, so nothing queues up for a slow one.
  */
 export class FeedFollowers {
   readonly #spool: FeedSpool;
@@ -24,18 +35,24 @@ export class FeedFollowers {
   }
 
   /** All events after `afterSequence`, then each new one, until `signal`. */
-  async *follow(subject: string, afterSequence: bigint, signal: AbortSignal): AsyncIterable<FeedEvent> {
+  async *follow(topic: FollowedTopic, afterSequence: bigint, signal: AbortSignal): AsyncIterable<FeedEvent> {
+    const subject = subjectOf(topic, topic.hostId);
     let heard = afterSequence;
     while (!signal.aborted) {
-      const events = this.#spool.eventsAfter(subject, heard, BATCH);
-      if (events.length === 0) await this.#more(subject, signal);
-      for (const event of events) {
-        // A follower takes nothing before what it lacks; without this it would wait for ever for what nobody has.
-        for (let lost = heard + 1n; lost < event.sequence; lost += 1n) {
-          if (signal.aborted) return;
-          yield forgotten(event, lost);
-        }
+      // A follower takes nothing before what it lacks; without this it would wait for ever for what nobody has.
+      const lost = this.#spool.forgottenAfter(subject, heard);
+      for (; heard < lost; heard += 1n) {
         if (signal.aborted) return;
+        yield forgotten(topic, heard + 1n);
+      }
+      const events = this.#spool.eventsAfter(subject, heard, BATCH);
+      if (events.length === 0 && this.#spool.forgottenAfter(subject, heard) === heard) {
+        await this.#more(subject, signal);
+      }
+      for (const event of events) {
+        if (signal.aborted) return;
+        // What cannot be read any more stands between others.
+        if (event.sequence !== heard + 1n) break;
         yield event;
         heard = event.sequence;
       }
@@ -58,9 +75,18 @@ export class FeedFollowers {
   }
 }
 
-/** Stands where an event was that this agent no longer has; never published. */
-function forgotten(next: FeedEvent, sequence: bigint): FeedEvent {
+/** Stands where an event was that this agent no longer has; never published. Of which instance is not known any more. */
+function forgotten({ guestId, migrationId, hostId }: FollowedTopic, sequence: bigint): FeedEvent {
   const sentence = `What this host's agent said as number ${sequence} is no longer here.`;
-  const value = { reason: "FEED_EVENTS_FORGOTTEN", sentence, metadata: {} };
-  return { ...next, sequence, event: { $case: "alarmRaised", value } };
+  const value = { reason: FEED_EVENTS_FORGOTTEN, sentence, metadata: {} };
+  return {
+    migrationId,
+    guestId,
+    hostId,
+    instanceId: "",
+    fence: undefined,
+    sequence,
+    atUnixUs: 0n,
+    event: { $case: "alarmRaised", value },
+  };
 }

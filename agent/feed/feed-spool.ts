@@ -126,11 +126,20 @@ export class FeedSpool {
     return this.#topics.find(subject)?.last ?? 0n;
   }
 
+  /** Up to which number what was said after `sequence` is no longer here; `sequence` where nothing is missing next. */
+  forgottenAfter(subject: string, sequence: bigint): bigint {
+    const topic = this.#topics.find(subject);
+    if (topic === undefined) return sequence;
+    const next = topic.events[firstAfter(topic.events, sequence)];
+    if (next === undefined) return topic.last > sequence ? topic.last : sequence;
+    const isLost = next.revealed && next.event === undefined && this.bodyOf(next) === undefined;
+    return isLost ? next.sequence : next.sequence - 1n;
+  }
+
   /** Up to `limit` revealed events with a higher number, as far as they are kept, in order. */
   eventsAfter(subject: string, sequence: bigint, limit: number): readonly FeedEvent[] {
     const kept = this.#topics.find(subject)?.events ?? [];
-    let first = kept.length;
-    while (first > 0 && (kept[first - 1]?.sequence ?? 0n) > sequence) first -= 1;
+    const first = firstAfter(kept, sequence);
     const events: FeedEvent[] = [];
     for (let index = first; index < kept.length && events.length < limit; index += 1) {
       const spooled = kept[index];
@@ -327,6 +336,13 @@ export class FeedSpool {
     const { message, reason } = SwitchoverError.from(thrown);
     this.#parts.log.warn({ host_id: this.#parts.hostId, reason }, `The feed's spool: ${message}`);
   }
+}
+
+/** The index of the first of them with a higher number. */
+function firstAfter(kept: readonly SpooledEvent[], sequence: bigint): number {
+  let first = kept.length;
+  while (first > 0 && (kept[first - 1]?.sequence ?? 0n) > sequence) first -= 1;
+  return first;
 }
 
 /** Field by field, for what is spread has a hidden class of its own; one that is told again has a number already. */
