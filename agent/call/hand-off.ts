@@ -6,6 +6,7 @@ import type {
   DeliverHandOffResponse,
   GetHandOffRequest,
   GetHandOffResponse,
+  TakenOverAnswer,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import type { Guest } from "../guest/guest.ts";
@@ -22,6 +23,10 @@ export function getHandOff(host: Host, request: GetHandOffRequest): GetHandOffRe
   return { handOff: undefined };
 }
 
+/**
+ * The answer tells what a coordinator that did not hear it would wait for without end: that this side has taken the guest
+ * over, which nothing undoes.
+ */
 export function deliverHandOff(host: Host, request: DeliverHandOffRequest): DeliverHandOffResponse {
   const { handOff } = request;
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
@@ -31,8 +36,11 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
   // Throws where the journal does not take what follows from it: it is brought again then.
   const atUnixUs = host.ports.clock.unixUs();
   runner.order({ kind: "handOffReceived", atUnixUs, handOff, route: HandOffRoute.GRPC });
-  if (runner.guest !== before) return { applied: Applied.CHANGED };
-  if (hasTaken(runner.guest, handOff)) return { applied: Applied.ALREADY_SO };
+  const takenOver = takenOverBy(runner.guest, handOff);
+  if (runner.guest !== before) return { applied: Applied.CHANGED, takenOver };
+  if (takenOver !== undefined || isKept(runner.guest, handOff)) {
+    return { applied: Applied.ALREADY_SO, takenOver };
+  }
   throw new SwitchoverError("FAILED_PRECONDITION", "This instance awaits no such hand-off.", {
     reason: "HAND_OFF_NOT_AWAITED",
     field: "hand_off",
@@ -53,10 +61,17 @@ function requireForThisCall(handOff: HandOff, request: DeliverHandOffRequest): v
   }
 }
 
-/** Whether this very word came before, and is kept or was acted on. */
-function hasTaken({ migration, role }: Guest, handOff: HandOff): boolean {
-  if (migration?.side !== "destination" || migration.migrationId !== handOff.migrationId) return false;
-  return role.kind === "incoming"
-    ? role.handOff?.fence?.epoch === handOff.fence?.epoch
-    : role.kind === "resident";
+/** This very word came before, and waits for the guest. */
+function isKept({ migration, role }: Guest, handOff: HandOff): boolean {
+  if (migration?.migrationId !== handOff.migrationId || role.kind !== "incoming") return false;
+  return role.handOff?.fence?.epoch === handOff.fence?.epoch;
+}
+
+/** Who waited for the guest and has it got it by the word; one whose start is not answered for yet says so itself. */
+function takenOverBy({ cpus, migration, role }: Guest, handOff: HandOff): TakenOverAnswer | undefined {
+  if (migration?.side !== "destination" || migration.migrationId !== handOff.migrationId) return undefined;
+  if (role.kind !== "resident") return undefined;
+  const runs = cpus.kind === "running" || role.start !== "none";
+  const runState = runs ? "running" : cpus.runState;
+  return { runState, transferStatus: migration.transferStatus };
 }

@@ -226,6 +226,20 @@ describe("a word that is delivered", () => {
     await assert.rejects(deliver({ guestId: "db" }), { ...mismatch, field: "hand_off.guest_id" });
     const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
     await assert.rejects(deliver({ fence: higher }), { ...mismatch, field: "hand_off.fence.epoch" });
-    assert.deepEqual(await deliver({}), { applied: Applied.CHANGED });
+    assert.deepEqual(await deliver({}), { applied: Applied.CHANGED, takenOver: undefined });
+    assert.deepEqual(await deliver({}), { applied: Applied.ALREADY_SO, takenOver: undefined });
   });
+
+  for (const [taken, word, runState] of [
+    ["started the guest", CONT_SENT, "running"],
+    ["took it over as it stood", { kind: "takenOverPaused", fence: FENCE }, "paused"],
+  ] as const) {
+    it(`is answered by who ${taken} that it did, also after a restart`, async () => {
+      const words = [NICS_PREPARED, ADOPTED, PREPARED, word].map((said) => [INSTANCE, said] as const);
+      const { agent } = await agentOf(words, runState);
+      const { applied, takenOver } = await agent.deliverHandOff({ ...call(), handOff: handOff({}) });
+      assert.equal(applied, Applied.ALREADY_SO);
+      assert.equal(takenOver?.runState, runState);
+    });
+  }
 });

@@ -153,7 +153,7 @@ export class PretendedHosts implements AgentPort {
   async deliverHandOff(hostId: HostId, request: DeliverHandOffRequest) {
     this.#called("deliverHandOff", hostId, request.fence);
     this.#start();
-    return { applied: Applied.CHANGED };
+    return { applied: Applied.CHANGED, takenOver: undefined };
   }
 
   async releaseSource(hostId: HostId, request: ReleaseSourceRequest) {
