@@ -68,10 +68,10 @@ function isKept({ migration, role }: Guest, handOff: HandOff): boolean {
 }
 
 /** Who waited for the guest and has it got it by the word; one whose start is not answered for yet says so itself. */
-function takenOverBy({ cpus, migration, role }: Guest, handOff: HandOff): TakenOverAnswer | undefined {
+function takenOverBy({ cpus, migration, role, vmm }: Guest, handOff: HandOff): TakenOverAnswer | undefined {
   if (migration?.side !== "destination" || migration.migrationId !== handOff.migrationId) return undefined;
   if (role.kind !== "resident") return undefined;
   const runs = cpus.kind === "running" || role.start !== "none";
   const runState = runs ? "running" : cpus.runState;
-  return { runState, transferStatus: migration.transferStatus };
+  return { runState, transferStatus: migration.transferStatus, vmmLost: vmm === "lost" };
 }

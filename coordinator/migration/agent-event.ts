@@ -1,3 +1,4 @@
+import { FEED_EVENTS_FORGOTTEN } from "../../proto/feed-reason.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { AgentEnvelope, AgentEvent } from "./migration-event.ts";
 
@@ -47,6 +48,7 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
     case "announced":
       return { t: "Announced", ...envelope, ...event.value };
     case "alarmRaised":
+      if (event.value.reason === FEED_EVENTS_FORGOTTEN) return { t: "EventsForgotten", ...envelope };
       return { t: "AlarmRaised", reason: event.value.reason, sentence: event.value.sentence, ...envelope };
     case "vmmLost":
       return { t: "VmmLost", ...envelope, ...event.value };

@@ -1,5 +1,5 @@
 import { CpuState, type HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { withoutDelivery } from "./carry-word.ts";
 import {
   type CompleteState,
   hostOf,
@@ -9,9 +9,19 @@ import {
   withMigration,
   withSide,
 } from "./complete-state.ts";
-import { isPostCopyMode, isUnanswered, mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
+import {
+  failureOf,
+  isPostCopyMode,
+  isUnanswered,
+  mayBeAskedAgain,
+  NOT_GIVEN,
+  withEnding,
+  withoutFailures,
+} from "./facts.ts";
 import { withInstantsOf } from "./instants.ts";
 import type { AgentEvent } from "./migration-event.ts";
+import { learnStall } from "./stall.ts";
+import { learnDestinationStatus, withTakenOver } from "./take-over.ts";
 
 /**
  * What a migration learns from its agents. Words reach the coordinator on two routes, each in order for each host;
@@ -20,6 +30,7 @@ import type { AgentEvent } from "./migration-event.ts";
  */
 export function learnAgentWord(state: CompleteState, event: AgentEvent): CompleteState {
   if (event.migrationId !== state.migration.migrationId) return state;
+  if (event.t === "EventsForgotten") return learnForgotten(state, event);
   const side = sideOf(state, event.hostId, event.instanceId);
   if (side === null || event.sequence !== nextSequence(state, event.hostId)) return state;
   const heard = withReachable(
@@ -29,6 +40,20 @@ export function learnAgentWord(state: CompleteState, event: AgentEvent): Complet
   if (event.epoch !== state.migration.fence.epoch && !isSoUnderEveryEpoch(state, side, event)) return heard;
   const timed = withInstantsOf(heard, side, event);
   return side === "source" ? learnFromSource(timed, event) : learnFromDestination(timed, event);
+}
+
+/** Counts as heard, so that the words after it are; what it was is asked of those who know. */
+function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent): CompleteState {
+  const sides = (["source", "destination"] as const).filter((side) => hostOf(state, side) === hostId);
+  if (sides.length === 0 || sequence !== nextSequence(state, hostId)) return state;
+  let learned = withFacts(state, { heardSequences: { ...state.heardSequences, [hostId]: sequence } });
+  for (const side of sides) {
+    learned = withSide(withReachable(learned, side), side, { wordsForgotten: true });
+    // What it answered before may be older than what is lost.
+    if (side === "destination") learned = withoutDelivery(learned);
+    else learned = withoutFailures(learned, side, ({ reason }) => reason === NOT_GIVEN);
+  }
+  return learned;
 }
 
 /**
@@ -58,14 +83,24 @@ export function withReachable(state: CompleteState, side: Side): CompleteState {
   return withoutFailures(reachable, side, (failure) => isUnanswered(failure) && mayBeAskedAgain(failure));
 }
 
+/** It sends the guest: what it had forgotten is no more than how far that was, once it has said that it gave no word. */
+function withTransferHeard(state: CompleteState): CompleteState {
+  if (!state.source.wordsForgotten) return state;
+  const isKnown = state.handedOff || failureOf(state, "source", "getHandOff")?.reason === NOT_GIVEN;
+  return isKnown ? withSide(state, "source", { wordsForgotten: false }) : state;
+}
+
 function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState {
   switch (event.t) {
     case "TransferProgressed":
-      return learnProgress(state, event.progress);
+      return learnProgress(withTransferHeard(state), event.progress);
     case "TransferStatusChanged":
       return isListeningAnew(state, event.status)
         ? state
-        : learnSourceStatus(withSide(state, "source", { transferStatus: event.status }), event);
+        : learnSourceStatus(
+            withSide(withTransferHeard(state), "source", { transferStatus: event.status }),
+            event,
+          );
     case "CpusStopped":
       return withSide(state, "source", { cpusStopped: true });
     case "CpusStarted":
@@ -147,38 +182,6 @@ export function withHandOff(state: CompleteState, handOff: HandOff | undefined):
   return { ...source, handedOff: true, handOff };
 }
 
-/** Before the hand-off a transfer that moves no bytes is given up; in post-copy it is paused, to be recovered. */
-function learnStall(state: CompleteState): CompleteState {
-  if (state.takenOver) return learnStallInPostCopy(state);
-  if (state.handedOff || state.postCopyActive) return learnStallBeforeStart(state);
-  return withEnding(state, "TRANSFER_STALLED", "The transfer moved no bytes for too long.");
-}
-
-function learnStallInPostCopy(state: CompleteState): CompleteState {
-  const { phase } = state.migration;
-  const isInPostCopy = phase === Phase.POST_COPY || phase === Phase.POST_COPY_RECOVERING;
-  // A destination may see that its stream broke while the source goes on waiting for it.
-  const isPausedThereOnly =
-    phase === Phase.POST_COPY_PAUSED && state.source.transferStatus !== "postcopy-paused";
-  if (!isInPostCopy && !isPausedThereOnly) return state;
-  return withPauseWanted(state);
-}
-
-/**
- * Once the destination has the device state, the rest of the stream can break and be recovered; before that a break
- * would end its VMM, and what is stalled may flow again.
- */
-function learnStallBeforeStart(state: CompleteState): CompleteState {
-  const { source, destination } = state;
-  const mayBreak = state.handedOff && destination.transferStatus === "postcopy-active";
-  return mayBreak && source.transferStatus !== "postcopy-paused" ? withPauseWanted(state) : state;
-}
-
-function withPauseWanted(state: CompleteState): CompleteState {
-  const wanted = withFacts(state, { pauseWanted: true });
-  return withoutFailures(wanted, "source", (failure) => failure.command === "pauseMigration");
-}
-
 export function withKept(state: CompleteState, runState: string, cpuState: CpuState): CompleteState {
   if (state.handedOff) return state;
   const cpusStopped =
@@ -200,7 +203,12 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "HandOffReceived":
       return withFacts(withHandOff(state, event.handOff), { handOffWanted: false });
     case "HandOffAwaited":
-      return state.takenOver ? state : withFacts(state, { handOffWanted: true });
+      if (state.takenOver || state.handOffWanted) return state;
+      // "Not yet" may be old by now.
+      return withFacts(
+        withoutFailures(state, "source", ({ reason }) => reason === NOT_GIVEN),
+        { handOffWanted: true },
+      );
     case "CpusStarted":
       // CPUs that ran without our `cont` are an alarm, and their agent stops them.
       if (event.contSentAtUnixUs === 0n) return state;
@@ -220,25 +228,4 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     default:
       return state;
   }
-}
-
-/**
- * Only who was given the right to run takes a guest over: whatever was heard of the source, it handed off. (A host that
- * crashes loses what its agent wrote last, and with it the QEMU that it wrote about.)
- */
-export function withTakenOver(state: CompleteState): CompleteState {
-  if (state.handedBack) return state;
-  return withFacts(state, { kept: false, handedOff: true, takenOver: true, handOffWanted: false });
-}
-
-function learnDestinationStatus(
-  state: CompleteState,
-  { status, error }: { readonly status: string; readonly error: string },
-): CompleteState {
-  if (status === "completed") return withFacts(state, { pagesComplete: true });
-  if (status.startsWith("postcopy-")) return withFacts(state, { postCopyActive: true });
-  if (status !== "failed") return state;
-  const sentence =
-    error === "" ? `The VMM on ${hostOf(state, "destination")} failed to load the guest.` : error;
-  return withEnding(state, "LOAD_FAILED", sentence);
 }

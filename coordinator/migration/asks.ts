@@ -5,7 +5,7 @@ import { isSourceLost } from "./facts.ts";
 import type { MigrationEvent } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
 import { isInPostCopy } from "./post-copy.ts";
-import { mayBeGivenUp } from "./statements.ts";
+import { mayBeGivenUp, mayBeResumed } from "./statements.ts";
 import { transition } from "./transition.ts";
 
 /** What a caller may ask of a migration that has begun. Pure: what it would change, and why it may be refused. */
@@ -95,7 +95,6 @@ function refusalOfResolution(
   state: CompleteState,
   resolution: "resumeSource" | "guestLost" | "none",
 ): SwitchoverError | null {
-  const { phase } = state.migration;
   if (resolution === "resumeSource") {
     if (state.source.hostDead) {
       return refused("SOURCE_DEAD", `Host ${hostOf(state, "source")} was declared dead: it runs no guest.`);
@@ -108,7 +107,7 @@ function refusalOfResolution(
           "is dead, or that the guest is lost.",
       );
     }
-    if (phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK) return null;
+    if (mayBeResumed(state)) return null;
     return refused("NOT_AMBIGUOUS", `In ${phaseOf(state)} it is known where the guest is.`);
   }
   if (resolution === "none" || mayBeGivenUp(state)) return null;

@@ -1,11 +1,12 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import { withHandOff, withKept, withReachable, withTakenOver } from "./agent-words.ts";
+import { withHandOff, withKept, withReachable } from "./agent-words.ts";
 import { type CompleteState, type Side, withFacts, withSide } from "./complete-state.ts";
 import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
 import { isWordForgotten } from "./rollback.ts";
 import { withHostDead } from "./statements.ts";
+import { withTakenOver, withTakenOverAnswer } from "./take-over.ts";
 
 /** What a migration learns from the answer to a command that it still waits for. */
 export function learnReply(
@@ -29,6 +30,12 @@ export function learnReply(
       if (reply.answer === "kept") return withKept(done, reply.runState, reply.cpuState);
       return withHandOff(withHandOff(done, undefined), reply.handOff);
     }
+    case "deliverHandOff": {
+      const done = withDone(reached, side, reply.name);
+      return reply.takenOver === undefined
+        ? withSide(done, side, { wordsForgotten: false })
+        : withTakenOverAnswer(done, reply.takenOver);
+    }
     case "handBack":
       if (reply.answer === "handedBack") return withFacts(reached, { handedBack: true });
       return isNobodysMemory(reached)
@@ -50,7 +57,6 @@ export function learnReply(
       return withHostDead(state, side, atUnixUs);
     case "beginTransfer":
     case "switchToPostCopy":
-    case "deliverHandOff":
     case "releaseSource":
     case "abortDestination":
     case "pauseMigration":

@@ -51,6 +51,7 @@ function newSide(instanceId: string): SideState {
     hostUnreachable: false,
     hostDead: false,
     fenceWanted: false,
+    wordsForgotten: false,
   };
 }
 
@@ -200,6 +201,7 @@ function copySide(side: SideState): SideState {
     hostUnreachable: side.hostUnreachable,
     hostDead: side.hostDead,
     fenceWanted: side.fenceWanted,
+    wordsForgotten: side.wordsForgotten,
   };
 }
 

@@ -1,6 +1,7 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { isHandOffAwaited, isSourceToRecall, isTakeOverAwaited } from "./carry-word.ts";
 import type { CompleteState } from "./complete-state.ts";
-import { isHandOffAwaited, isPostCopyMode, isTakeOverAwaited, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
+import { isPostCopyMode, mayBeAskedAgain, NOT_GIVEN } from "./facts.ts";
 import { sidesWorthFencing } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
@@ -31,6 +32,9 @@ const HAND_OFF_WITHIN_US = 10_000_000n;
 /** A destination that has the word starts the guest, or gives it back within that time. */
 const TAKE_OVER_WITHIN_US = 12_000_000n;
 
+/** A transfer tells of itself every second; one of which nothing is heard for so long is over, and how was forgotten. */
+const TRANSFER_TOLD_WITHIN_US = 12_000_000n;
+
 /**
  * What the state waits for by the clock. Its own waits are derived from committed times, so that a restart lengthens
  * nothing; waits for others begin with whoever waits.
@@ -53,10 +57,18 @@ export function deadlinesOf(
   if (phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)) {
     deadlines.push({ name: "handOff", atUnixUs: nowUnixUs + HAND_OFF_WITHIN_US });
   }
-  if (phase === Phase.SWITCHING_OVER && isTakeOverAwaited(state)) {
+  const mayBeTaken = phase === Phase.SWITCHING_OVER || phase === Phase.AMBIGUOUS;
+  if (mayBeTaken && isTakeOverAwaited(state)) {
     deadlines.push({ name: "takeOver", atUnixUs: nowUnixUs + TAKE_OVER_WITHIN_US });
   }
-  const again = [...state.source.failed, ...state.destination.failed].filter(mayBeAskedAgain);
+  const isUnderWay = phase === Phase.TRANSFERRING || phase === Phase.SWITCHING_OVER;
+  if (isUnderWay && isSourceToRecall(state) && !state.source.hostUnreachable) {
+    deadlines.push({ name: "recall", atUnixUs: nowUnixUs + TRANSFER_TOLD_WITHIN_US });
+  }
+  const again = [...state.source.failed, ...state.destination.failed].filter(
+    // Who was asked for what it may have said says what it says from then on.
+    (failure) => mayBeAskedAgain(failure) && (failure.reason !== NOT_GIVEN || state.handOffWanted),
+  );
   if (again.length > 0) {
     const soon = again.every((failure) => failure.reason === NOT_GIVEN);
     deadlines.push({ name: "askAgain", atUnixUs: nowUnixUs + (soon ? ASK_AGAIN_SOON_US : ASK_AGAIN_US) });

@@ -1,4 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { withTakeOverAsked } from "./carry-word.ts";
 import { type CompleteState, withFacts, withMigration } from "./complete-state.ts";
 import { NOT_GIVEN, withoutFailures } from "./facts.ts";
 import { withRightAtDestination } from "./hand-back.ts";
@@ -28,7 +29,11 @@ function startAfresh(state: CompleteState, from: Phase): CompleteState {
       return from === Phase.HANDING_BACK ? withRightAtDestination(state) : state;
     case Phase.AMBIGUOUS:
       // "Not yet" may be old by now; what was not answered is asked again in its own time.
-      return withoutFailures(state, "source", (failure) => failure.reason === NOT_GIVEN);
+      return withoutFailures(
+        state.handedOff ? withTakeOverAsked(state) : state,
+        "source",
+        (failure) => failure.reason === NOT_GIVEN,
+      );
     case Phase.ROLLING_BACK:
       return from === Phase.AMBIGUOUS
         ? withoutFailures(state, "source", (failure) => failure.command === "cancelTransfer")

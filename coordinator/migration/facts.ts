@@ -157,17 +157,6 @@ export function isUnknownThere(state: CompleteState, side: Side, name: CommandNa
   return failureOf(state, side, name)?.code === "NOT_FOUND";
 }
 
-/** The destination is ready, and asks for a word that has not been given. */
-export function isHandOffAwaited(state: CompleteState): boolean {
-  return state.handOffWanted && !state.handedOff && !state.kept;
-}
-
-/** The word is out, and the destination says nothing: one that has forgotten it answers for it only when it is brought again. */
-export function isTakeOverAwaited(state: CompleteState): boolean {
-  if (!state.handedOff || state.takenOver || state.handedBack || state.handOffWanted) return false;
-  return !isSettled(state, "destination", "deliverHandOff");
-}
-
 /** The destination waits for the source's word, and there is nobody to get it from. */
 export function isSourceSilent(state: CompleteState): boolean {
   if (!state.handOffWanted || state.handOff !== undefined || state.kept || state.source.hostDead)
@@ -197,9 +186,15 @@ export function isDestinationSilent(state: CompleteState): boolean {
  */
 export function isTornApart(state: CompleteState): boolean {
   if (!state.postCopyActive || !state.handedOff || state.handedBack || state.pagesComplete) return false;
-  if (state.destination.hostUnreachable) return false;
+  if (state.destination.hostUnreachable || isWordOfTransferMissing(state)) return false;
   // A control plane ends a finished source's VMM, perhaps before the destination's last word is here.
   return state.source.transferStatus !== "completed" && isSourceLost(state);
+}
+
+/** Either side may have said that all is over; a destination that is cut off from its source says so in the end. */
+function isWordOfTransferMissing({ source, destination }: CompleteState): boolean {
+  if (destination.transferStatus === "postcopy-paused") return false;
+  return source.wordsForgotten || destination.wordsForgotten;
 }
 
 /** The source's own state is gone, so that the guest is lost where the destination does not have it. */

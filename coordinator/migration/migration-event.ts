@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../../proto/error.ts";
 import type { CpuState, HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import type { Refusal } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { Refusal, TakenOverAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
 import type { Side } from "./complete-state.ts";
 import type { CommandName } from "./migration-command.ts";
@@ -42,6 +42,8 @@ export type AgentWord =
   | { readonly t: "HandedBack"; readonly sentence: string }
   /** The source took the guest back; "running" where its CPUs run again. */
   | { readonly t: "SourceResumed"; readonly runState: string }
+  /** What the host's agent said under this number is no longer there to be heard; of which instance, nobody knows. */
+  | { readonly t: "EventsForgotten" }
   /** A newer agent's word: it counts as heard, so that the ones after it are. */
   | { readonly t: "NotUnderstood" };
 
@@ -70,13 +72,13 @@ export type CommandReply =
     }
   | { readonly name: "cancelTransfer"; readonly answer: "tooLate"; readonly handOff: HandOff | undefined }
   | { readonly name: "handBack"; readonly answer: "handedBack" | "tooLate" }
+  | { readonly name: "deliverHandOff"; readonly takenOver?: TakenOverAnswer | undefined }
   | { readonly name: "resumeSource"; readonly runState: string }
   | { readonly name: "recoverMigration"; readonly recoveryUri: string }
   | {
       readonly name:
         | "beginTransfer"
         | "switchToPostCopy"
-        | "deliverHandOff"
         | "releaseSource"
         | "abortDestination"
         | "pauseMigration"
@@ -94,12 +96,14 @@ export interface CommandError {
  * postCopy: the policy's time is up. handOff: a destination has been ready for so long that the source is asked whether
  * it keeps the guest. askAgain: those who did not answer may be asked again. fenceSource, fenceDestination: that host
  * cannot be asked, and has been so for long enough to be powered off. words: the last words of both agents are not
- * waited for. recover: a transfer that broke has been left alone for long enough.
+ * waited for. takeOver: a
+ * destination that has the word has said nothing of it. recall: a source that forgot its words says no more. recover: a transfer that broke has been left alone for long enough.
  */
 export type DeadlineName =
   | "postCopy"
   | "handOff"
   | "takeOver"
+  | "recall"
   | "askAgain"
   | "fenceSource"
   | "fenceDestination"

@@ -1,4 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { commandsToAskAfterGuest } from "./carry-word.ts";
 import { type CompleteState, withFacts } from "./complete-state.ts";
 import { isDone, isSettled, isTornApart } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
@@ -28,6 +29,10 @@ function postCopyPhase(state: CompleteState): Phase {
 
 /** POST_COPY and POST_COPY_RECOVERING. */
 export function commandsOfPostCopy(state: CompleteState): readonly MigrationCommand[] {
+  return [...commandsToPause(state), ...commandsToAskAfterGuest(state)];
+}
+
+function commandsToPause(state: CompleteState): readonly MigrationCommand[] {
   if (!state.pauseWanted && !state.pauseHeld) return [];
   return isSettled(state, "source", "pauseMigration")
     ? []
@@ -60,14 +65,15 @@ export function isCutOffBeforeStart(state: CompleteState): boolean {
 
 export function commandsToMendTheStream(state: CompleteState): readonly MigrationCommand[] {
   if (state.takenOver || !state.handedOff) return [];
-  const pause = state.pauseWanted ? commandsOfPostCopy(state) : [];
+  const pause = state.pauseWanted ? commandsToPause(state) : [];
   return isCutOffBeforeStart(state) ? [...pause, ...commandsToRecover(state)] : pause;
 }
 
 export function commandsOfPostCopyPaused(state: CompleteState): readonly MigrationCommand[] {
-  const pause = state.pauseWanted ? commandsOfPostCopy(state) : [];
+  const pause = state.pauseWanted ? commandsToPause(state) : [];
+  const ask = commandsToAskAfterGuest(state);
   const mayRecover = state.recoveryDue && restBeforeRecoveryUs(state) !== null;
-  return mayRecover ? [...pause, ...commandsToRecover(state)] : pause;
+  return mayRecover ? [...pause, ...ask, ...commandsToRecover(state)] : [...pause, ...ask];
 }
 
 function commandsToRecover(state: CompleteState): readonly MigrationCommand[] {

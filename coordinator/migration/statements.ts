@@ -1,4 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { isTakeOverOverdue } from "./carry-word.ts";
 import {
   type CompleteState,
   guestIdOf,
@@ -72,8 +73,16 @@ const MAY_BE_GIVEN_UP: readonly Phase[] = [
 
 export function mayBeGivenUp(state: CompleteState): boolean {
   const { phase } = state.migration;
+  if (phase === Phase.SWITCHING_OVER) return isTakeOverOverdue(state);
   if (phase === Phase.POST_COPY) return isSourceLost(state) && state.destination.hostUnreachable;
   return MAY_BE_GIVEN_UP.includes(phase);
+}
+
+/** The guest's right is out, or nobody says where it is: the source may ask for it back, and waits until it has it. */
+export function mayBeResumed(state: CompleteState): boolean {
+  const { phase } = state.migration;
+  if (phase === Phase.SWITCHING_OVER) return isTakeOverOverdue(state);
+  return phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK;
 }
 
 /**
@@ -87,7 +96,7 @@ export function withResolution(
 ): CompleteState {
   const { phase } = state.migration;
   if (resolution === "resumeSource") {
-    if (phase !== Phase.AMBIGUOUS || isSourceLost(state)) return state;
+    if (!mayBeResumed(state) || phase === Phase.HANDING_BACK || isSourceLost(state)) return state;
     const ending = withEnding(state, "RESOLVED", "An operator has the source run the guest again.");
     return enterPhase(ending, Phase.HANDING_BACK, atUnixUs);
   }

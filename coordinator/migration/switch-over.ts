@@ -1,4 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { commandsToCarryTheWord } from "./carry-word.ts";
 import type { CompleteState } from "./complete-state.ts";
 import {
   cannotStartThere,
@@ -72,7 +73,7 @@ export function leaveCompleting(state: CompleteState): Phase | null {
 }
 
 export function commandsOfTransferring(state: CompleteState): readonly MigrationCommand[] {
-  return [...commandsToBegin(state), ...commandsToSwitch(state)];
+  return [...commandsToBegin(state), ...commandsToSwitch(state), ...commandsToCarryTheWord(state)];
 }
 
 /** CPUs may stop for their owner, before the transfer has begun: it is begun all the same. */
@@ -102,19 +103,6 @@ export function commandsOfSwitchingOver(state: CompleteState): readonly Migratio
 
 export function commandsOfAmbiguous(state: CompleteState): readonly MigrationCommand[] {
   return [...commandsToCarryTheWord(state), ...commandsToMendTheStream(state), ...commandsToFence(state)];
-}
-
-/** The way of the hand-off when NATS does not bring it: from the source's journal, by the coordinator's hand. */
-function commandsToCarryTheWord(state: CompleteState): readonly MigrationCommand[] {
-  if (!state.handOffWanted || state.takenOver || state.handedBack) return [];
-  if (state.handOff === undefined) {
-    return state.source.hostDead || isSettled(state, "source", "getHandOff")
-      ? []
-      : [command(state, "source", { name: "getHandOff" })];
-  }
-  return state.destination.hostDead || isSettled(state, "destination", "deliverHandOff")
-    ? []
-    : [command(state, "destination", { name: "deliverHandOff", handOff: state.handOff })];
 }
 
 export function commandsOfCompleting(state: CompleteState): readonly MigrationCommand[] {

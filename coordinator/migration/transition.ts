@@ -4,18 +4,11 @@ import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
 import { type CompleteState, completeState, withFacts, withMigration } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import {
-  isHandOffAwaited,
-  isTakeOverAwaited,
-  mayBeAskedAgain,
-  withEnding,
-  withoutFailures,
-} from "./facts.ts";
-import { withFenceWanted } from "./fence-host.ts";
 import { commandsOfHandingBack, leaveHandingBack, withRightAtSource } from "./hand-back.ts";
 import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
-import type { DeadlineName, MigrationEvent } from "./migration-event.ts";
+import type { MigrationEvent } from "./migration-event.ts";
 import { reasonIn } from "./outcome.ts";
+import { learnDeadline } from "./passed-deadline.ts";
 import { isTerminal } from "./phase-edges.ts";
 import {
   commandsOfPostCopy,
@@ -23,7 +16,6 @@ import {
   leavePostCopy,
   withPauseAsked,
   withRecoveryAsked,
-  withRecoveryDue,
 } from "./post-copy.ts";
 import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
 import { commandsOfRollback, leaveRollback } from "./rollback.ts";
@@ -128,36 +120,6 @@ function isAwaited(
 ): boolean {
   const key = commandKey(answer);
   return outstandingCommands(state).some((command) => commandKey(command) === key);
-}
-
-function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteState {
-  const { phase } = state.migration;
-  switch (deadline) {
-    case "postCopy":
-      return phase === Phase.TRANSFERRING ? withFacts(state, { postCopyWanted: true }) : state;
-    case "handOff":
-      return phase === Phase.SWITCHING_OVER && isHandOffAwaited(state)
-        ? withEnding(state, "HAND_OFF_OVERDUE", "The destination was ready, and the source did not hand off.")
-        : state;
-    case "takeOver":
-      return phase === Phase.SWITCHING_OVER && isTakeOverAwaited(state)
-        ? withFacts(state, { handOffWanted: true })
-        : state;
-    case "askAgain":
-      return withoutFailures(
-        withoutFailures(state, "source", mayBeAskedAgain),
-        "destination",
-        mayBeAskedAgain,
-      );
-    case "fenceSource":
-      return withFenceWanted(state, "source");
-    case "fenceDestination":
-      return withFenceWanted(state, "destination");
-    case "words":
-      return phase === Phase.COMPLETING ? withFacts(state, { wordsClosed: true }) : state;
-    case "recover":
-      return withRecoveryDue(state);
-  }
 }
 
 /** More steps than any event has reason for; the rules of the phases do not run in circles. */

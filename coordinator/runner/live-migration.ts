@@ -1,4 +1,5 @@
 import { SwitchoverError } from "../../proto/error.ts";
+import { FEED_EVENTS_FORGOTTEN } from "../../proto/feed-reason.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
@@ -120,9 +121,24 @@ export class LiveMigration {
     if (route === "follow") this.#pursuits.fetchBefore(event);
     const before = this.#writer.heard;
     this.#writer.hear(event);
+    if (event.t === "EventsForgotten") this.#logForgotten(before, event.hostId);
     if (event.t !== "AlarmRaised" || this.#writer.heard === before) return;
     const fields = { ...logFieldsOf(before), host_id: event.hostId, reason: event.reason };
     this.#ports.log.warn(fields, `Alarm: ${event.sentence}`);
+  }
+
+  /** Once, and not for each of them. */
+  #logForgotten(before: CompleteState, hostId: string): void {
+    const { heard } = this.#writer;
+    const isNew = (["source", "destination"] as const).some(
+      (side) => heard[side].wordsForgotten && !before[side].wordsForgotten,
+    );
+    if (!isNew) return;
+    const fields = { ...logFieldsOf(before), host_id: hostId, reason: FEED_EVENTS_FORGOTTEN };
+    this.#ports.log.warn(
+      fields,
+      "What this host's agent said meanwhile is lost: it is asked for what matters of it.",
+    );
   }
 
   /** Does what the state asks for: the feed, commands, deadlines, streams; or the end. */

@@ -70,9 +70,14 @@ export async function performCommand(
       const { handOff } = await agents.getHandOff(hostId, target, call);
       return { name: command.name, handOff };
     }
-    case "deliverHandOff":
-      await agents.deliverHandOff(hostId, { ...target, handOff: command.handOff }, call);
-      return { name: command.name };
+    case "deliverHandOff": {
+      const { takenOver } = await agents.deliverHandOff(
+        hostId,
+        { ...target, handOff: command.handOff },
+        call,
+      );
+      return { name: command.name, takenOver };
+    }
     case "releaseSource":
       await agents.releaseSource(hostId, target, call);
       return { name: command.name };

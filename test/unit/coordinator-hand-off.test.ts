@@ -108,7 +108,10 @@ describe("a hand-off that does not arrive", () => {
   it("is ambiguous where the destination, once given the right, falls silent", () => {
     const story = new Story().toStopped();
     story.handsOff();
-    assert.equal(story.hear({ t: "HostUnreachable", side: "destination" }), "AMBIGUOUS |");
+    assert.equal(
+      story.hear({ t: "HostUnreachable", side: "destination" }),
+      "AMBIGUOUS | deliverHandOff@destination",
+    );
     assert.equal(story.state.migration.reasonCode, "DESTINATION_SILENT");
     assert.equal(story.startsCpus(), "COMPLETING | releaseSource@source");
   });

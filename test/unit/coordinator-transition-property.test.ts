@@ -58,6 +58,7 @@ const WORDS: readonly ((state: CompleteState) => AgentWord)[] = [
   () => ({ t: "TransferStalled", stalledForMs: 5_000 }),
   () => ({ t: "HandedBack", sentence: "The load failed." }),
   () => ({ t: "SourceResumed", runState: "running" }),
+  () => ({ t: "EventsForgotten" }),
   () => ({ t: "NotUnderstood" }),
 ];
 
@@ -129,6 +130,10 @@ function replyTo(name: CommandName, side: Side, state: CompleteState, choice: nu
       return { name, answer: "tooLate", handOff: choice === 2 ? undefined : word };
     case "handBack":
       return { name, answer: choice < 2 ? "handedBack" : "tooLate" };
+    case "deliverHandOff": {
+      const answer = { runState: "running", transferStatus: "active", vmmLost: false };
+      return { name, takenOver: choice === 3 ? answer : undefined };
+    }
     case "recoverMigration":
       return { name, recoveryUri: "tcp:10.0.0.2:40124" };
     default:
@@ -218,6 +223,7 @@ const statements: fc.Arbitrary<Draw> = fc
         "fenceSource",
         "fenceDestination",
         "takeOver",
+        "recall",
         "words",
         "recover",
       )
