@@ -52,7 +52,7 @@ export function isTakeOverAwaited(state: CompleteState): boolean {
 
 /** The word was brought by hand, or is being, and the destination has not taken the guest over by it. */
 export function isTakeOverOverdue(state: CompleteState): boolean {
-  return state.handOffWanted && state.handedOff && !state.takenOver && !state.handedBack;
+  return isWordWanted(state) && state.handedOff && !state.takenOver && !state.handedBack;
 }
 
 /** The destination is to be asked, also one that had answered, whether it has the guest. */

@@ -121,11 +121,12 @@ function reasonOfHandingBack(state: CompleteState): Reason {
   const waiting = reasonOfWaiting(state) ?? ending;
   // The destination is asked for its word at once, and mostly answers.
   if (waiting === ending && ending.code !== "RESOLVED") return ending;
-  const word =
-    state.handedBack || state.destination.hostDead
-      ? ""
-      : ` The source runs the guest once ${hostOf(state, "destination")} says that it never started it, or is dead.`;
-  return { code: waiting.code, sentence: waiting.sentence + word };
+  if (state.handedBack || state.destination.hostDead) return waiting;
+  const destination = hostOf(state, "destination");
+  const word = isSourceLost(state)
+    ? `The guest is lost unless ${destination} says that it has it.`
+    : `The source runs the guest once ${destination} says that it never started it, or is dead.`;
+  return { code: waiting.code, sentence: `${waiting.sentence} ${word}` };
 }
 
 function reasonOfPause(state: CompleteState): Reason {

@@ -163,7 +163,12 @@ describe("a destination that has the guest, of which nobody heard", () => {
       assert.equal(resolutionOf([], resolution).refusal(healthy.state)?.reason, "NOT_AMBIGUOUS");
       assert.equal(healthy.hear({ t: "Resolved", resolution }), "|");
     }
-    assert.equal(resolutionOf([], "guestLost").refusal(delivered().state), null);
+    const forgotten = new Story().toStopped();
+    forgotten.handsOff();
+    forgotten.says("destination", FORGOTTEN);
+    for (const stuck of [delivered(), forgotten]) {
+      assert.equal(resolutionOf([], "guestLost").refusal(stuck.state), null);
+    }
     assert.equal(delivered().hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
     const story = delivered();
     assert.equal(resolutionOf([], "resumeSource").refusal(story.state), null);

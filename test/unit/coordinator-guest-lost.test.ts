@@ -35,6 +35,7 @@ describe("a guest whose source is gone after its word", () => {
     story.hear({ t: "Resolved", resolution: "resumeSource" });
     assert.equal(story.says("source", ENDED), "|");
     assert.equal(story.phase, "HANDING_BACK");
+    assert.match(story.state.migration.reason, /The guest is lost unless hb says that it has it\.$/);
     assert.ok(outstanding(story).includes("handBack@destination"));
     assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
     assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
