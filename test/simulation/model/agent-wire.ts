@@ -36,7 +36,6 @@ export type FindAgent = (hostId: string) => (Peer & { readonly agent: HostAgent 
 
 export interface AgentWireParts {
   readonly network: SimulatedNetwork;
-  readonly after: (delayUs: number, fire: () => void) => () => void;
   readonly findAgent: FindAgent;
   /** Carries a command out at its agent; what may be put around that. */
   readonly carryOut: (
@@ -100,6 +99,7 @@ class FollowStream {
   readonly #arrived: FeedEvent[] = [];
   #broken = false;
   #wake: () => void = () => {};
+  #unwatch: () => void = () => {};
   /** Order is kept: what is on its way arrives one after another. */
   readonly #onTheWay: FeedEvent[] = [];
 
@@ -115,7 +115,8 @@ class FollowStream {
   ) {
     const { network, findAgent } = this.#parts;
     const caller = this.#caller;
-    this.#watchConnection();
+    // Both ends ping: a cut that lasts ends the stream.
+    this.#unwatch = network.onceCutFor(KEEPALIVE_US, caller.node, this.#hostId, () => this.#end());
     network.send(
       caller.node,
       this.#hostId,
@@ -176,18 +177,6 @@ class FollowStream {
     this.#breakSoon();
   }
 
-  /** Both ends ping: a cut that lasts ends the stream. */
-  #watchConnection(): void {
-    let cutForUs = 0;
-    const look = (): void => {
-      if (this.#broken) return;
-      cutForUs = this.#parts.network.isCut(this.#caller.node, this.#hostId) ? cutForUs + KEEPALIVE_US / 4 : 0;
-      if (cutForUs >= KEEPALIVE_US) this.#end();
-      else this.#parts.after(KEEPALIVE_US / 4, look);
-    };
-    this.#parts.after(KEEPALIVE_US / 4, look);
-  }
-
   #arrive(event: FeedEvent): void {
     if (this.#broken) return;
     this.#arrived.push(event);
@@ -206,6 +195,7 @@ class FollowStream {
   #end(): void {
     if (this.#broken) return;
     this.#broken = true;
+    this.#unwatch();
     this.#ended.abort(ENDED);
     this.#caller.process.run(() => this.#wake());
   }

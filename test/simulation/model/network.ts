@@ -12,6 +12,14 @@ export interface LinkTrouble {
   readonly delayUs: number;
 }
 
+/** Somebody who wants to know of a link that is cut for long. */
+interface CutWatch {
+  readonly forUs: number;
+  readonly fire: () => void;
+  /** While it is cut. */
+  cancel: (() => void) | null;
+}
+
 /** The control network between hosts, coordinators, NATS and the control plane, by name. */
 export class SimulatedNetwork {
   readonly #timeline: Timeline;
@@ -21,6 +29,7 @@ export class SimulatedNetwork {
   /** By link; how often it is cut at present. */
   readonly #cuts = new Map<string, number>();
   readonly #held = new Map<string, (() => void)[]>();
+  readonly #cutWatches = new Map<string, Set<CutWatch>>();
   #trouble: LinkTrouble | null = null;
 
   constructor(timeline: Timeline, random: Random) {
@@ -32,6 +41,7 @@ export class SimulatedNetwork {
   cut(left: string, right: string): void {
     const link = this.#linkOf(left, right);
     this.#cuts.set(link, (this.#cuts.get(link) ?? 0) + 1);
+    for (const watch of this.#cutWatches.get(link) ?? []) this.#begin(watch);
   }
 
   mend(left: string, right: string): void {
@@ -42,13 +52,24 @@ export class SimulatedNetwork {
       return;
     }
     this.#cuts.delete(link);
+    for (const watch of this.#cutWatches.get(link) ?? []) cease(watch);
     const held = this.#held.get(link) ?? [];
     this.#held.delete(link);
     for (const send of held) send();
   }
 
-  isCut(left: string, right: string): boolean {
-    return this.#cuts.has(this.#linkOf(left, right));
+  /** Calls `fire` once where the link is cut for so long without a break; the returned function prevents that. */
+  onceCutFor(forUs: number, left: string, right: string, fire: () => void): () => void {
+    const link = this.#linkOf(left, right);
+    const watches = this.#cutWatches.get(link) ?? new Set();
+    this.#cutWatches.set(link, watches);
+    const watch: CutWatch = { forUs, fire, cancel: null };
+    watches.add(watch);
+    if (this.#cuts.has(link)) this.#begin(watch);
+    return () => {
+      watches.delete(watch);
+      cease(watch);
+    };
   }
 
   /** All links are in trouble, until it is null. */
@@ -60,6 +81,7 @@ export class SimulatedNetwork {
   heal(): void {
     this.#trouble = null;
     this.#cuts.clear();
+    for (const watches of this.#cutWatches.values()) for (const watch of watches) cease(watch);
     const held = [...this.#held.values()].flat();
     this.#held.clear();
     for (const send of held) send();
@@ -93,6 +115,10 @@ export class SimulatedNetwork {
       if (this.#random.chance(trouble.twice)) this.#after(trouble, arrive);
     }
     this.#after(trouble, arrive);
+  }
+
+  #begin(watch: CutWatch): void {
+    watch.cancel ??= this.#timeline.after(watch.forUs, watch.fire);
   }
 
   #deliver(link: string, trouble: LinkTrouble | null, arrive: () => void, laterUs = 0): void {
@@ -132,4 +158,9 @@ export class SimulatedNetwork {
     }
     return link;
   }
+}
+
+function cease(watch: CutWatch): void {
+  watch.cancel?.();
+  watch.cancel = null;
 }

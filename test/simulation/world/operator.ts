@@ -4,8 +4,7 @@ import type { ControlPlane } from "./control-plane.ts";
 import { GUEST_ID, type World } from "./world.ts";
 
 /** How long an operator leaves a migration alone that may still end by itself. Milliseconds. */
-const PATIENCE_MS = 20_000;
-const LOOK_AGAIN_MS = 100;
+const PATIENCE_MS = 8_000;
 /** How often he tries before he gives the guest up. */
 const ROUNDS = 4;
 
@@ -62,9 +61,11 @@ export class Operator {
 
   /** Whether the migration is still open when his patience ends. */
   async #staysOpen(): Promise<boolean> {
-    for (let waitedMs = 0; waitedMs < PATIENCE_MS && this.#isOpen(); waitedMs += LOOK_AGAIN_MS) {
-      await this.#pause(LOOK_AGAIN_MS);
-    }
+    let patience: "left" | "over" = "left";
+    const ended = this.#pause(PATIENCE_MS).then(() => {
+      patience = "over";
+    });
+    while (this.#isOpen() && patience === "left") await Promise.race([ended, this.#world.nats.changed()]);
     return this.#isOpen();
   }
 

@@ -224,11 +224,10 @@ export class World {
     const name = `coordinator-${index + 1}`;
     const process = new SimulatedProcess(name, this.timeline);
     const peer: Peer = { node: name, process };
-    const { timeline, network, nats } = this;
+    const { network, nats } = this;
     const agents = agentPortOver(
       {
         network,
-        after: (delayUs, fire) => timeline.after(delayUs, fire),
         findAgent: (hostId) => this.agents.get(hostId) ?? null,
         carryOut: (hostId, command, request, agent) =>
           this.commands.carryOut(hostId, command, request, agent),
@@ -451,12 +450,12 @@ export class World {
   /** Frames of the guest come in by the uplinks of all other hosts. */
   #sendFrames(qemu: Qemu, delayUs: number): void {
     const from = this.instanceOf(qemu)?.host;
-    for (const other of this.hosts.values()) {
-      if (other === from) continue;
-      this.timeline.after(delayUs, () => {
+    this.timeline.after(delayUs, () => {
+      for (const other of this.hosts.values()) {
+        if (other === from) continue;
         for (const macAddress of this.guest.macAddresses) other.kernel.hearFrame(UPLINK, macAddress);
-      });
-    }
+      }
+    });
   }
 
   #logOf(name: string): Log {
