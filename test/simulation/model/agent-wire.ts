@@ -3,6 +3,8 @@ import type { AgentPort } from "../../../coordinator/runner/agent-port.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import type { HostId } from "../../../proto/ids.ts";
+import type { Grinder } from "../engine/grain.ts";
+import type { Timeline } from "../engine/timeline.ts";
 import { callOver, type Peer } from "./call.ts";
 import type { SimulatedNetwork } from "./network.ts";
 
@@ -36,6 +38,8 @@ export type FindAgent = (hostId: string) => (Peer & { readonly agent: HostAgent 
 
 export interface AgentWireParts {
   readonly network: SimulatedNetwork;
+  readonly timeline: Timeline;
+  readonly grinder: Grinder;
   readonly findAgent: FindAgent;
   /** Carries a command out at its agent; what may be put around that. */
   readonly carryOut: (
@@ -101,7 +105,7 @@ class FollowStream {
   #wake: () => void = () => {};
   #unwatch: () => void = () => {};
   /** Order is kept: what is on its way arrives one after another. */
-  readonly #onTheWay: FeedEvent[] = [];
+  readonly #onTheWay: { readonly sentAtUs: number; readonly events: FeedEvent[] }[] = [];
 
   constructor(parts: AgentWireParts, caller: Peer, hostId: string) {
     this.#parts = parts;
@@ -160,16 +164,7 @@ class FollowStream {
     try {
       for await (const { event } of events) {
         if (event === undefined || from.process.state === "dead") continue;
-        this.#onTheWay.push(event);
-        this.#parts.network.send(
-          from.node,
-          this.#caller.node,
-          () => {
-            const next = this.#onTheWay.shift();
-            if (next !== undefined) this.#caller.process.run(() => this.#arrive(next));
-          },
-          () => this.#end(),
-        );
+        this.#carry(event, from);
       }
     } catch {
       // As a broken stream: the reader opens another.
@@ -177,9 +172,29 @@ class FollowStream {
     this.#breakSoon();
   }
 
-  #arrive(event: FeedEvent): void {
+  /** What is said at one instant may come in one packet. */
+  #carry(event: FeedEvent, from: Peer): void {
+    const { network, timeline, grinder } = this.#parts;
+    const last = this.#onTheWay.at(-1);
+    if (last?.sentAtUs === timeline.nowUs && grinder.joins()) {
+      last.events.push(event);
+      return;
+    }
+    this.#onTheWay.push({ sentAtUs: timeline.nowUs, events: [event] });
+    network.send(
+      from.node,
+      this.#caller.node,
+      () => {
+        const next = this.#onTheWay.shift();
+        if (next !== undefined) this.#caller.process.run(() => this.#arrive(next.events));
+      },
+      () => this.#end(),
+    );
+  }
+
+  #arrive(events: readonly FeedEvent[]): void {
     if (this.#broken) return;
-    this.#arrived.push(event);
+    this.#arrived.push(...events);
     this.#wake();
   }
 

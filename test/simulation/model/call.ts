@@ -42,7 +42,7 @@ export function callOver<Answer>(
     bounds.signal?.addEventListener("abort", onAbort);
     const lost = () => fail("UNAVAILABLE", "UNREACHABLE");
     const answer = (finish: () => void) =>
-      network.send(calleeNode, caller.node, () => caller.process.run(() => settle(finish)), lost);
+      network.sendOn(calleeNode, caller.node, () => caller.process.run(() => settle(finish)), lost);
     network.send(
       caller.node,
       calleeNode,

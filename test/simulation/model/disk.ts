@@ -2,6 +2,7 @@ import type { Journal, JournalStore } from "../../../agent/journal/journal.ts";
 import type { JournalEntry } from "../../../agent/journal/journal-entry.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
 import type { GuestId } from "../../../proto/ids.ts";
+import type { Grinder } from "../engine/grain.ts";
 import type { Random } from "../engine/random.ts";
 import type { SimulatedProcess } from "../engine/simulated-process.ts";
 import { SpoolDisk } from "./spool-disk.ts";
@@ -16,6 +17,7 @@ interface File {
 export class SimulatedDisk {
   readonly #files = new Map<GuestId, File>();
   readonly #random: Random;
+  readonly #grinder: Grinder;
   room: "some" | "none" = "some";
   /** Of the last time that it had none. */
   fullUntilUs = 0;
@@ -25,8 +27,9 @@ export class SimulatedDisk {
   losses = 0;
   readonly spool: SpoolDisk;
 
-  constructor(random: Random) {
+  constructor(random: Random, grinder: Grinder) {
     this.#random = random;
+    this.#grinder = grinder;
     this.spool = new SpoolDisk(this, random);
   }
 
@@ -37,6 +40,14 @@ export class SimulatedDisk {
       exists: (guestId) => this.#files.has(guestId),
       open: (guestId) => this.#open(guestId, agent),
     };
+  }
+
+  /** Resolves once what the agent has written by now is on the medium; a disk with a cache of its own may have that at once. */
+  async flush(agent: SimulatedProcess): Promise<void> {
+    await new Promise<void>((resolve) => {
+      if (this.#grinder.joins()) agent.run(resolve);
+      else agent.after(this.#random.between(50, 3_000) / 1_000, resolve);
+    });
   }
 
   /** Everything that was written for the guest. */
@@ -63,7 +74,7 @@ export class SimulatedDisk {
       file = { entries: [], synced: 0 };
       this.#files.set(guestId, file);
     }
-    return new DiskJournal(file, agent, this, this.#random);
+    return new DiskJournal(file, agent, this);
   }
 }
 
@@ -72,14 +83,12 @@ class DiskJournal implements Journal {
   readonly #file: File;
   readonly #agent: SimulatedProcess;
   readonly #disk: SimulatedDisk;
-  readonly #random: Random;
 
-  constructor(file: File, agent: SimulatedProcess, disk: SimulatedDisk, random: Random) {
+  constructor(file: File, agent: SimulatedProcess, disk: SimulatedDisk) {
     this.#file = file;
     this.entries = file.entries;
     this.#agent = agent;
     this.#disk = disk;
-    this.#random = random;
   }
 
   write(entry: JournalEntry): void {
@@ -90,7 +99,7 @@ class DiskJournal implements Journal {
 
   async sync(): Promise<void> {
     const upTo = this.#file.entries.length;
-    await new Promise<void>((resolve) => this.#agent.after(this.#random.between(50, 3_000) / 1_000, resolve));
+    await this.#disk.flush(this.#agent);
     this.#file.synced = Math.max(this.#file.synced, Math.min(upTo, this.#file.entries.length));
   }
 

@@ -1,5 +1,6 @@
 import type { KernelChange } from "../../../agent/netlink/kernel-change.ts";
 import { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
+import type { Grinder } from "../engine/grain.ts";
 import type { Random } from "../engine/random.ts";
 import { SimulatedDisk } from "./disk.ts";
 import type { Qemu } from "./qemu.ts";
@@ -22,9 +23,15 @@ export class SimulatedHost {
 
   readonly #boot: () => PretendedKernel;
 
-  constructor(hostId: string, random: Random, registration: "replace" | "exclusive", onStolen: () => void) {
+  constructor(
+    hostId: string,
+    random: Random,
+    grinder: Grinder,
+    registration: "replace" | "exclusive",
+    onStolen: () => void,
+  ) {
     this.hostId = hostId;
-    this.disk = new SimulatedDisk(random);
+    this.disk = new SimulatedDisk(random, grinder);
     this.#boot = () => {
       const kernel = bootKernel(registration, onStolen);
       kernel.onChange = (change) => this.#tell(change);

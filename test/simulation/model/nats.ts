@@ -8,6 +8,7 @@ import type { HandOff } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { GuestRecord, MigrationState } from "../../../proto/gen/switchover/v1/record.ts";
 import type { MigrationId } from "../../../proto/ids.ts";
 import { feedSubject } from "../../../proto/subjects.ts";
+import type { Grinder } from "../engine/grain.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
 import type { Timeline } from "../engine/timeline.ts";
 import { callOver, type Peer } from "./call.ts";
@@ -16,7 +17,7 @@ import { ToldOnce } from "./told-once.ts";
 
 export const NATS = "nats";
 /** A watch is pushed a little later than a write is answered. */
-const WATCH_DELAY_US = 1_000;
+const WATCH_DELAY_US = { least: 1_000, most: 10_000 } as const;
 const CALL_TIMEOUT_MS = 2_000;
 
 interface Watcher {
@@ -31,6 +32,7 @@ export class SimulatedNats {
   readonly feed = new SimulatedFeed();
   readonly #timeline: Timeline;
   readonly #network: SimulatedNetwork;
+  readonly #grinder: Grinder;
   readonly #records = new Map<string, StoredRecord>();
   readonly #archive = new Map<string, MigrationState>();
   readonly #subscribers = new Map<
@@ -42,7 +44,8 @@ export class SimulatedNats {
   #revision = 0;
   #server: SimulatedProcess;
 
-  constructor(timeline: Timeline, network: SimulatedNetwork) {
+  constructor(timeline: Timeline, network: SimulatedNetwork, grinder: Grinder) {
+    this.#grinder = grinder;
     this.#timeline = timeline;
     this.#network = network;
     this.#server = new SimulatedProcess(NATS, timeline);
@@ -186,7 +189,13 @@ export class SimulatedNats {
         watcher.wake();
       });
     };
-    this.#network.send(NATS, peer.node, arrive, () => {}, WATCH_DELAY_US);
+    this.#network.send(
+      NATS,
+      peer.node,
+      arrive,
+      () => {},
+      this.#grinder.delayUs(WATCH_DELAY_US.least, WATCH_DELAY_US.most),
+    );
   }
 
   /** A request to the server; whatever goes wrong on the way leaves its outcome unknown. */

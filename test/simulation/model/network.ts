@@ -1,3 +1,4 @@
+import type { Grinder } from "../engine/grain.ts";
 import type { Random } from "../engine/random.ts";
 import type { Timeline } from "../engine/timeline.ts";
 
@@ -24,6 +25,7 @@ interface CutWatch {
 export class SimulatedNetwork {
   readonly #timeline: Timeline;
   readonly #random: Random;
+  readonly #grinder: Grinder;
   /** Of each two ends, either way round. */
   readonly #links = new Map<string, Map<string, string>>();
   /** By link; how often it is cut at present. */
@@ -32,7 +34,8 @@ export class SimulatedNetwork {
   readonly #cutWatches = new Map<string, Set<CutWatch>>();
   #trouble: LinkTrouble | null = null;
 
-  constructor(timeline: Timeline, random: Random) {
+  constructor(timeline: Timeline, random: Random, grinder: Grinder) {
+    this.#grinder = grinder;
     this.#timeline = timeline;
     this.#random = random;
   }
@@ -103,6 +106,22 @@ export class SimulatedNetwork {
       if (this.#random.chance(trouble.twice)) this.#deliver(link, trouble, arrive, laterUs);
     }
     this.#deliver(link, trouble, arrive, laterUs);
+  }
+
+  /** What follows from a message that has just crossed the link, as its answer: may be there at once. Else as `send`. */
+  sendOn(from: string, to: string, arrive: () => void, lost: () => void): void {
+    if (this.#crossesAtOnce(from, to)) arrive();
+    else this.send(from, to, arrive, lost);
+  }
+
+  /** As `sendOnce`, for what has just come and is only passed on: may be there at once. */
+  passOn(from: string, to: string, arrive: () => void): void {
+    if (this.#crossesAtOnce(from, to)) arrive();
+    else this.sendOnce(from, to, arrive);
+  }
+
+  #crossesAtOnce(from: string, to: string): boolean {
+    return this.#trouble === null && !this.#cuts.has(this.#linkOf(from, to)) && this.#grinder.joins();
   }
 
   /** A message that nobody sends again: over a cut link it is lost. */

@@ -4,6 +4,7 @@ import { parseRunState } from "../../../agent/vmm/run-state.ts";
 import type { OnVmmAnswer, Vmm, VmmCommandOptions, VmmEvent, VmmStatus } from "../../../agent/vmm/vmm.ts";
 import type { VmmFeatures } from "../../../agent/vmm/vmm-features.ts";
 import { type ErrorCode, SwitchoverError } from "../../../proto/error.ts";
+import type { Grinder } from "../engine/grain.ts";
 import type { Random } from "../engine/random.ts";
 import type { SimulatedProcess } from "../engine/simulated-process.ts";
 import { EPOCH_UNIX_US, type Timeline } from "../engine/timeline.ts";
@@ -26,6 +27,7 @@ export interface QmpLinkParts {
   readonly agent: SimulatedProcess;
   readonly timeline: Timeline;
   readonly random: Random;
+  readonly grinder: Grinder;
 }
 
 /** Since when an agent hears the QEMU anew, after another one did: 0 for the first, null while none does. */
@@ -86,6 +88,7 @@ export class QmpLink implements Vmm, MonitorClient {
   /** When the last thing on its way arrives: order is kept. */
   #toQemuUs = 0;
   #toAgentUs = 0;
+  #lastPacket: { readonly sentAtUs: number; readonly works: (() => void)[] } | null = null;
 
   constructor(parts: QmpLinkParts, qemu: Qemu, listener: (event: VmmEvent) => void, openedAnewAtUs: number) {
     this.openedAnewAtUs = openedAnewAtUs;
@@ -254,7 +257,9 @@ export class QmpLink implements Vmm, MonitorClient {
       this.#qemu.process.run(() =>
         this.#qemu.execute(command, (answer) => {
           if (command.name === "cont") this.#qemu.contOnTheWay -= 1;
-          this.#bringToAgent(() => this.#answer(pending, command, answer));
+          const take = () => this.#answer(pending, command, answer);
+          if (this.#answersAtOnce(command)) agent.run(take);
+          else this.#bringToAgent(take);
         }),
       ),
     );
@@ -294,12 +299,27 @@ export class QmpLink implements Vmm, MonitorClient {
       this.#settle(pending, failed(error, pending, this.#parts.agent));
   }
 
+  /** Where nothing is on its way before it; whether CPUs were told to go is always a step of its own. */
+  #answersAtOnce({ name }: QemuCommand): boolean {
+    const { timeline, grinder } = this.#parts;
+    if (name === "cont" || name === "stop" || this.#state !== "open") return false;
+    return this.#toAgentUs <= timeline.nowUs && grinder.joins();
+  }
+
+  /** In order; what the VMM says at one instant may be read at once. */
   #bringToAgent(work: () => void): void {
-    const { agent, timeline } = this.#parts;
+    const { agent, timeline, grinder } = this.#parts;
+    const last = this.#lastPacket;
+    if (last?.sentAtUs === timeline.nowUs && grinder.joins()) {
+      last.works.push(work);
+      return;
+    }
+    const packet = { sentAtUs: timeline.nowUs, works: [work] };
+    this.#lastPacket = packet;
     this.#toAgentUs = Math.max(this.#toAgentUs + 1, timeline.nowUs + this.#delayUs());
     timeline.after(this.#toAgentUs - timeline.nowUs, () =>
       agent.run(() => {
-        if (this.#state === "open") work();
+        for (const next of packet.works) if (this.#state === "open") next();
       }),
     );
   }

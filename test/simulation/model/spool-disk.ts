@@ -48,7 +48,7 @@ export class SpoolDisk {
       remove: (number) => void segments.delete(number),
       sync: async () => {
         const upTo = [...segments.values()].map((segment) => ({ segment, bytes: segment.bytes }));
-        await new Promise<void>((resolve) => agent.after(this.#random.between(50, 3_000) / 1_000, resolve));
+        await this.#disk.flush(agent);
         for (const { segment, bytes } of upTo) segment.synced = Math.max(segment.synced, bytes);
       },
       close: () => {},

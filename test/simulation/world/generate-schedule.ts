@@ -10,6 +10,9 @@ import {
   type When,
 } from "./schedule.ts";
 
+/** The part of the schedules whose runs are cut into steps as finely as can be. */
+const FINE = 0.2;
+
 type Plan = "anything" | "sharp" | "again" | "full" | "lost";
 
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
@@ -23,6 +26,7 @@ export function generateSchedule(seed: number): Schedule {
   );
   return {
     seed,
+    grain: new Random(seed, 101).chance(FINE) ? "fine" : "coarse",
     coordinators: random.pick(1, 1, 2),
     nics: random.pick(1, 1, 2),
     feed: random.pick("heard", "away", "away"),

@@ -1,8 +1,11 @@
+import type { Grain } from "../engine/grain.ts";
 import type { QemuVersion } from "../model/qemu.ts";
 
 /** All that a run consists of; with its seed, which decides every delay, it makes one run and no other. */
 export interface Schedule {
   readonly seed: number;
+  /** "fine" where it is not said. */
+  readonly grain?: Grain;
   readonly coordinators: 1 | 2;
   readonly nics: 1 | 2;
   /** Whether coordinators hear agents by the feed, too, or only by their own streams. */

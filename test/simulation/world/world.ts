@@ -11,6 +11,7 @@ import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import type { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../../proto/ids.ts";
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
+import { Grinder } from "../engine/grain.ts";
 import { Random } from "../engine/random.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
 import { EPOCH_UNIX_US, Timeline } from "../engine/timeline.ts";
@@ -65,6 +66,7 @@ export type Trace = (who: string, what: string) => void;
 export class World {
   readonly schedule: Schedule;
   readonly timeline: Timeline;
+  readonly grinder: Grinder;
   readonly network: SimulatedNetwork;
   readonly nats: SimulatedNats;
   readonly guest: SimulatedGuest;
@@ -102,14 +104,21 @@ export class World {
     this.#random = new Random(seed, 2);
     this.commands = new CommandCarrier(this, this.#random);
     this.#qemuRandom = new Random(seed, 3);
-    this.network = new SimulatedNetwork(this.timeline, new Random(seed, 4));
-    this.nats = new SimulatedNats(this.timeline, this.network);
+    this.grinder = new Grinder(schedule.grain ?? "fine", new Random(seed, 6));
+    this.network = new SimulatedNetwork(this.timeline, new Random(seed, 4), this.grinder);
+    this.nats = new SimulatedNats(this.timeline, this.network, this.grinder);
     const macAddresses = Array.from({ length: nics }, (_, index) => `52:54:00:00:00:0${index + 1}`);
     this.guest = new SimulatedGuest(GUEST_ID, macAddresses);
     this.control = { node: CONTROL_PLANE, process: new SimulatedProcess(CONTROL_PLANE, this.timeline) };
     for (const hostId of HOST_IDS) {
       const onStolen = () => this.#entryStolen(hostId);
-      const host = new SimulatedHost(hostId, new Random(seed, 5), breakage.registration, onStolen);
+      const host = new SimulatedHost(
+        hostId,
+        new Random(seed, 5),
+        this.grinder,
+        breakage.registration,
+        onStolen,
+      );
       this.hosts.set(hostId, host);
     }
     this.nats.feed.mayLackNumbers = (subject) =>
@@ -224,10 +233,12 @@ export class World {
     const name = `coordinator-${index + 1}`;
     const process = new SimulatedProcess(name, this.timeline);
     const peer: Peer = { node: name, process };
-    const { network, nats } = this;
+    const { timeline, grinder, network, nats } = this;
     const agents = agentPortOver(
       {
         network,
+        timeline,
+        grinder,
         findAgent: (hostId) => this.agents.get(hostId) ?? null,
         carryOut: (hostId, command, request, agent) =>
           this.commands.carryOut(hostId, command, request, agent),
@@ -379,7 +390,7 @@ export class World {
   #agentPorts(hostId: string, process: SimulatedProcess): HostAgentPorts {
     const host = this.host(hostId);
     const peer: Peer = { node: hostId, process };
-    const { timeline } = this;
+    const { timeline, grinder } = this;
     const random = this.#random;
     return {
       hostId: hostId as HostId,
@@ -422,7 +433,7 @@ export class World {
         },
       },
       openVmm: (path, listener) =>
-        openQmpLink({ agent: process, timeline, random }, path, host.qemus.get(path), listener),
+        openQmpLink({ agent: process, timeline, random, grinder }, path, host.qemus.get(path), listener),
       beforeOperation: (guest, operation) => {
         process.mustLive();
         this.trace?.(process.name, `${guest.instanceId} ${guest.role.kind}: ${nameOf(operation)}`);
@@ -441,7 +452,7 @@ export class World {
     this.trace?.("feed", `${event.hostId} ${event.sequence} ${saidIn(event)}`);
     for (const coordinator of this.coordinators) {
       if (coordinator == null) continue;
-      this.network.sendOnce(NATS, coordinator.node, () =>
+      this.network.passOn(NATS, coordinator.node, () =>
         coordinator.process.run(() => coordinator.runner.onFeedEvent(event)),
       );
     }
