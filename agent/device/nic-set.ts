@@ -11,7 +11,7 @@
  * devices are looked up by name once more, and what belongs to the new ones is done there.
  */
 import { SwitchoverError } from "../../proto/error.ts";
-import { encodeBatchNow, type RouteBatch } from "../netlink/route-batch.ts";
+import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
 import type { NicPlace, NicProblem, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
@@ -97,8 +97,8 @@ interface PlacedNic {
   readonly place: NicPlace;
 }
 
-/** One operation of all NICs, ready to be sent. */
-interface EncodedOperation {
+/** One operation of all NICs. */
+interface PlannedOperation {
   readonly plans: readonly (readonly RouteRequest[])[];
   readonly batch: RouteBatch;
 }
@@ -108,16 +108,16 @@ class KernelNicSet implements ArmedNicSet {
   readonly #route: RoutePort;
   readonly #clockUs: MonotonicClockUs;
   #placed: readonly PlacedNic[];
-  #start: EncodedOperation;
-  #stop: EncodedOperation;
+  #start: PlannedOperation;
+  #stop: PlannedOperation;
 
   constructor(route: RoutePort, placed: readonly PlacedNic[], clockUs: MonotonicClockUs) {
     this.nics = placed.map(({ nic }) => nic);
     this.#route = route;
     this.#clockUs = clockUs;
     this.#placed = placed;
-    this.#start = encodeOperation("start", placed);
-    this.#stop = encodeOperation("stop", placed);
+    this.#start = this.#readyToSend("start", placed);
+    this.#stop = this.#readyToSend("stop", placed);
   }
 
   placeOf(nicId: string): NicPlace | undefined {
@@ -159,12 +159,12 @@ class KernelNicSet implements ArmedNicSet {
   #undoStart(): StopReport {
     const beganAtUs = this.#clockUs();
     const reversed = this.#placed.toReversed();
-    const outcomes = this.#stopAll(reversed, encodeOperation("stop", reversed));
+    const outcomes = this.#stopAll(reversed, planOperation("stop", reversed));
     return this.#stopReport(beganAtUs, outcomes.toReversed());
   }
 
   /** The outcome of each NIC, after a second try where the device may not be the one that was armed. */
-  #stopAll(placed: readonly PlacedNic[], operation: EncodedOperation): StopOutcome[] {
+  #stopAll(placed: readonly PlacedNic[], operation: PlannedOperation): StopOutcome[] {
     const outcomes = this.#tryStop(placed, operation);
     if (outcomes.every(({ result }) => result === "removed")) return outcomes;
     const links = this.#readLinks(placed.map(({ nic }) => nic));
@@ -175,11 +175,11 @@ class KernelNicSet implements ArmedNicSet {
       const place = located?.found === "yes" ? located.place : armed.place;
       if (outcome.result !== "failed" && samePlace(place, armed.place)) return outcome;
       const again = [{ nic: armed.nic, place }];
-      return this.#tryStop(again, encodeOperation("stop", again))[0] ?? outcome;
+      return this.#tryStop(again, planOperation("stop", again))[0] ?? outcome;
     });
   }
 
-  #tryStop(placed: readonly PlacedNic[], { batch, plans }: EncodedOperation): StopOutcome[] {
+  #tryStop(placed: readonly PlacedNic[], { batch, plans }: PlannedOperation): StopOutcome[] {
     try {
       const results = splitByPlan(this.#route.execute(batch), plans);
       return placed.map(({ nic, place }, index) =>
@@ -208,8 +208,14 @@ class KernelNicSet implements ArmedNicSet {
 
   #rearm(placed: readonly PlacedNic[]): void {
     this.#placed = placed;
-    this.#start = encodeOperation("start", placed);
-    this.#stop = encodeOperation("stop", placed);
+    this.#start = this.#readyToSend("start", placed);
+    this.#stop = this.#readyToSend("stop", placed);
+  }
+
+  #readyToSend(operation: "start" | "stop", placed: readonly PlacedNic[]): PlannedOperation {
+    const planned = planOperation(operation, placed);
+    this.#route.ready(planned.batch);
+    return planned;
   }
 
   #readLinks(nics: readonly NicDefinition[]): SeenLinks | undefined {
@@ -238,9 +244,9 @@ class KernelNicSet implements ArmedNicSet {
   }
 }
 
-function encodeOperation(operation: "start" | "stop", placed: readonly PlacedNic[]): EncodedOperation {
+function planOperation(operation: "start" | "stop", placed: readonly PlacedNic[]): PlannedOperation {
   const plans = placed.map(({ nic, place }) => deviceTypeOf(nic)[operation].plan(nic, place));
-  return { plans, batch: encodeBatchNow(plans.flat()) };
+  return { plans, batch: encodeBatch(plans.flat()) };
 }
 
 function isStarted(outcome: StartOutcome): boolean {

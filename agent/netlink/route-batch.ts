@@ -38,11 +38,6 @@ class LateBatch implements RouteBatch {
   }
 }
 
-/** As `encodeBatch`, with the bytes made now. */
-export function encodeBatchNow(requests: readonly RouteRequest[]): RouteBatch {
-  return { requests, datagrams: encodeDatagrams(requests) };
-}
-
 function encodeDatagrams(requests: readonly RouteRequest[]): readonly RouteDatagram[] {
   const datagrams: RouteDatagram[] = [];
   for (let first = 0; first < requests.length; first += MAX_MESSAGES_PER_SEND) {

@@ -31,6 +31,8 @@ export interface RoutePort {
    * and has to be read back.
    */
   execute(batch: RouteBatch): RouteResult[];
+  /** Makes ahead what `execute` needs of the batch, so that it has only to be sent when it counts. Changes nothing. */
+  ready(batch: RouteBatch): void;
   /** Reads a table. Throws as `execute` does, and UNAVAILABLE (DUMP_INTERRUPTED) where it never held still. */
   dump(dump: RouteDump): RouteMessage[];
 }

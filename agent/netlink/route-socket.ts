@@ -58,6 +58,10 @@ class EndpointRouteSocket implements RouteSocket {
     return this.#drainOnThrow(() => batch.datagrams.flatMap((datagram) => this.#exchange(datagram)));
   }
 
+  ready(batch: RouteBatch): void {
+    void batch.datagrams;
+  }
+
   dump(dump: RouteDump): RouteMessage[] {
     const bytes = encodeDump(dump);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -290,6 +290,7 @@ function withWatchingAgent(
           onExecute();
           return route.execute(batch);
         },
+        ready: (batch) => route.ready(batch),
         dump: (dump) => route.dump(dump),
       };
       return {

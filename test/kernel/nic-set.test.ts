@@ -70,6 +70,7 @@ test("eight NICs start in one send and stop in another, with their times", optio
           sends += batch.datagrams.length;
           return host.route.execute(batch);
         },
+        ready: (batch) => host.route.ready(batch),
         dump: (dump) => host.route.dump(dump),
       };
       const set = armNicSet(counted, nics, clockUs);
@@ -101,6 +102,7 @@ test("a stop whose answers are lost is carried out again, and reported as what i
           if (losses-- > 0) throw new Error("answers lost");
           return results;
         },
+        ready: (batch) => host.route.ready(batch),
         dump: (dump) => host.route.dump(dump),
       };
       const set = armNicSet(lossy, nics, clockUs);

@@ -42,6 +42,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     return requests.map((request) => this.#carryOut(request));
   }
 
+  ready(): void {}
+
   dump(dump: RouteDump): RouteMessage[] {
     if (dump.op === "dumpLinks") return [...this.#links.values()].map((link) => ({ type: "link", link }));
     return [...this.#entries.values()]

@@ -410,6 +410,7 @@ export class World {
             process.mustLive();
             return host.kernel.execute(batch);
           },
+          ready: () => {},
           dump: (dump) => {
             process.mustLive();
             return host.kernel.dump(dump);
