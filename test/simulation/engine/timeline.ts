@@ -52,6 +52,11 @@ export class Timeline {
     }
   }
 
+  /** Nothing more happens. */
+  clear(): void {
+    this.#heap.length = 0;
+  }
+
   #push(entry: Entry): void {
     const heap = this.#heap;
     let index = heap.length;

@@ -6,7 +6,7 @@ import { type ErrorCode, SwitchoverError } from "../../../proto/error.ts";
 import { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../../proto/gen/switchover/v1/guest.ts";
 import type { GuestRecord, MigrationState } from "../../../proto/gen/switchover/v1/record.ts";
-import type { MigrationId } from "../../../proto/ids.ts";
+import type { GuestId, MigrationId } from "../../../proto/ids.ts";
 import { feedSubject } from "../../../proto/subjects.ts";
 import type { Grinder } from "../engine/grain.ts";
 import { SimulatedProcess } from "../engine/simulated-process.ts";
@@ -63,6 +63,16 @@ export class SimulatedNats {
       for (const guestId of this.#records.keys()) this.#bring(watcher, guestId);
   }
 
+  /** What is over keeps nothing alive: garbage that was promoted once is only collected with all of old space. */
+  close(): void {
+    this.#server.kill();
+    this.#watchers.clear();
+    this.#subscribers.clear();
+    this.#records.clear();
+    this.#archive.clear();
+    this.#lookers.length = 0;
+  }
+
   /** The record as it stands, read by nobody of the simulated world. */
   record(guestId: string): GuestRecord | undefined {
     return this.#records.get(guestId)?.record;
@@ -113,13 +123,16 @@ export class SimulatedNats {
       watch: () => {
         throw fault("UNIMPLEMENTED", "NOT_SIMULATED");
       },
-      keys: async function* (this: SimulatedNats) {
-        yield* await call(() => [...this.#records.values()].map(({ record }) => record.guestId as never));
-      }.bind(this),
+      keys: () => this.#keys(peer),
       watchAll: (signal) => this.#watchAll(peer, signal),
       archive: (state) => call(() => this.#keep(state)),
       readArchived: (migrationId) => call(() => this.#archive.get(migrationId) ?? null),
     };
+  }
+
+  /** A method: a generator made for each store has a map in old space, which keeps a world alive that is over. */
+  async *#keys(peer: Peer): AsyncIterable<GuestId> {
+    yield* await this.call(peer, () => [...this.#records.keys()] as GuestId[]);
   }
 
   #keep(state: MigrationState): void {
@@ -242,6 +255,7 @@ export class SimulatedFeed {
     if (known !== undefined) return { t: "stored", position: known };
     if ((this.#subjects.get(subject)?.position ?? 0) !== after) return { t: "overtaken" };
     const position = this.#store(subject, messageId, sequenceIn(messageId));
+    if (this.onHostEvent === null && !this.#toldOnce.concerns(body)) return { t: "stored", position };
     const event = FeedEvent.fromJSON(JSON.parse(body));
     const { hostId } = event;
     const disk = this.mayLackNumbers(subject) || this.hasLostWords(hostId) ? "lost words" : "has all";

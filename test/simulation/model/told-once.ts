@@ -10,6 +10,9 @@ interface LastStatus {
 /** A destination says it each time that it listens for the rest of a paused transfer. */
 const LISTENING = "setup";
 
+const CONCERNED =
+  /"(transferStatusChanged|cpusStopped|cpusStarted|destinationReady|registrationDrifted|handedOff|kept|sourceResumed|takenOverPaused)":/;
+
 /** When it happened, of what cannot happen twice at one time; 0n where an agent that came back cannot know that. */
 function instantIn({ event }: FeedEvent): bigint {
   switch (event?.$case) {
@@ -55,6 +58,11 @@ export class ToldOnce {
   readonly #told = new Set<string>();
   readonly #words = new Set<string>();
   readonly #statuses = new Map<string, LastStatus>();
+
+  /** Whether a FeedEvent, as proto3 JSON, may be such a thing: most are not, and need not be read. */
+  concerns(body: string): boolean {
+    return CONCERNED.test(body);
+  }
 
   /**
    * In words, where this was told before; `livesSinceUnixUs`: when its host's agent was started; a predecessor's words

@@ -362,6 +362,14 @@ export class World {
     for (const coordinator of this.coordinators) coordinator?.runner.close();
     for (const { process } of this.agents.values()) process.kill();
     this.control.process.kill();
+    this.nats.close();
+    for (const { qemu } of this.instances) qemu.kill();
+    this.timeline.clear();
+    this.agents.clear();
+    this.hosts.clear();
+    this.coordinators.length = 0;
+    this.instances.length = 0;
+    this.#ports.clear();
   }
 
   #entryStolen(hostId: string): void {
