@@ -132,6 +132,9 @@ export class World {
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
+      // What a stranger told a VMM that still loaded comes after what its owner wished since; no agent is there to stop it.
+      if (qemu.startedBy === "stranger" && this.instanceOf(qemu)?.isKnown === false)
+        this.guest.wanted = "either";
       this.#sendFrames(qemu, this.#random.between(60, 400));
     };
     this.guest.onStop = (qemu) => {
