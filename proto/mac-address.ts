@@ -3,6 +3,7 @@ import { invalidArgument } from "./error.ts";
 /** A unicast, non-zero Ethernet address in lower-case colon form (`52:54:00:12:34:56`). */
 export type MacAddress = string & { readonly __brand: "MacAddress" };
 
+const OCTETS = 6;
 const MAC_TEXT = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 
 /**
@@ -30,7 +31,11 @@ export function parseMacAddress(text: string, field: string): MacAddress {
 
 /** The six bytes of the address in transmission order. */
 export function macAddressBytes(mac: MacAddress): Uint8Array {
-  return Uint8Array.from(mac.split(":"), (octet) => Number.parseInt(octet, 16));
+  const bytes = new Uint8Array(OCTETS);
+  for (let index = 0; index < OCTETS; index += 1) {
+    bytes[index] = Number.parseInt(mac.slice(3 * index, 3 * index + 2), 16);
+  }
+  return bytes;
 }
 
 /** The address whose six bytes start at `offset`; no check that it is unicast, for what a kernel reports. */
