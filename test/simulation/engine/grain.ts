@@ -8,7 +8,7 @@ const JOINED = 0.85;
 
 /**
  * Decides what is a step of its own. In a fine run everything is that can be one. In a coarse run most of what only
- * follows from a step, as an answer from its request, happens in that step too: such a run costs half as much, and
+ * follows from a step, as an answer from its request, happens in that step too: such a run takes fewer steps, and
  * explores as many moments as it has steps left.
  */
 export class Grinder {
