@@ -61,8 +61,11 @@ function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent):
  * epoch, perhaps just as the destination acts on the source's own word; of a destination that is dead itself nothing
  * of the kind counts any more.
  */
-function isSoUnderEveryEpoch(state: CompleteState, side: Side, { t }: AgentEvent): boolean {
+function isSoUnderEveryEpoch(state: CompleteState, side: Side, event: AgentEvent): boolean {
+  const { t } = event;
   if (t === "VmmLost") return true;
+  // A stream that broke while the right moved is to be recovered by whoever has it.
+  if (t === "TransferStatusChanged") return event.status === "postcopy-paused";
   const isTakingOver = t === "CpusStarted" || t === "TakenOverPaused";
   return side === "destination" && isTakingOver && !state.destination.hostDead;
 }

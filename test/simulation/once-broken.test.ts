@@ -310,6 +310,48 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a stream that broke while the right to run moved is recovered by whoever has it",
+    schedule: {
+      seed: 1035445,
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 139805,
+      pagesUs: 65975,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        { when: { migration: 0, mark: "sourceCompleted", afterUs: 0 }, kind: "streamReset" },
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 11034,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a guest that somebody started again before its transfer was complete stays where it runs",
+    schedule: {
+      seed: 1006877,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 8306,
+      pagesUs: 49402,
+      migrations: [
+        { mode: "live", to: 1, guest: "running", postCopyAfterMs: 5 },
+        { mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 },
+      ],
+      faults: [
+        { when: { migration: 0, mark: "handedOff", afterUs: 0 }, kind: "qemuKilled", side: "destination" },
+        { when: { migration: 1, mark: "sourceStopped", afterUs: 0 }, kind: "strangerConts", side: "source" },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {
