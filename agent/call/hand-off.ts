@@ -11,6 +11,8 @@ import type {
 import { parseGuestId } from "../../proto/ids.ts";
 import type { Guest } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
+import type { Instance } from "../instance/instance.ts";
+import { hasSaid } from "../journal/said-under.ts";
 import { admitMigrationCall, requireFence } from "./migration-call.ts";
 
 /** By the journal alone, so also after the instance is gone. */
@@ -31,12 +33,13 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
   const { handOff } = request;
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
   requireForThisCall(handOff, request);
-  const { runner } = admitMigrationCall(host, request).adopted;
+  const { instance, adopted } = admitMigrationCall(host, request);
+  const { runner } = adopted;
   const before = runner.guest;
   // Throws where the journal does not take what follows from it: it is brought again then.
   const atUnixUs = host.ports.clock.unixUs();
   runner.order({ kind: "handOffReceived", atUnixUs, handOff, route: HandOffRoute.GRPC });
-  const takenOver = takenOverBy(runner.guest, handOff);
+  const takenOver = takenOverBy(instance, runner.guest, handOff);
   if (runner.guest !== before) return { applied: Applied.CHANGED, takenOver };
   if (takenOver !== undefined || isKept(runner.guest, handOff)) {
     return { applied: Applied.ALREADY_SO, takenOver };
@@ -67,11 +70,19 @@ function isKept({ migration, role }: Guest, handOff: HandOff): boolean {
   return role.handOff?.fence?.epoch === handOff.fence?.epoch;
 }
 
-/** Who waited for the guest and has it got it by the word; one whose start is not answered for yet says so itself. */
-function takenOverBy({ cpus, migration, role, vmm }: Guest, handOff: HandOff): TakenOverAnswer | undefined {
-  if (migration?.side !== "destination" || migration.migrationId !== handOff.migrationId) return undefined;
+/**
+ * Who waited for the guest and has got it by the word; one whose start is not answered for yet says so itself. A guest
+ * that its owner stopped after a finished transfer is tied to it no more, and the journal tells.
+ */
+function takenOverBy(instance: Instance, guest: Guest, handOff: HandOff): TakenOverAnswer | undefined {
+  const { cpus, migration, role, vmm } = guest;
   if (role.kind !== "resident") return undefined;
+  const isTied = migration?.side === "destination" && migration.migrationId === handOff.migrationId;
+  const epoch = handOff.fence?.epoch ?? 0n;
+  const had = hasSaid(instance.journal.entries, instance.instanceId, epoch, "contSent", "takenOverPaused");
+  if (!isTied && (migration !== null || !had)) return undefined;
   const runs = cpus.kind === "running" || role.start !== "none";
-  const runState = runs ? "running" : cpus.runState;
-  return { runState, transferStatus: migration.transferStatus, vmmLost: vmm === "lost" };
+  const stopped = cpus.kind === "stopped" && cpus.runState !== "unread" ? cpus.runState : "paused";
+  const transferStatus = isTied ? migration.transferStatus : "completed";
+  return { runState: runs ? "running" : stopped, transferStatus, vmmLost: vmm === "lost" };
 }

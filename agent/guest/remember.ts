@@ -113,6 +113,12 @@ function withWord(memory: Memory, entry: JournalEntry): Memory {
   }
 }
 
+function wayBackAfter(standing: Standing): Incoming["wayBack"] {
+  return standing.kind === "fenced" || (standing.kind === "incoming" && standing.wayBack === "none")
+    ? "none"
+    : "open";
+}
+
 function standingAfter(standing: Standing, word: JournalWord, atUnixUs: number): Standing {
   switch (word.kind) {
     case "armed":
@@ -134,7 +140,7 @@ function standingAfter(standing: Standing, word: JournalWord, atUnixUs: number):
         : { kind: "resident", start: "done" };
     case "prepared":
       // Whoever was handed back starts a guest of the same attempt only where its source cannot have it.
-      return { kind: "incoming", wayBack: standing.kind === "fenced" ? "none" : "open" };
+      return { kind: "incoming", wayBack: wayBackAfter(standing) };
     case "contSent":
       return { kind: "resident", start: "starting", contSentAtUnixUs: atUnixUs };
     case "retaken":

@@ -56,6 +56,8 @@ function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent):
   return learned;
 }
 
+const OF_POST_COPY = /^(postcopy-.*|completed)$/;
+
 /**
  * A VMM that is gone is gone, and a guest that was taken over stays so. The statement that the source is dead raises the
  * epoch, perhaps just as the destination acts on the source's own word; of a destination that is dead itself nothing
@@ -64,8 +66,10 @@ function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent):
 function isSoUnderEveryEpoch(state: CompleteState, side: Side, event: AgentEvent): boolean {
   const { t } = event;
   if (t === "VmmLost") return true;
-  // A stream that broke while the right moved is to be recovered by whoever has it.
-  if (t === "TransferStatusChanged") return event.status === "postcopy-paused";
+  // The stream goes on, breaks and is recovered whoever has the right by then: a declined source stays at its epoch.
+  if (t === "TransferStatusChanged") {
+    return state.postCopyActive && state.handedOff && OF_POST_COPY.test(event.status);
+  }
   const isTakingOver = t === "CpusStarted" || t === "TakenOverPaused";
   return side === "destination" && isTakingOver && !state.destination.hostDead;
 }

@@ -66,3 +66,8 @@ export function withoutDelivery(state: CompleteState): CompleteState {
   if (!done.includes("deliverHandOff")) return state;
   return withSide(state, "destination", { done: done.filter((name) => name !== "deliverHandOff") });
 }
+
+/** The destination is to be asked anew how its guest is, as where it has forgotten what it said of that. */
+export function withGuestAsked(state: CompleteState): CompleteState {
+  return withSide(withoutDelivery(state), "destination", { wordsForgotten: true });
+}

@@ -186,16 +186,19 @@ export function isDestinationSilent(state: CompleteState): boolean {
  */
 export function isTornApart(state: CompleteState): boolean {
   if (!state.postCopyActive || !state.handedOff || state.handedBack || state.pagesComplete) return false;
-  if (state.destination.hostUnreachable || isWordOfTransferMissing(state)) return false;
   // A control plane ends a finished source's VMM, perhaps before the destination's last word is here.
-  return state.source.transferStatus !== "completed" && isSourceLost(state);
+  if (state.source.transferStatus === "completed" || !isSourceLost(state)) return false;
+  return !state.destination.hostUnreachable && isCutOffFromSource(state);
 }
 
-/** Either side may have said that all is over; a destination that is cut off from its source says so in the end. */
-function isWordOfTransferMissing({ source, destination }: CompleteState): boolean {
-  if (destination.transferStatus === "postcopy-paused") return false;
-  return source.wordsForgotten || destination.wordsForgotten;
+/** By the destination's own word; of a dead host, by its answer since then, for no stream breaks where nobody ends it. */
+function isCutOffFromSource({ source, destination }: CompleteState): boolean {
+  if (SAYS_CUT_OFF.includes(destination.transferStatus)) return true;
+  if (destination.vmmLost || destination.hostDead) return true;
+  return source.hostDead && !destination.wordsForgotten;
 }
+
+const SAYS_CUT_OFF: readonly string[] = ["postcopy-paused", "failed"];
 
 /** The source's own state is gone, so that the guest is lost where the destination does not have it. */
 export function isSourceLost(state: CompleteState): boolean {

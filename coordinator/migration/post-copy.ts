@@ -1,7 +1,7 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { commandsToAskAfterGuest } from "./carry-word.ts";
 import { type CompleteState, withFacts } from "./complete-state.ts";
-import { isDone, isSettled, isTornApart } from "./facts.ts";
+import { isDone, isRefused, isSettled, isTornApart } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
 /**
@@ -13,10 +13,15 @@ import { command, type MigrationCommand } from "./migration-command.ts";
  */
 export function leavePostCopy(state: CompleteState): Phase | null {
   if (state.destination.vmmLost || state.destination.hostDead || isTornApart(state)) return Phase.FAILED;
-  if (state.pagesComplete) return Phase.COMPLETING;
+  if (state.pagesComplete || isCompleteBySource(state)) return Phase.COMPLETING;
   if (state.destination.transferStatus === "failed") return Phase.FAILED;
   const stands = postCopyPhase(state);
   return stands === state.migration.phase ? null : stands;
+}
+
+/** A source completes once the destination has acknowledged all: enough of a word where the destination gives none. */
+function isCompleteBySource(state: CompleteState): boolean {
+  return state.source.transferStatus === "completed" && isRefused(state, "destination", "deliverHandOff");
 }
 
 /** By the VMMs' own words; a transfer is as far as the slower side says. */

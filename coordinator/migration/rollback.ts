@@ -72,7 +72,8 @@ export function isDestinationCleared(state: CompleteState): boolean {
 /** The switchover had stopped a guest that its owner had running. */
 function isResumeNeeded(state: CompleteState): boolean {
   const { source } = state;
-  return mayHaveBegun(state) && source.cpusStopped && source.runState === "running" && !isSourceLost(state);
+  const mayStand = source.cpusStopped || (source.wordsForgotten && !state.kept);
+  return mayHaveBegun(state) && mayStand && source.runState === "running" && !isSourceLost(state);
 }
 
 export function isSourceRunning(state: CompleteState): boolean {

@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { isTakeOverOverdue } from "./carry-word.ts";
+import { isTakeOverOverdue, withGuestAsked } from "./carry-word.ts";
 import {
   type CompleteState,
   guestIdOf,
@@ -10,7 +10,7 @@ import {
   withSide,
 } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { isDestinationReady, isSourceLost, withEnding, withRaisedEpoch } from "./facts.ts";
+import { isDestinationReady, isRefused, isSourceLost, withEnding, withRaisedEpoch } from "./facts.ts";
 
 /** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
 export function withHostUnreachable(state: CompleteState, side: Side): CompleteState {
@@ -34,7 +34,7 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
   });
   const sentence = `Host ${hostOf(state, side)} was declared dead.`;
   if (side === "destination") return withEnding(dead, "DESTINATION_DEAD", sentence);
-  if (dead.handedOff) return dead;
+  if (dead.handedOff) return dead.postCopyActive && !dead.pagesComplete ? withGuestAsked(dead) : dead;
   if (dead.kept || dead.postCopyActive || dead.destination.vmmLost || !isDestinationReady(dead)) {
     return withEnding(dead, "SOURCE_DEAD", sentence);
   }
@@ -74,7 +74,8 @@ const MAY_BE_GIVEN_UP: readonly Phase[] = [
 export function mayBeGivenUp(state: CompleteState): boolean {
   const { phase } = state.migration;
   if (phase === Phase.SWITCHING_OVER) return isTakeOverOverdue(state);
-  if (phase === Phase.POST_COPY) return isSourceLost(state) && state.destination.hostUnreachable;
+  if (phase === Phase.POST_COPY)
+    return isSourceLost(state) || isRefused(state, "destination", "deliverHandOff");
   return MAY_BE_GIVEN_UP.includes(phase);
 }
 

@@ -15,7 +15,9 @@ export function withTakenOver(state: CompleteState): CompleteState {
 export function withTakenOverAnswer(state: CompleteState, answer: TakenOverAnswer): CompleteState {
   const { runState, transferStatus, vmmLost } = answer;
   const { destination } = state;
-  const isNews = destination.wordsForgotten && transferStatus !== "" && transferStatus !== "none";
+  const isSaid = destination.wordsForgotten && transferStatus !== "" && transferStatus !== "none";
+  // Whatever was heard before, and may have been older: nothing comes after that.
+  const isNews = isSaid || transferStatus === "completed";
   const known = withSide(state, "destination", {
     runState,
     cpusStopped: runState !== "running",

@@ -112,6 +112,16 @@ describe("a source that has forgotten what it said of its transfer", () => {
     assert.equal(story.state.migration.outcome, Outcome.RUNS_ON_SOURCE);
     assert.equal(story.state.migration.reasonCode, "WORDS_FORGOTTEN");
   });
+
+  it("is asked to run the guest where it does not remember that it kept it: its stop may be what was lost", () => {
+    const story = new Story().toTransferring();
+    story.says("source", FORGOTTEN);
+    story.answers("source", { name: "getHandOff", handOff: undefined });
+    story.hear({ t: "DeadlinePassed", deadline: "recall" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
+    story.answers("destination", { name: "handBack", answer: "handedBack" });
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "| resumeSource@source");
+  });
 });
 
 describe("a destination that has the guest, of which nobody heard", () => {

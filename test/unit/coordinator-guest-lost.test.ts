@@ -109,10 +109,50 @@ describe("a guest in post-copy whose source is gone after its word", () => {
     assert.equal(story.status("destination", "completed"), "COMPLETING | releaseSource@source");
   });
 
-  it("is lost by itself where it was torn apart", () => {
+  it("is lost by itself once the destination says that it is cut off from its source", () => {
     const story = given();
-    assert.equal(story.says("source", ENDED), "FAILED |");
+    assert.equal(story.says("source", ENDED), "|");
+    assert.equal(story.status("destination", "postcopy-paused"), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+  });
+
+  it("is not lost where the destination's last words were only late", () => {
+    for (const lost of [ENDED, null]) {
+      const story = given();
+      story.startsCpus();
+      story.hear({ t: "HostUnreachable", side: "destination" });
+      if (lost === null) story.hear({ t: "HostDeclaredDead", side: "source" });
+      else story.says("source", lost);
+      story.announces();
+      assert.equal(story.phase, "POST_COPY");
+      assert.match(story.status("destination", "completed"), /^COMPLETING /);
+    }
+  });
+
+  it("is asked after where its source's host is dead, for no stream breaks there", () => {
+    const story = given();
+    story.startsCpus();
+    assert.equal(story.hear({ t: "HostDeclaredDead", side: "source" }), "| deliverHandOff@destination");
+    const takenOver = { runState: "running", transferStatus: "postcopy-active", vmmLost: false };
+    assert.equal(story.answers("destination", { name: "deliverHandOff", takenOver }), "FAILED |");
+    assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
+    const whole = given();
+    whole.startsCpus();
+    whole.hear({ t: "HostDeclaredDead", side: "source" });
+    const complete = { ...takenOver, transferStatus: "completed" };
+    assert.equal(
+      whole.answers("destination", { name: "deliverHandOff", takenOver: complete }),
+      "COMPLETING |",
+    );
+  });
+
+  it("is complete by its source's word where the destination can say nothing of it any more", () => {
+    const story = given();
+    story.startsCpus();
+    story.says("destination", { t: "EventsForgotten" }, { instanceId: "" });
+    story.fails("destination", "deliverHandOff", "NOT_FOUND", "INSTANCE_UNKNOWN");
+    assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
+    assert.equal(story.status("source", "completed"), "COMPLETING | releaseSource@source");
   });
 
   it("is not torn apart for sure while the destination, which may have all of it, is cut off", () => {

@@ -219,6 +219,9 @@ describe("an agent that comes back to a destination", () => {
       found("paused", "postcopy-active"),
     );
     assert.equal(back.guest.role.kind === "incoming" && back.guest.role.wayBack, "none");
+    const restated = [claimed("postCopy"), handedBack, claimed("postCopy"), claimed("postCopy")];
+    const still = comeBack(restated, found("paused", "postcopy-active")).guest.role;
+    assert.equal(still.kind === "incoming" && still.wayBack, "none");
     const first = comeBack([claimed("postCopy")], found("paused", "postcopy-active"));
     assert.equal(first.guest.role.kind === "incoming" && first.guest.role.wayBack, "open");
   });
