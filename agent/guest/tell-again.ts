@@ -33,59 +33,63 @@ export function tellAgain(
   const newest = memory.said.at(-1);
   if (newest === undefined || memory.released === "released") return [];
   if (nowUnixUs - newest.atUnixUs > TOLD_WITHIN_US) return [];
-  const news = newsOf(guest, memory);
-  if (news === null || wasTold(guest, news.event.$case, fenceOf(news.word))) return [];
-  return [told(news.event)];
+  const untold = newsOf(guest, memory).filter(
+    ({ event, word }) => !wasTold(guest, event.$case, fenceOf(word)),
+  );
+  return untold.map(({ event }) => told(event));
 }
 
-function newsOf(guest: Guest, memory: Memory): News | null {
+function newsOf(guest: Guest, memory: Memory): readonly News[] {
   const { role } = guest;
   switch (role.kind) {
     case "relinquished": {
       const handedOff = lastOf(memory.said, "handedOff");
-      if (handedOff === undefined) return null;
-      return { word: handedOff.word, event: { $case: "handedOff", value: { handOff: role.handOff } } };
+      if (handedOff === undefined) return [];
+      return [{ word: handedOff.word, event: { $case: "handedOff", value: { handOff: role.handOff } } }];
     }
     case "fenced": {
       const handedBack = lastOf(memory.said, "handedBack");
-      if (handedBack === undefined) return null;
-      return { word: handedBack.word, event: { $case: "handedBack", value: { sentence: role.sentence } } };
+      if (handedBack === undefined) return [];
+      return [{ word: handedBack.word, event: { $case: "handedBack", value: { sentence: role.sentence } } }];
     }
     case "resident":
       return memory.claim?.kind === "armed" ? ofSource(guest, memory) : ofDestination(memory, role);
     default:
-      return null;
+      return [];
   }
 }
 
-function ofSource({ cpus }: Guest, { said }: Memory): News | null {
+function ofSource({ cpus }: Guest, { said }: Memory): readonly News[] {
   const retaken = lastOf(said, "retaken");
   if (retaken !== undefined) {
     const { word } = retaken;
     const { runState } = word;
     return said.at(-1)?.word.kind === "started" || runState !== "running"
-      ? { word, event: { $case: "sourceResumed", value: { runState } } }
-      : null;
+      ? [{ word, event: { $case: "sourceResumed", value: { runState } } }]
+      : [];
   }
   const kept = lastOf(said, "kept");
-  if (kept === undefined) return null;
+  if (kept === undefined) return [];
   const cpuState = cpus.kind === "running" ? CpuState.RUNNING : CpuState.STOPPED;
   const { word } = kept;
-  return { word, event: { $case: "kept", value: { runState: word.runState, cpuState } } };
+  const keptNews: News = { word, event: { $case: "kept", value: { runState: word.runState, cpuState } } };
+  const last = said.at(-1)?.word;
+  if (last?.kind !== "started" || word.cpus === "running") return [keptNews];
+  return [keptNews, { word: last, event: { $case: "sourceResumed", value: { runState: "running" } } }];
 }
 
 /** A start that was journaled and not heard of is told when it is known: by the journal, or by a VMM that has got past it. */
-function ofDestination({ said, standing }: Memory, role: Resident): News | null {
+function ofDestination({ said, standing }: Memory, role: Resident): readonly News[] {
   const paused = lastOf(said, "takenOverPaused");
   if (paused !== undefined) {
-    return { word: paused.word, event: { $case: "takenOverPaused", value: { runState: "paused" } } };
+    return [{ word: paused.word, event: { $case: "takenOverPaused", value: { runState: "paused" } } }];
   }
   const contSent = lastOf(said, "contSent");
   const isPast = standing.kind === "resident" && standing.start === "starting" && role.start === "none";
   const hasStarted = isPast || lastOf(said, "started") !== undefined;
-  if (contSent === undefined || !hasStarted) return null;
+  if (contSent === undefined || !hasStarted) return [];
   const value = { contSentAtUnixUs: BigInt(contSent.atUnixUs), resumedAtUnixUs: 0n };
-  return { word: contSent.word, event: { $case: "cpusStarted", value } };
+  return [{ word: contSent.word, event: { $case: "cpusStarted", value } }];
 }
 
 function lastOf<Kind extends JournalWord["kind"]>(

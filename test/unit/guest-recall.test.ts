@@ -212,6 +212,15 @@ describe("an agent that comes back to a destination", () => {
     assert.deepEqual(failed.done, ["deregisterNics"]);
   });
 
+  it("tells that the guest it kept was started again, where nobody was told", () => {
+    const kept: JournalWord = { kind: "kept", fence: FENCE, runState: "running", cpus: "stopped" };
+    const started: JournalWord = { kind: "started", fence: FENCE };
+    const back = comeBack([armed("live"), BEGUN, kept, started], found("running", "failed"));
+    assert.ok(back.told.includes("sourceResumed"));
+    const ran = comeBack([armed("live"), BEGUN, { ...kept, cpus: "running" }], found("running", "failed"));
+    assert.ok(!ran.told.includes("sourceResumed"));
+  });
+
   it("still has no way back for a guest that it was given again after it had handed it back", () => {
     const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
     const back = comeBack(
