@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { SwitchoverError } from "../../../proto/error.ts";
 import { pollUntil } from "../deadline.ts";
 import { createSharedDisk, type GuestQemu } from "../guest.ts";
 import { type GuestIdentity, startInstance } from "../managed/guest-instance.ts";
@@ -75,8 +76,21 @@ export class FaultGuest {
     );
   }
 
+  /** An agent that has yet to see that the last QEMU is gone refuses its devices to the next one. */
   #start(host: string, role: "first-boot" | "incoming"): Promise<GuestQemu> {
     this.#instances += 1;
-    return startInstance(this.identity, this.#diskPath, host, role, this.#instances);
+    return pollUntil(
+      async () => {
+        try {
+          return await startInstance(this.identity, this.#diskPath, host, role, this.#instances);
+        } catch (thrown) {
+          if (SwitchoverError.from(thrown).reason === "DEVICE_IN_USE") return undefined;
+          throw thrown;
+        }
+      },
+      RELEASE_TIMEOUT_MS,
+      `The devices of the guest on ${host}`,
+      50,
+    );
   }
 }
