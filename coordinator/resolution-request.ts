@@ -2,9 +2,7 @@ import { invalidArgument } from "../proto/error.ts";
 import { Resolution, type ResolveMigrationRequest } from "../proto/gen/switchover/v1/migration_service.ts";
 import { parseHostId } from "../proto/ids.ts";
 import { type Ask, resolutionOf } from "./migration/asks.ts";
-import { type CompleteState, hostOf, type Side } from "./migration/complete-state.ts";
-
-const SIDES: readonly Side[] = ["source", "destination"];
+import { type CompleteState, hostOf, SIDES } from "./migration/complete-state.ts";
 
 /** What can be checked before the migration is known; INVALID_ARGUMENT names the first field at fault. */
 export function checkResolution({ deadHostIds, resolution }: ResolveMigrationRequest): void {

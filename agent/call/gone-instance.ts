@@ -5,6 +5,7 @@ import { staleFence } from "../guest/admit-fence.ts";
 import type { Host } from "../host.ts";
 import { fenceOf, newestFenceIn } from "../journal/journal.ts";
 import type { JournalEntry } from "../journal/journal-entry.ts";
+import { hasSaid } from "../journal/said-under.ts";
 
 /**
  * Journals that an instance that is gone never starts its guest under the epoch, and returns once that is on disk;
@@ -33,8 +34,8 @@ export async function giveUpGoneInstance(
       },
     );
   }
-  const said = own.filter(({ word }) => fenceOf(word).epoch === fence.epoch);
-  if (!said.some(({ word }) => word.kind === "handedBack")) {
+  if (!hasSaid(own, instanceId, fence.epoch, "handedBack")) {
+    const said = own.filter(({ word }) => fenceOf(word).epoch === fence.epoch);
     if (said.some((entry) => mayHaveStarted(entry, host.ports.bootId))) return "started";
     const sentence = "The instance is gone.";
     const word = { kind: "handedBack", fence, sentence } as const;

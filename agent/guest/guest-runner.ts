@@ -110,13 +110,9 @@ export class GuestRunner {
 
   /** Takes a caller's order at once. Throws what kept it from being taken; nothing of it is believed or done then. */
   order(event: GuestEvent): void {
-    const before = this.#guest;
     const alreadySaid = this.#toPublish.length;
     const refused = this.#inTurn(() => this.#take(event));
-    if (refused !== null) {
-      this.#guest = before;
-      this.#toPublish.length = alreadySaid;
-    }
+    if (refused !== null) this.#toPublish.length = alreadySaid;
     this.#run();
     if (refused !== null) throw refused.fault;
   }

@@ -84,8 +84,8 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
     case "startOrdered": {
       // Only the journal is yet to take that the guest stays: it is to take it first.
       const kept = keepGuest(guest, role);
-      const started = evolveResident(kept.guest, { ...RESIDENT, stoppedBy: "owner" }, event);
-      return step(started.guest, [...kept.operations, ...started.operations]);
+      const started = evolveResident(kept.guest, RESIDENT, event);
+      return after(kept.operations, started);
     }
     case "sourceArmed":
       return evolveResident(guest, RESIDENT, event);
@@ -133,8 +133,9 @@ function noteRunState({ fence }: Guest, role: Outgoing, runState: string): reado
  * destination that has it may start it. In every other case what ran here is gone, and the word is never given.
  */
 function loseVmm(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "vmmLost" }): Step {
-  const mayBeWhole = guest.migration?.mode === "live" && role.stop !== null && role.keep !== "decided";
-  if (!mayBeWhole || role.stop === null) return keepGuest(guest, role);
+  if (guest.migration?.mode !== "live" || role.stop === null || role.keep === "decided") {
+    return keepGuest(guest, role);
+  }
   return giveWordIfDue(
     guest,
     { ...role, canFailBack: false, stop: { ...role.stop, cause: "switchover" } },

@@ -7,7 +7,7 @@ import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
-import { type FoundVmm, recall } from "../guest/recall.ts";
+import { type FoundVmm, type Recalled, recall } from "../guest/recall.ts";
 import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
 import type { WasTold } from "../guest/tell-again.ts";
@@ -172,25 +172,14 @@ export class Instance {
   }
 
   #handBackUnseen(memory: Memory): void {
-    const { guestId, ports, publish, wasTold } = this.#parts;
+    const { ports, publish } = this.#parts;
     if (memory.standing.kind !== "incoming" || memory.standing.wayBack === "none") return;
     if (memory.claim?.kind !== "prepared" || memory.claim.bootId !== ports.bootId) return;
     const { fence } = memory;
     const sentence = "Its VMM does not answer since this host's agent came back.";
     this.note({ kind: "handedBack", fence, sentence });
-    const unseen = { vmm: "lost", sentence } as const;
-    const newest = newestFenceIn(this.journal.entries);
     const atUnixUs = ports.clock.unixUs();
-    const { adopted } = recall(
-      guestId,
-      ports.hostId,
-      ports.bootId,
-      memory,
-      newest,
-      unseen,
-      atUnixUs,
-      wasTold,
-    );
+    const { adopted } = this.#recalled(memory, { vmm: "lost", sentence }, atUnixUs);
     publish(adopted.guest, { $case: "handedBack", value: { sentence } }, atUnixUs);
   }
 
@@ -251,17 +240,7 @@ export class Instance {
   }
 
   #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
-    const { guestId, ports, wasTold } = this.#parts;
-    const { adopted, missed } = recall(
-      guestId,
-      ports.hostId,
-      ports.bootId,
-      memory,
-      newestFenceIn(this.journal.entries),
-      found,
-      ports.clock.unixUs(),
-      wasTold,
-    );
+    const { adopted, missed } = this.#recalled(memory, found, this.#parts.ports.clock.unixUs());
     const { runner, progress } = this.#bind(vmm, features, qmpPath, adopted);
     const { role } = adopted.guest;
     if (found.vmm === "connected" && role.kind === "outgoing" && role.transfer === "begun") {
@@ -270,6 +249,13 @@ export class Instance {
     if (role.kind === "incoming") this.awaitHandOff();
     for (const event of missed) runner.dispatch(event);
     progress.resume();
+  }
+
+  #recalled(memory: Memory, found: FoundVmm, atUnixUs: number): Recalled {
+    const { guestId, ports, wasTold } = this.#parts;
+    const { bootId, hostId } = ports;
+    const newest = newestFenceIn(this.journal.entries);
+    return recall(guestId, hostId, bootId, memory, newest, found, atUnixUs, wasTold);
   }
 
   #bind(vmm: Vmm, features: VmmFeatures | null, qmpPath: string, adopted: Step): Adopted {

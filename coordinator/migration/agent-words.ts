@@ -3,6 +3,7 @@ import { withoutDelivery } from "./carry-word.ts";
 import {
   type CompleteState,
   hostOf,
+  SIDES,
   type Side,
   sideOf,
   withFacts,
@@ -33,20 +34,18 @@ export function learnAgentWord(state: CompleteState, event: AgentEvent): Complet
   if (event.t === "EventsForgotten") return learnForgotten(state, event);
   const side = sideOf(state, event.hostId, event.instanceId);
   if (side === null || event.sequence !== nextSequence(state, event.hostId)) return state;
-  const heard = withReachable(
-    withFacts(state, { heardSequences: { ...state.heardSequences, [event.hostId]: event.sequence } }),
-    side,
-  );
+  const heard = withReachable(withHeard(state, event), side);
   if (event.epoch !== state.migration.fence.epoch && !isSoUnderEveryEpoch(state, side, event)) return heard;
   const timed = withInstantsOf(heard, side, event);
   return side === "source" ? learnFromSource(timed, event) : learnFromDestination(timed, event);
 }
 
 /** Counts as heard, so that the words after it are; what it was is asked of those who know. */
-function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent): CompleteState {
-  const sides = (["source", "destination"] as const).filter((side) => hostOf(state, side) === hostId);
+function learnForgotten(state: CompleteState, event: AgentEvent): CompleteState {
+  const { hostId, sequence } = event;
+  const sides = SIDES.filter((side) => hostOf(state, side) === hostId);
   if (sides.length === 0 || sequence !== nextSequence(state, hostId)) return state;
-  let learned = withFacts(state, { heardSequences: { ...state.heardSequences, [hostId]: sequence } });
+  let learned = withHeard(state, event);
   for (const side of sides) {
     learned = withSide(withReachable(learned, side), side, { wordsForgotten: true });
     // What it answered before may be older than what is lost.
@@ -54,6 +53,10 @@ function learnForgotten(state: CompleteState, { hostId, sequence }: AgentEvent):
     else learned = withoutFailures(learned, side, ({ reason }) => reason === NOT_GIVEN);
   }
   return learned;
+}
+
+function withHeard(state: CompleteState, { hostId, sequence }: AgentEvent): CompleteState {
+  return withFacts(state, { heardSequences: { ...state.heardSequences, [hostId]: sequence } });
 }
 
 const OF_POST_COPY = /^(postcopy-.*|completed)$/;
@@ -186,7 +189,7 @@ export function withHandOff(state: CompleteState, handOff: HandOff | undefined):
   if (handOff.migrationId !== migrationId || handOff.fence?.epoch !== fence.epoch) return state;
   if (state.handOff !== undefined) return state;
   const source = withSide(state, "source", { cpusStopped: true, runState: handOff.runState });
-  return { ...source, handedOff: true, handOff };
+  return withFacts(source, { handedOff: true, handOff });
 }
 
 export function withKept(state: CompleteState, runState: string, cpuState: CpuState): CompleteState {

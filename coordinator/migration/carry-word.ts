@@ -33,6 +33,11 @@ function isWordWanted(state: CompleteState): boolean {
   return state.handedOff && state.destination.wordsForgotten;
 }
 
+/** Given, and neither acted on nor handed back, as far as is known. */
+function isWordOut({ handedBack, handedOff, takenOver }: CompleteState): boolean {
+  return handedOff && !takenOver && !handedBack;
+}
+
 /** What the source said last cannot be heard any more: it may have handed off, kept the guest, or still be sending it. */
 export function isSourceToRecall(state: CompleteState): boolean {
   return state.source.wordsForgotten && !state.handedOff && !state.kept;
@@ -45,14 +50,14 @@ export function isHandOffAwaited(state: CompleteState): boolean {
 
 /** The word is out, and the destination says nothing: one that was not heard, or forgot it, answers when it is brought again. */
 export function isTakeOverAwaited(state: CompleteState): boolean {
-  if (!state.handedOff || state.takenOver || state.handedBack) return false;
+  if (!isWordOut(state)) return false;
   if (failureOf(state, "destination", "deliverHandOff") !== undefined) return false;
   return !isWordWanted(state) || isDone(state, "destination", "deliverHandOff");
 }
 
 /** The word was brought by hand, or is being, and the destination has not taken the guest over by it. */
 export function isTakeOverOverdue(state: CompleteState): boolean {
-  return isWordWanted(state) && state.handedOff && !state.takenOver && !state.handedBack;
+  return isWordWanted(state) && isWordOut(state);
 }
 
 /** The destination is to be asked, also one that had answered, whether it has the guest. */

@@ -9,6 +9,8 @@ import type { LogFields } from "../log.ts";
 /** One end of a migration. */
 export type Side = "source" | "destination";
 
+export const SIDES: readonly Side[] = ["source", "destination"];
+
 export interface CompleteMigration extends Migration {
   readonly spec: MigrationSpec;
   readonly fence: Fence;

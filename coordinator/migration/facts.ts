@@ -1,6 +1,13 @@
 import { InstantKind, MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CommandFailure } from "../../proto/gen/switchover/v1/record.ts";
-import { type CompleteState, type Side, withFacts, withMigration, withSide } from "./complete-state.ts";
+import {
+  type CompleteState,
+  SIDES,
+  type Side,
+  withFacts,
+  withMigration,
+  withSide,
+} from "./complete-state.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError } from "./migration-event.ts";
 
@@ -205,6 +212,16 @@ export function isSourceLost(state: CompleteState): boolean {
   return state.source.hostDead || state.source.vmmLost;
 }
 
+/** The destination's word is here that it never runs the guest, or it will never say another. */
+export function isGivenUpThere(state: CompleteState): boolean {
+  return state.handedBack || state.destination.hostDead;
+}
+
+/** Whoever had the right to run, nothing is left that could. */
+export function isLostOnBothSides(state: CompleteState): boolean {
+  return isSourceLost(state) && (isGivenUpThere(state) || state.destination.vmmLost);
+}
+
 /** The reason with which a source says that its VMM cannot run the guest again. */
 export const NO_WAY_BACK = "NO_WAY_BACK";
 
@@ -227,12 +244,17 @@ const ANSWERS_OF_ONE_EPOCH: readonly string[] = [
 export function withRaisedEpoch(state: CompleteState, seen: bigint): CompleteState {
   const own = state.migration.fence.epoch;
   const fence = { ...state.migration.fence, epoch: (seen > own ? seen : own) + 1n };
-  let raised = withMigration(state, { fence });
-  for (const side of ["source", "destination"] as const) {
-    raised = withSide(raised, side, {
-      done: raised[side].done.filter((name) => !ANSWERS_OF_ONE_EPOCH.includes(name)),
-      failed: raised[side].failed.filter((failure) => !ANSWERS_OF_ONE_EPOCH.includes(failure.command)),
-    });
-  }
-  return raised;
+  return withoutCommands(withMigration(state, { fence }), ANSWERS_OF_ONE_EPOCH);
+}
+
+/** Forgets on both sides how the commands went, so that they are driven again where they are wanted. */
+export function withoutCommands(state: CompleteState, names: readonly string[]): CompleteState {
+  return SIDES.reduce(
+    (left, side) =>
+      withSide(left, side, {
+        done: left[side].done.filter((name) => !names.includes(name)),
+        failed: left[side].failed.filter((failure) => !names.includes(failure.command)),
+      }),
+    state,
+  );
 }

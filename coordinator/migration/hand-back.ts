@@ -3,6 +3,8 @@ import { type CompleteState, withFacts, withSide } from "./complete-state.ts";
 import {
   failureOf,
   isDone,
+  isGivenUpThere,
+  isLostOnBothSides,
   isPostCopyMode,
   isSettled,
   isTornApart,
@@ -16,8 +18,6 @@ import {
   commandsOnceKept,
   commandsToKeep,
   isDestinationCleared,
-  isGivenUpThere,
-  isLostOnBothSides,
   isSourceRunning,
   isSourceSafe,
   isTakenBack,

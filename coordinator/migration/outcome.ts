@@ -1,9 +1,10 @@
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CommandFailure } from "../../proto/gen/switchover/v1/record.ts";
-import { type CompleteState, hostOf } from "./complete-state.ts";
+import { type CompleteState, hostOf, SIDES } from "./complete-state.ts";
 import {
   failureOf,
   isDestinationSilent,
+  isGivenUpThere,
   isRefused,
   isSourceLost,
   isSourceSilent,
@@ -121,7 +122,7 @@ function reasonOfHandingBack(state: CompleteState): Reason {
   const waiting = reasonOfWaiting(state) ?? ending;
   // The destination is asked for its word at once, and mostly answers.
   if (waiting === ending && ending.code !== "RESOLVED") return ending;
-  if (state.handedBack || state.destination.hostDead) return waiting;
+  if (isGivenUpThere(state)) return waiting;
   const destination = hostOf(state, "destination");
   const word = isSourceLost(state)
     ? `The guest is lost unless ${destination} says that it has it.`
@@ -148,7 +149,7 @@ function reasonOfWaiting(state: CompleteState): Reason | null {
   const failures = [...state.source.failed, ...state.destination.failed];
   const newest = failures.filter((failure) => failure.reason !== NOT_GIVEN && !isTold(state, failure)).at(-1);
   if (newest !== undefined) return reasonOf(newest);
-  for (const side of ["source", "destination"] as const) {
+  for (const side of SIDES) {
     if (!state[side].hostUnreachable) continue;
     return {
       code: "HOST_UNREACHABLE",

@@ -1,7 +1,7 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { commandsToAskAfterGuest } from "./carry-word.ts";
 import { type CompleteState, withFacts } from "./complete-state.ts";
-import { isDone, isRefused, isSettled, isTornApart } from "./facts.ts";
+import { isDone, isRefused, isSettled, isTornApart, withoutCommands } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
 /**
@@ -119,13 +119,7 @@ export function withRecoveryDue(state: CompleteState): CompleteState {
 
 /** Forgets how far the present recovery is. */
 export function withoutRecovery(state: CompleteState): CompleteState {
-  const isStep = (name: string) => name === "recoverMigration" || name === "pauseMigration";
-  const side = (of: "source" | "destination") => ({
-    ...state[of],
-    done: state[of].done.filter((name) => !isStep(name)),
-    failed: state[of].failed.filter((failure) => !isStep(failure.command)),
-  });
-  return withFacts(state, { recoveryUri: "", source: side("source"), destination: side("destination") });
+  return withFacts(withoutCommands(state, ["recoverMigration", "pauseMigration"]), { recoveryUri: "" });
 }
 
 /** A caller's pause: it also keeps a transfer paused that broke by itself. */

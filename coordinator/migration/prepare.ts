@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import type { CompleteState } from "./complete-state.ts";
+import { type CompleteState, SIDES } from "./complete-state.ts";
 import { isDone, isSettled, mayBePrepared } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
@@ -25,9 +25,9 @@ export function leavePreparing(state: CompleteState): Phase | null {
 export function commandsOfPreparing(state: CompleteState): readonly MigrationCommand[] {
   const { mode, transfer, sourceHostId, destinationHostId } = state.migration.spec;
   if (!mayBePrepared(state)) {
-    return (["source", "destination"] as const)
-      .filter((side) => !isSettled(state, side, "preflight"))
-      .map((side) => command(state, side, { name: "preflight", mode }));
+    return SIDES.filter((side) => !isSettled(state, side, "preflight")).map((side) =>
+      command(state, side, { name: "preflight", mode }),
+    );
   }
   if (!isDone(state, "destination", "prepareDestination")) {
     return [

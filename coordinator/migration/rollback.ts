@@ -2,6 +2,8 @@ import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { CompleteState } from "./complete-state.ts";
 import {
   isDone,
+  isGivenUpThere,
+  isLostOnBothSides,
   isRefused,
   isSettled,
   isSourceLost,
@@ -47,16 +49,6 @@ export function isWordForgotten(state: CompleteState): boolean {
 /** Nobody at the source will say whether it gave its word; the destination may have it, and be running the guest. */
 function isWordUnheard(state: CompleteState): boolean {
   return isWordForgotten(state) || (mayHaveBegun(state) && state.source.hostDead);
-}
-
-/** The destination's word is here that it never runs the guest, or it will never say another. */
-export function isGivenUpThere(state: CompleteState): boolean {
-  return state.handedBack || state.destination.hostDead;
-}
-
-/** Whoever had the right to run, nothing is left that could. */
-export function isLostOnBothSides(state: CompleteState): boolean {
-  return isSourceLost(state) && (isGivenUpThere(state) || state.destination.vmmLost);
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationId } from "../../proto/ids.ts";
 import { agentEventOf } from "../migration/agent-event.ts";
-import { type CompleteState, logFieldsOf, migrationIdIn } from "../migration/complete-state.ts";
+import { type CompleteState, logFieldsOf, migrationIdIn, SIDES } from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
 import type { StoredRecord } from "../record/record-store.ts";
@@ -130,9 +130,7 @@ export class LiveMigration {
   /** Once, and not for each of them. */
   #logForgotten(before: CompleteState, hostId: string): void {
     const { heard } = this.#writer;
-    const isNew = (["source", "destination"] as const).some(
-      (side) => heard[side].wordsForgotten && !before[side].wordsForgotten,
-    );
+    const isNew = SIDES.some((side) => heard[side].wordsForgotten && !before[side].wordsForgotten);
     if (!isNew) return;
     const fields = { ...logFieldsOf(before), host_id: hostId, reason: FEED_EVENTS_FORGOTTEN };
     this.#ports.log.warn(

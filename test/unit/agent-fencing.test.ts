@@ -6,14 +6,11 @@ import type { Fence } from "../../proto/epoch.ts";
 import { Applied, MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import { HandBackAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
-import type { HostId, InstanceId } from "../../proto/ids.ts";
+import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
-import { VirtualClock } from "./coordinator-world.ts";
-import { PretendedKernel } from "./device-pretended-kernel.ts";
 import { DESTINATION, FENCE, GUEST, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
 import { MemoryJournals } from "./memory-journals.ts";
-import { PretendedFeedStream } from "./pretended-feed-stream.ts";
-import { PretendedSpoolStore } from "./pretended-spool-store.ts";
+import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 
 const INSTANCE = "b1" as InstanceId;
 const OTHER = "b0" as InstanceId;
@@ -39,24 +36,7 @@ async function agentOf(
   runState: "inmigrate" | "running" | "paused" | "postmigrate",
 ) {
   const journals = new MemoryJournals(words);
-  const kernel = new PretendedKernel();
-  const vmm = new PretendedVmm(runState);
-  const silent = () => {};
-  const agent = new HostAgent({
-    hostId: "hb" as HostId,
-    version: "",
-    kernelRelease: "",
-    bootId: "boot-1",
-    migrationAddress: "10.0.0.1",
-    journals,
-    clock: new VirtualClock(),
-    log: { debug: silent, info: silent, warn: silent, error: silent },
-    handOffs: { publish: silent, subscribe: () => silent },
-    spool: new PretendedSpoolStore(),
-    feed: new PretendedFeedStream(),
-    devices: { route: kernel, factory: kernel },
-    openVmm: async (_path, listener) => vmm.open(listener),
-  });
+  const agent = new HostAgent(pretendedAgentPorts("hb", journals, new PretendedVmm(runState)));
   await agent.restored;
   return { agent, journals };
 }

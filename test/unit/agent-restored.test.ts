@@ -5,12 +5,12 @@ import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import type { JournalWord } from "../../agent/journal/journal-entry.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import type { HostId, InstanceId } from "../../proto/ids.ts";
+import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { VirtualClock } from "./coordinator-world.ts";
-import { PretendedKernel } from "./device-pretended-kernel.ts";
 import { DESTINATION, FENCE, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
 import { MemoryJournals } from "./memory-journals.ts";
+import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 import { PretendedFeedStream } from "./pretended-feed-stream.ts";
 import { PretendedSpoolStore } from "./pretended-spool-store.ts";
 
@@ -59,25 +59,8 @@ class Restarting {
 
   async start(ports: Partial<HostAgentPorts> = {}): Promise<void> {
     this.agent?.close();
-    const silent = () => {};
-    const kernel = new PretendedKernel();
-    const { clock, journals, spool, stream, vmm } = this;
-    this.agent = new HostAgent({
-      hostId: "ha" as HostId,
-      version: "",
-      kernelRelease: "",
-      bootId: "boot-1",
-      migrationAddress: "10.0.0.1",
-      journals,
-      clock,
-      log: { debug: silent, info: silent, warn: silent, error: silent },
-      handOffs: { publish: silent, subscribe: () => silent },
-      spool,
-      feed: stream,
-      devices: { route: kernel, factory: kernel },
-      openVmm: async (_path, listener) => vmm.open(listener),
-      ...ports,
-    });
+    const { clock, journals, spool, stream: feed, vmm } = this;
+    this.agent = new HostAgent(pretendedAgentPorts("ha", journals, vmm, { clock, spool, feed, ...ports }));
     await this.pass(2_000);
   }
 

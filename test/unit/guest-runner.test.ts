@@ -97,6 +97,14 @@ function benchedGate(
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
+/** As QEMU tells it of a live source, to the point of no return. */
+async function switchesOver(gate: ReturnType<typeof benchedGate>): Promise<void> {
+  gate.setRunState("finish-migrate");
+  gate.vmmSays({ kind: "stop" });
+  await nextTurn();
+  gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+}
+
 describe("the runner of a guest's gate", () => {
   it("has deregistered when the handler of STOP returns, before anything was asked of the VMM", () => {
     const gate = benchedGate(armedGuest("live", "completed"));
@@ -106,19 +114,13 @@ describe("the runner of a guest's gate", () => {
 
   it("journals the word and only then publishes it", async () => {
     const gate = benchedGate(armedGuest("live", "completed"));
-    gate.setRunState("finish-migrate");
-    gate.vmmSays({ kind: "stop" });
-    await nextTurn();
-    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await switchesOver(gate);
     assert.deepEqual(gate.done.slice(2), ["journal handedOff", "publish word"]);
   });
 
   it("does not say what it could not journal, still holds the right to run, and raises an alarm", async () => {
     const gate = benchedGate(armedGuest("live", "completed"), { journal: "full" });
-    gate.setRunState("finish-migrate");
-    gate.vmmSays({ kind: "stop" });
-    await nextTurn();
-    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await switchesOver(gate);
     assert.ok(!gate.done.includes("publish word"));
     assert.equal(gate.runner.guest.role.kind, "outgoing");
     assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
@@ -127,10 +129,7 @@ describe("the runner of a guest's gate", () => {
   it("says it as soon as the journal has room again", async () => {
     const faults: { journal: "full" | "roomy" } = { journal: "full" };
     const gate = benchedGate(armedGuest("live", "completed"), faults);
-    gate.setRunState("finish-migrate");
-    gate.vmmSays({ kind: "stop" });
-    await nextTurn();
-    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await switchesOver(gate);
     gate.timers.at(-1)?.fire();
     assert.ok(!gate.done.includes("publish word"));
     faults.journal = "roomy";
@@ -142,10 +141,7 @@ describe("the runner of a guest's gate", () => {
   it("keeps a guest that ran on before its word was taken: what the destination has is older", async () => {
     const faults: { journal: "full" | "roomy" } = { journal: "full" };
     const gate = benchedGate(armedGuest("live", "completed"), faults);
-    gate.setRunState("finish-migrate");
-    gate.vmmSays({ kind: "stop" });
-    await nextTurn();
-    gate.vmmSays({ kind: "migrationStatusChanged", statusText: "completed", status: "completed" });
+    await switchesOver(gate);
     gate.vmmSays({ kind: "resume" });
     assert.equal(gate.runner.guest.registration, "registered");
     gate.vmmSays({ kind: "stop" });
