@@ -46,6 +46,11 @@ export function isWordForgotten(state: CompleteState): boolean {
   return mayHaveBegun(state) && isUnknownThere(state, "source", "cancelTransfer");
 }
 
+/** Nor does anybody say whether its guest stands, which in post-copy goes on nowhere once the destination's VMM ends. */
+function isForgottenInPostCopy(state: CompleteState): boolean {
+  return state.postCopyActive && isWordForgotten(state);
+}
+
 /** Nobody at the source will say whether it gave its word; the destination may have it, and be running the guest. */
 function isWordUnheard(state: CompleteState): boolean {
   return isWordForgotten(state) || (mayHaveBegun(state) && state.source.hostDead);
@@ -64,7 +69,8 @@ export function isDestinationCleared(state: CompleteState): boolean {
 /** The switchover had stopped a guest that its owner had running. */
 function isResumeNeeded(state: CompleteState): boolean {
   const { source } = state;
-  const mayStand = source.cpusStopped || (source.wordsForgotten && !state.kept);
+  const mayStand =
+    source.cpusStopped || (source.wordsForgotten && !state.kept) || isForgottenInPostCopy(state);
   return mayHaveBegun(state) && mayStand && source.runState === "running" && !isSourceLost(state);
 }
 
@@ -98,8 +104,8 @@ export function commandsToKeep(state: CompleteState): readonly MigrationCommand[
 export function commandsOnceKept(state: CompleteState): readonly MigrationCommand[] {
   const isCleared = isDestinationCleared(state);
   const abort = isCleared ? [] : [command(state, "destination", { name: "abortDestination" })];
-  if (!isCleared && !state.destination.hostUnreachable) return abort;
-  return isSourceRunning(state) || isSettled(state, "source", "resumeSource")
-    ? abort
-    : [...abort, command(state, "source", { name: "resumeSource" })];
+  const isResumed = isSourceRunning(state) || isSettled(state, "source", "resumeSource");
+  const resume = isResumed ? [] : [command(state, "source", { name: "resumeSource" })];
+  if (isForgottenInPostCopy(state) && !isSourceRunning(state)) return resume;
+  return !isCleared && !state.destination.hostUnreachable ? abort : [...abort, ...resume];
 }

@@ -352,6 +352,29 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a destination lives until a post-copy source that forgot its guest has it back",
+    schedule: {
+      seed: 73140,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 25969,
+      pagesUs: 10161,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 770,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "streamReset" },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

@@ -170,6 +170,32 @@ describe("a guest in post-copy whose source is gone after its word", () => {
   });
 });
 
+describe("a guest in post-copy whose source forgot it before its word", () => {
+  it("keeps its destination's VMM until the source has it back, or a person says that it is lost", () => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.answers("source", { name: "switchToPostCopy" });
+    story.status("destination", "postcopy-active");
+    story.awaitsHandOff();
+    story.hear({ t: "DeadlinePassed", deadline: "handOff" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "GUEST_UNKNOWN");
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "handedBack" }),
+      "| resumeSource@source",
+    );
+    assert.equal(story.fails("source", "resumeSource", "NOT_FOUND", "GUEST_UNKNOWN"), "|");
+    assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
+    assert.equal(
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "GUEST_UNKNOWN"),
+      "| resumeSource@source",
+    );
+    assert.equal(
+      story.answers("source", { name: "resumeSource", runState: "running" }),
+      "| abortDestination@destination",
+    );
+  });
+});
+
 describe("a guest whose source forgot it while the destination, cut off, runs it", () => {
   for (const order of ["first", "last"] as const) {
     it(`is nobody's before the destination's word, where the source is asked ${order}`, () => {
