@@ -53,7 +53,11 @@ function untie(guest: Guest, event: GuestEvent): Guest {
   const { cpus, migration, role } = guest;
   const stayed =
     cpus.kind === "running" && ["failed", "cancelled"].includes(migration?.transferStatus ?? "none");
-  const over = role.kind === "resident" && (migration?.transferStatus === "completed" || stayed);
+  if (role.kind !== "resident") return guest;
+  // Kept, or taken back, as its owner had stopped it: who starts it again is the owner.
+  const isOwners =
+    event.kind === "startOrdered" && migration?.side === "source" && role.stoppedBy === "owner";
+  const over = migration?.transferStatus === "completed" || stayed || isOwners;
   return over && (event.kind === "cpusStopped" || event.kind === "startOrdered")
     ? { ...guest, migration: null }
     : guest;

@@ -375,6 +375,33 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a guest that came back stopped is told to be back once, whoever starts it later",
+    schedule: {
+      seed: 85007,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 32548,
+      pagesUs: 3080,
+      migrations: [
+        { mode: "postCopy", to: 0, guest: "stopped", postCopyAfterMs: 0 },
+        { mode: "live", to: 1, guest: "running", postCopyAfterMs: 5 },
+      ],
+      faults: [
+        { when: { migration: 0, mark: "sourceCompleted", afterUs: 2648 }, kind: "streamReset" },
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 0,
+          forUs: 927,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

@@ -225,4 +225,22 @@ describe("a source that handed off, and is given the guest back", () => {
     const paused = last(play(armedGuest("live", "completed", "paused"), BEGIN, status("completed"))).guest;
     assert.deepEqual(last(play(paused, RETAKE)).done, ["journal retaken"]);
   });
+
+  it("tells that once: who starts it again then is its owner, and no migration", () => {
+    const paused = last(
+      play(armedGuest("postCopy", "completed", "paused"), BEGIN, status("completed")),
+    ).guest;
+    const answers = play(paused, RETAKE, { kind: "startOrdered" }, REGISTERED, { kind: "contSent" }, RESUME);
+    assert.ok(answers[0].told.includes("sourceResumed"));
+    assert.ok(!last(answers).told.includes("sourceResumed"));
+    const broken = play(
+      paused,
+      RETAKE,
+      status("postcopy-paused"),
+      { kind: "startOrdered" },
+      REGISTERED,
+      RESUME,
+    );
+    assert.ok(!last(broken).told.includes("sourceResumed"));
+  });
 });
