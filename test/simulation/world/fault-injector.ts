@@ -28,6 +28,7 @@ export class FaultInjector {
   readonly #control: ControlPlane;
   readonly #operator: Operator;
   #migration = -1;
+  #state: "harming" | "healed" = "harming";
   #waiting: Fault[] = [];
   #armed: Armed[] = [];
   readonly #passed = new Set<Mark>();
@@ -43,6 +44,8 @@ export class FaultInjector {
 
   /** The so-manyth migration begins. */
   begin(migration: number): void {
+    // What comes late, because the one before waited for a person, has nobody to attend to it any more.
+    if (this.#state === "healed") return;
     this.#migration = migration;
     this.#passed.clear();
     this.#armed = [];
@@ -69,6 +72,7 @@ export class FaultInjector {
 
   /** Undoes everything, and has nothing more happen. */
   heal(): void {
+    this.#state = "healed";
     this.#migration = Number.NaN;
     this.#waiting = [];
     this.#armed = [];
