@@ -207,7 +207,10 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
     }
     case "relinquished":
       return [...(found.running ? [resumed] : []), ...(role.released === "kept" ? statusOf(found) : [])];
-    default:
+    case "fenced":
+      // It may be given the guest after all, and its pages may be complete by then.
+      return [...(found.running ? [resumed] : []), ...(role.vmm === "heldForSource" ? statusOf(found) : [])];
+    case "vacant":
       return found.running ? [resumed] : [];
   }
 }

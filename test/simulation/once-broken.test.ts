@@ -402,6 +402,35 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a destination that handed back, was away while its pages became complete and is given the guest after all completes",
+    schedule: {
+      seed: 148755,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 78038,
+      pagesUs: 315237,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 2417,
+        },
+        {
+          when: { migration: 0, mark: "transferring", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 11,
+          forUs: 822231,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

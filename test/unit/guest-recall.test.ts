@@ -259,6 +259,12 @@ describe("an agent that comes back to a destination", () => {
     assert.deepEqual(held.done, ["deregisterNics"]);
   });
 
+  it("tells of a held post-copy guest that its pages are complete, for it may be started yet", () => {
+    const handedBack: JournalWord = { kind: "handedBack", fence: FENCE, sentence: "not ready" };
+    const held = comeBack([claimed("postCopy"), handedBack], found("paused", "completed"));
+    assert.equal(held.told.at(-1), "transferStatusChanged");
+  });
+
   it("does not hand back what a host that died may have started: the line that says so may be lost with it", () => {
     const back = comeBack([claimed("live")], { vmm: "lost", sentence: "gone" }, "boot-2");
     assert.deepEqual(back.done, ["deregisterNics"]);
