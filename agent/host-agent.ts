@@ -19,14 +19,12 @@ import { releaseSource } from "./call/release-source.ts";
 import { removeOrphans } from "./call/remove-orphans.ts";
 import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
+import { DEVICE_TYPE_FIELDS } from "./device/device-types.ts";
 import { DriftGuard } from "./drift/drift-guard.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
 import { OrphanReaper } from "./orphan/orphan-reaper.ts";
 import { restoreInstances } from "./restore-instances.ts";
-
-/** NicDefinition's device fields that this agent can wire. */
-const DEVICE_TYPES = ["tap_on_bridge"] as const;
 
 /**
  * HostAgentService without its wire: one method a call, each in its file under `call/`.
@@ -75,7 +73,7 @@ export class HostAgent {
       version,
       kernelRelease,
       migrationAddress,
-      deviceTypes: [...DEVICE_TYPES],
+      deviceTypes: [...DEVICE_TYPE_FIELDS],
       guestIds: [...this.#host.instances.guestIds()],
     };
   }

@@ -6,6 +6,7 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { DeviceOrigin } from "../../proto/gen/switchover/v1/nic.ts";
 import { type GuestId, parseGuestId, parseInstanceId } from "../../proto/ids.ts";
+import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
@@ -62,30 +63,37 @@ function devicesInUse(
   nics: readonly NicDefinition[],
   replaced: Instance | undefined,
 ): readonly Instance[] {
-  const wanted = new Map(nics.map((nic, index) => [nic.deviceName, index]));
+  const wanted = new Map(nics.map((nic, index) => [deviceTypeOf(nic).deviceName(nic), { nic, index }]));
+  wanted.delete(undefined);
   return host.instances.all().filter((instance) => {
     if (instance === replaced) return false;
-    const shared = instance.nics.find((nic) => wanted.has(nic.deviceName));
+    const shared = instance.nics
+      .map((nic) => wanted.get(deviceTypeOf(nic).deviceName(nic)))
+      .find((found) => found !== undefined);
     if (shared === undefined || instance.isAbandoned()) return shared !== undefined;
+    const { field, deviceName } = deviceTypeOf(shared.nic);
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
-      `Device ${shared.deviceName} belongs to instance ${instance.instanceId} of guest ${instance.guestId}.`,
-      { reason: "DEVICE_IN_USE", field: `nics[${wanted.get(shared.deviceName)}].tap_on_bridge.device_name` },
+      `Device ${deviceName(shared.nic)} belongs to instance ${instance.instanceId} of guest ${instance.guestId}.`,
+      { reason: "DEVICE_IN_USE", field: `nics[${shared.index}].${field}.device_name` },
     );
   });
 }
 
-/** One bridge delivers a MAC to one port: another guest with it would take it over silently. */
+/** One bridge, and one parent, delivers a MAC to one device: another guest with it would take it over silently. */
 function refuseForeignMacs(host: Host, guestId: GuestId, nics: readonly NicDefinition[]): void {
   const others = host.instances.all().filter((other) => other.guestId !== guestId && !other.isAbandoned());
-  nics.forEach(({ bridge, macAddress }, index) => {
+  nics.forEach((nic, index) => {
+    const { macAddress } = nic;
+    const segment = deviceTypeOf(nic).segment(nic);
+    if (segment === undefined) return;
     const owner = others.find((other) =>
-      other.nics.some((nic) => nic.macAddress === macAddress && nic.bridge === bridge),
+      other.nics.some((its) => its.macAddress === macAddress && deviceTypeOf(its).segment(its) === segment),
     );
     if (owner === undefined) return;
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
-      `${macAddress} on ${bridge} belongs to guest ${owner.guestId}.`,
+      `${macAddress} on ${segment} belongs to guest ${owner.guestId}.`,
       {
         reason: "MAC_IN_USE",
         field: `nics[${index}].mac_address`,
@@ -106,6 +114,11 @@ function toMessage(nic: PreparedNic): PrepareNicsResponse["nics"][number] {
     nicId: nic.nicId,
     deviceName: nic.deviceName,
     interfaceIndex: nic.ifindex,
-    origin: nic.ownership.device === "created" ? DeviceOrigin.CREATED : DeviceOrigin.EXISTING,
+    origin: originOf(nic),
   };
+}
+
+function originOf({ deviceName, ownership }: PreparedNic): DeviceOrigin {
+  if (deviceName === "") return DeviceOrigin.UNMANAGED;
+  return ownership.device === "created" ? DeviceOrigin.CREATED : DeviceOrigin.EXISTING;
 }

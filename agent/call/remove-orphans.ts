@@ -3,7 +3,7 @@ import type {
   RemoveOrphansRequest,
   RemoveOrphansResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
-import { parseDeviceName } from "../device/nic-definition.ts";
+import { parseDeviceName } from "../device/device-name.ts";
 import type { Host } from "../host.ts";
 import { toOrphanMessage } from "../orphan/orphan-message.ts";
 

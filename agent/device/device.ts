@@ -43,14 +43,20 @@ export type Located =
   | { readonly found: "no"; readonly problem: NicProblem };
 
 /** A device that has to be made before anything can be asked of it. */
-export type DeviceCreation = { readonly by: "tun"; readonly deviceName: string };
+export type DeviceCreation =
+  | { readonly by: "tun"; readonly deviceName: string }
+  | { readonly by: "link"; readonly deviceName: string; readonly request: RouteRequest };
 
 export type StartOutcome =
   | { readonly result: "started" }
+  /** The device needs nothing from this host's kernel. */
+  | { readonly result: "nothingToDo" }
   | { readonly result: "failed"; readonly problem: NicProblem };
 
 export type StopOutcome =
   | { readonly result: "removed" }
+  /** The device needs nothing from this host's kernel. */
+  | { readonly result: "nothingToDo" }
   /** Nothing was there to remove: stopped before, or the device or the bridge is gone. */
   | { readonly result: "alreadyGone" }
   /** Another port has the address; what it holds is not ours to remove. */
@@ -62,7 +68,9 @@ export type VerifyOutcome =
   | { readonly registration: "registered" }
   /** All that `prepare` and `stop` make is there. */
   | { readonly registration: "quarantined" }
-  /** Neither: what keeps it from being registered, and what from being quarantined. */
+  /** The device needs neither. */
+  | { readonly registration: "unmanaged" }
+  /** Neither of the two: what keeps it from being registered, and what from being quarantined. */
   | {
       readonly registration: "drifted";
       readonly problems: readonly NicProblem[];
@@ -111,6 +119,14 @@ export interface DevicePreparation<Nic extends NicDefinition> {
 
 export interface DeviceType<Nic extends NicDefinition> {
   readonly type: Nic["type"];
+  /** The type's field of the proto's NicDefinition. */
+  readonly field: string;
+  /** Throws INVALID_ARGUMENT for what can never be right; `field` is the path of the type's own part of the definition. */
+  check(nic: Nic, field: string): void;
+  /** What serves this NIC and no other; undefined where that is no network device of the host. */
+  deviceName(nic: Nic): string | undefined;
+  /** The bridge or parent on which the guest's address must be this NIC's alone; undefined where there is none. */
+  segment(nic: Nic): string | undefined;
   /** The links to look up before anything is decided. */
   linkNames(nic: Nic): readonly string[];
   /** Whether the device is where the definition says, and its place there. */

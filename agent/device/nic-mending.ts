@@ -80,6 +80,7 @@ function driftOf(
 ): Omit<NicDrift, "nicId"> | undefined {
   switch (outcome.registration) {
     case registered:
+    case "unmanaged":
       return undefined;
     case "absent":
       // Where no device is, nothing is registered.
@@ -96,6 +97,6 @@ function driftOf(
 
 function unlike(nic: NicDefinition, registered: Registered): NicProblem {
   return registered === "registered"
-    ? { reason: "QUARANTINED", sentence: `${nic.deviceName} is quarantined while its guest runs.` }
-    : { reason: "REGISTERED", sentence: `${nic.deviceName} is registered while its guest stands.` };
+    ? { reason: "QUARANTINED", sentence: `${nic.nicId} is quarantined while its guest runs.` }
+    : { reason: "REGISTERED", sentence: `${nic.nicId} is registered while its guest stands.` };
 }

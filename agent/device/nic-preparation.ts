@@ -4,9 +4,10 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
-import type { DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
+import { checkNicDefinitions } from "./check-nics.ts";
+import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
-import { checkNicDefinitions, type NicDefinition } from "./nic-definition.ts";
+import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks } from "./nic-requests.ts";
 import type { DeviceFactory } from "./tap-creation.ts";
 
@@ -18,6 +19,7 @@ export interface HostDevices {
 
 export interface PreparedNic {
   readonly nicId: string;
+  /** Empty, and `ifindex` 0, where no device of the host's serves the NIC. */
   readonly deviceName: string;
   readonly ifindex: number;
   readonly ownership: DeviceOwnership;
@@ -60,16 +62,19 @@ export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): 
   try {
     for (const nic of nics) {
       const creation = deviceTypeOf(nic).prepare.creation(nic, before);
-      if (creation !== undefined) host.factory.create(creation);
+      if (creation !== undefined) create(host, creation);
     }
     const after = readLinks(host.route, nics);
     quarantine(host.route, nics, before, after);
-    return nics.map((nic) => ({
-      nicId: nic.nicId,
-      deviceName: nic.deviceName,
-      ifindex: after.get(nic.deviceName)?.ifindex ?? 0,
-      ownership: deviceTypeOf(nic).prepare.ownership(nic, before),
-    }));
+    return nics.map((nic) => {
+      const deviceName = deviceTypeOf(nic).deviceName(nic) ?? "";
+      return {
+        nicId: nic.nicId,
+        deviceName,
+        ifindex: after.get(deviceName)?.ifindex ?? 0,
+        ownership: deviceTypeOf(nic).prepare.ownership(nic, before),
+      };
+    });
   } catch (thrown) {
     undoPreparation(host.route, nics, before);
     throw SwitchoverError.from(thrown);
@@ -110,6 +115,20 @@ function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks): NicRefusa
         field: fieldOf(index, field),
       })),
   );
+}
+
+function create(host: HostDevices, creation: DeviceCreation): void {
+  if (creation.by === "tun") {
+    host.factory.create(creation);
+    return;
+  }
+  const [result] = host.route.execute(encodeBatch([creation.request]));
+  if (result?.ok === true) return;
+  const reason = result?.name ?? "NO_ANSWER";
+  const why = result === undefined || result.text === "" ? reason : `${reason}, ${result.text}`;
+  throw new SwitchoverError("ABORTED", `The kernel refused to create ${creation.deviceName}: ${why}.`, {
+    reason,
+  });
 }
 
 function quarantine(

@@ -14,9 +14,10 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
+import { checkNicDefinitions } from "./check-nics.ts";
 import type { NicPlace, NicProblem, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
-import { checkNicDefinitions, type NicDefinition } from "./nic-definition.ts";
+import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks, splitByPlan } from "./nic-requests.ts";
 
 /** Microseconds since some fixed moment, never going back. */
@@ -25,7 +26,6 @@ export type MonotonicClockUs = () => number;
 /** What became of one NIC, and between which two moments of the clock. */
 export interface NicReport<Outcome> {
   readonly nicId: string;
-  readonly deviceName: string;
   readonly outcome: Outcome;
   readonly beganAtUs: number;
   readonly endedAtUs: number;
@@ -166,11 +166,11 @@ class KernelNicSet implements ArmedNicSet {
   /** The outcome of each NIC, after a second try where the device may not be the one that was armed. */
   #stopAll(placed: readonly PlacedNic[], operation: PlannedOperation): StopOutcome[] {
     const outcomes = this.#tryStop(placed, operation);
-    if (outcomes.every(({ result }) => result === "removed")) return outcomes;
+    if (outcomes.every(isPlainlyStopped)) return outcomes;
     const links = this.#readLinks(placed.map(({ nic }) => nic));
     return outcomes.map((outcome, index): StopOutcome => {
       const armed = placed[index];
-      if (armed === undefined || outcome.result === "removed") return outcome;
+      if (armed === undefined || isPlainlyStopped(outcome)) return outcome;
       const located = links === undefined ? undefined : deviceTypeOf(armed.nic).locate(armed.nic, links);
       const place = located?.found === "yes" ? located.place : armed.place;
       if (outcome.result !== "failed" && samePlace(place, armed.place)) return outcome;
@@ -235,7 +235,6 @@ class KernelNicSet implements ArmedNicSet {
     const endedAtUs = this.#clockUs();
     return outcomes.map((outcome, index) => ({
       nicId: this.nics[index]?.nicId ?? "",
-      deviceName: this.nics[index]?.deviceName ?? "",
       outcome,
       beganAtUs,
       endedAtUs,
@@ -250,7 +249,11 @@ function planOperation(operation: "start" | "stop", placed: readonly PlacedNic[]
 }
 
 function isStarted(outcome: StartOutcome): boolean {
-  return outcome.result === "started";
+  return outcome.result !== "failed";
+}
+
+function isPlainlyStopped({ result }: StopOutcome): boolean {
+  return result === "removed" || result === "nothingToDo";
 }
 
 function samePlace(left: NicPlace, right: NicPlace): boolean {

@@ -8,7 +8,7 @@ import type { DeviceCreation } from "./device.ts";
 /** Makes the devices that the routing socket cannot make. */
 export interface DeviceFactory {
   /** Throws ALREADY_EXISTS where the name is taken. */
-  create(creation: DeviceCreation): void;
+  create(creation: Extract<DeviceCreation, { readonly by: "tun" }>): void;
 }
 
 const TUNSETIFF = 0x400454ca;

@@ -1,3 +1,4 @@
+import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { Instance } from "../instance/instance.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
@@ -43,7 +44,12 @@ export class NicIndex {
 }
 
 function keysOf(nic: NicDefinition): readonly string[] {
-  return [nic.macAddress, `link ${nic.deviceName}`, `link ${nic.bridge}`];
+  return [
+    nic.macAddress,
+    ...deviceTypeOf(nic)
+      .linkNames(nic)
+      .map((name) => `link ${name}`),
+  ];
 }
 
 function keyOf(change: KernelChange): string | undefined {

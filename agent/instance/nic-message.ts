@@ -3,9 +3,24 @@ import {
   EntryMobility,
   MacTableManager,
   type NicDefinition as NicMessage,
+  type TapOnBridge,
+  UnmanagedKind,
 } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
-import { checkNicDefinitions, type NicDefinition, parseDeviceName } from "../device/nic-definition.ts";
+import { checkNicDefinitions } from "../device/check-nics.ts";
+import { parseDeviceName } from "../device/device-name.ts";
+import { DEVICE_TYPE_FIELDS } from "../device/device-types.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import type { NicIdentity } from "../device/nic-identity.ts";
+import type { TapOnBridgeNic } from "../device/tap-on-bridge/definition.ts";
+import type { UnmanagedNic } from "../device/unmanaged/definition.ts";
+
+const UNMANAGED_KINDS: { readonly [K in UnmanagedNic["kind"]]: UnmanagedKind } = {
+  user: UnmanagedKind.USER,
+  vhostUser: UnmanagedKind.VHOST_USER,
+  hostdev: UnmanagedKind.HOSTDEV,
+  vdpa: UnmanagedKind.VDPA,
+};
 
 /** The NICs a caller defines; throws INVALID_ARGUMENT naming the first field that can never be right. */
 export function parseNics(messages: readonly NicMessage[]): readonly NicDefinition[] {
@@ -16,37 +31,64 @@ export function parseNics(messages: readonly NicMessage[]): readonly NicDefiniti
 }
 
 function parseNic(message: NicMessage, field: string): NicDefinition {
-  const macAddress = parseMacAddress(message.macAddress, `${field}.mac_address`);
-  if (message.device === undefined) {
-    throw invalidArgument(`${field}.device`, "The NIC's device is required (tap_on_bridge).", "REQUIRED");
+  const { device, nicId } = message;
+  const identity = { nicId, macAddress: parseMacAddress(message.macAddress, `${field}.mac_address`) };
+  switch (device?.$case) {
+    case undefined:
+      throw invalidArgument(
+        `${field}.device`,
+        `The NIC's device is required (${DEVICE_TYPE_FIELDS.join(", ")}).`,
+        "REQUIRED",
+      );
+    case "tapOnBridge":
+      return parseTapOnBridge(identity, device.value, `${field}.tap_on_bridge`);
+    case "unmanaged":
+      return {
+        type: "unmanaged",
+        ...identity,
+        kind: parseKind(device.value.kind, `${field}.unmanaged.kind`),
+      };
   }
-  const { value: tap } = message.device;
-  const at = `${field}.tap_on_bridge`;
+}
+
+function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string): TapOnBridgeNic {
   return {
     type: "tapOnBridge",
-    nicId: message.nicId,
-    macAddress,
-    deviceName: parseDeviceName(tap.deviceName, `${at}.device_name`),
-    bridge: parseDeviceName(tap.bridge, `${at}.bridge`),
+    ...identity,
+    deviceName: parseDeviceName(tap.deviceName, `${field}.device_name`),
+    bridge: parseDeviceName(tap.bridge, `${field}.bridge`),
     macTableManager: tap.macTableManager === MacTableManager.KERNEL ? "kernel" : "switchover",
     sticky: tap.entryMobility === EntryMobility.ROAMING ? "plain" : "sticky",
   };
 }
 
+function parseKind(kind: UnmanagedKind, field: string): UnmanagedNic["kind"] {
+  for (const [name, value] of Object.entries(UNMANAGED_KINDS)) {
+    if (value === kind) return name as UnmanagedNic["kind"];
+  }
+  throw invalidArgument(field, "The kind of the NIC is required.", "REQUIRED");
+}
+
 /** The same definition as the contract has it. */
 export function toNicMessage(nic: NicDefinition): NicMessage {
-  return {
-    nicId: nic.nicId,
-    macAddress: nic.macAddress,
-    device: {
-      $case: "tapOnBridge",
-      value: {
-        deviceName: nic.deviceName,
-        bridge: nic.bridge,
-        macTableManager:
-          nic.macTableManager === "kernel" ? MacTableManager.KERNEL : MacTableManager.SWITCHOVER,
-        entryMobility: nic.sticky === "plain" ? EntryMobility.ROAMING : EntryMobility.STICKY,
-      },
-    },
-  };
+  const { macAddress, nicId } = nic;
+  return { nicId, macAddress, device: toDeviceMessage(nic) };
+}
+
+function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> {
+  switch (nic.type) {
+    case "tapOnBridge":
+      return {
+        $case: "tapOnBridge",
+        value: {
+          deviceName: nic.deviceName,
+          bridge: nic.bridge,
+          macTableManager:
+            nic.macTableManager === "kernel" ? MacTableManager.KERNEL : MacTableManager.SWITCHOVER,
+          entryMobility: nic.sticky === "plain" ? EntryMobility.ROAMING : EntryMobility.STICKY,
+        },
+      };
+    case "unmanaged":
+      return { $case: "unmanaged", value: { kind: UNMANAGED_KINDS[nic.kind] } };
+  }
 }

@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import type { Clock } from "../clock.ts";
+import { deviceTypeOf } from "../device/device-types.ts";
 import type { InstanceTable } from "../instance/instance-table.ts";
 import type { Log } from "../log.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
@@ -87,7 +88,9 @@ export class Orphans {
 
   #knownDevices(): ReadonlySet<string> {
     const instances = this.#parts.instances.all();
-    return new Set(instances.flatMap(({ nics }) => nics.map(({ deviceName }) => deviceName)));
+    return new Set(
+      instances.flatMap(({ nics }) => nics.map((nic) => deviceTypeOf(nic).deviceName(nic) ?? "")),
+    );
   }
 
   #carryOut(orphan: Orphan): void {

@@ -1,7 +1,7 @@
-import type { TapOnBridgeNic } from "../../agent/device/nic-definition.ts";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
 import type { NicReport } from "../../agent/device/nic-set.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
+import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { openRouteSocket, type RouteSocket } from "../../agent/netlink/route-socket.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 

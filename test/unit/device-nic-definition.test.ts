@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  checkNicDefinitions,
-  parseDeviceName,
-  type TapOnBridgeNic,
-} from "../../agent/device/nic-definition.ts";
+import { checkNicDefinitions } from "../../agent/device/check-nics.ts";
+import { parseDeviceName } from "../../agent/device/device-name.ts";
+import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 
 const NIC: TapOnBridgeNic = {

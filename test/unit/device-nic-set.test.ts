@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { TapOnBridgeNic } from "../../agent/device/nic-definition.ts";
 import { prepareNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
+import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { encodeBatch } from "../../agent/netlink/route-batch.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { TapOnBridgeNic } from "../../agent/device/nic-definition.ts";
 import { prepareNics } from "../../agent/device/nic-preparation.ts";
+import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { PreparedDevices } from "../../agent/instance/prepared-devices.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";

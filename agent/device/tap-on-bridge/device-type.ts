@@ -1,9 +1,9 @@
-import type { RouteResult } from "../netlink/route-port.ts";
-import { CREATED_ALIAS } from "./created-alias.ts";
-import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
-import type { TapOnBridgeNic } from "./nic-definition.ts";
-import { tapOnBridgeMending } from "./tap-on-bridge-mending.ts";
-import { bridgeMissing, tapOnBridgePreparation } from "./tap-on-bridge-preparation.ts";
+import type { RouteResult } from "../../netlink/route-port.ts";
+import { CREATED_ALIAS } from "../created-alias.ts";
+import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
+import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
+import { tapOnBridgeMending } from "./mending.ts";
+import { bridgeMissing, tapOnBridgePreparation } from "./preparation.ts";
 import {
   entryOf,
   isErrno,
@@ -17,7 +17,7 @@ import {
   readBack,
   refused,
   runningFlags,
-} from "./tap-on-bridge-state.ts";
+} from "./state.ts";
 
 /** What the kernel says of a device that vanished (ENODEV) or left its bridge (EOPNOTSUPP): trap 4. */
 const GONE = ["ENODEV", "EOPNOTSUPP"] as const;
@@ -28,6 +28,10 @@ const GONE = ["ENODEV", "EOPNOTSUPP"] as const;
  */
 export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   type: "tapOnBridge",
+  field: "tap_on_bridge",
+  check: checkTapOnBridge,
+  deviceName: (nic) => nic.deviceName,
+  segment: (nic) => nic.bridge,
 
   linkNames: (nic) => [nic.bridge, nic.deviceName],
 

@@ -1,18 +1,10 @@
-import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../proto/mac-address.ts";
-import type { Link, LinkChange } from "../netlink/link.ts";
-import type { RouteRequest } from "../netlink/route-request.ts";
-import { CREATED_ALIAS } from "./created-alias.ts";
-import type { DevicePreparation, NicProblem, SeenLinks } from "./device.ts";
-import type { TapOnBridgeNic } from "./nic-definition.ts";
-import {
-  isErrno,
-  judgePort,
-  linkOf,
-  pointsHere,
-  QUARANTINE_FLAGS,
-  readBack,
-  refused,
-} from "./tap-on-bridge-state.ts";
+import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../proto/mac-address.ts";
+import type { Link, LinkChange } from "../../netlink/link.ts";
+import type { RouteRequest } from "../../netlink/route-request.ts";
+import { CREATED_ALIAS } from "../created-alias.ts";
+import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
+import type { TapOnBridgeNic } from "./definition.ts";
+import { isErrno, judgePort, linkOf, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
 
 /**
  * A bridge takes the lowest address among its ports: a high one keeps it from changing its own, and with it the

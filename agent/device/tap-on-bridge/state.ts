@@ -1,9 +1,9 @@
-import type { BridgePortFlags, Link } from "../netlink/link.ts";
-import type { FdbEntry } from "../netlink/neighbour.ts";
-import type { RouteResult } from "../netlink/route-port.ts";
-import type { RouteRequest } from "../netlink/route-request.ts";
-import type { NicPlace, NicProblem } from "./device.ts";
-import type { TapOnBridgeNic } from "./nic-definition.ts";
+import type { BridgePortFlags, Link } from "../../netlink/link.ts";
+import type { FdbEntry } from "../../netlink/neighbour.ts";
+import type { RouteResult } from "../../netlink/route-port.ts";
+import type { RouteRequest } from "../../netlink/route-request.ts";
+import type { NicPlace, NicProblem } from "../device.ts";
+import type { TapOnBridgeNic } from "./definition.ts";
 
 /** Nothing is flooded to the guest and nothing is learned from it: trap 9. */
 export const QUARANTINE_FLAGS: BridgePortFlags = {

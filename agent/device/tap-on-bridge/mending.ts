@@ -1,9 +1,9 @@
-import type { KernelChange } from "../netlink/kernel-change.ts";
-import type { BridgePortFlags, Link } from "../netlink/link.ts";
-import type { FdbEntry } from "../netlink/neighbour.ts";
-import type { DeviceType, NicPlace, Registered } from "./device.ts";
-import type { TapOnBridgeNic } from "./nic-definition.ts";
-import { QUARANTINE_FLAGS, runningFlags } from "./tap-on-bridge-state.ts";
+import type { KernelChange } from "../../netlink/kernel-change.ts";
+import type { BridgePortFlags, Link } from "../../netlink/link.ts";
+import type { FdbEntry } from "../../netlink/neighbour.ts";
+import type { DeviceType, NicPlace, Registered } from "../device.ts";
+import type { TapOnBridgeNic } from "./definition.ts";
+import { QUARANTINE_FLAGS, runningFlags } from "./state.ts";
 
 /** Against what others do to the tap, to its port and to the bridge's entry. */
 export const tapOnBridgeMending: DeviceType<TapOnBridgeNic>["mend"] = {

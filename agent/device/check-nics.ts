@@ -1,0 +1,49 @@
+import { invalidArgument } from "../../proto/error.ts";
+import { parseMacAddress } from "../../proto/mac-address.ts";
+import { deviceTypeOf } from "./device-types.ts";
+import type { NicDefinition } from "./nic-definition.ts";
+
+export const MAX_NICS_PER_GUEST = 64;
+
+const NIC_ID_TEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
+
+/** Throws INVALID_ARGUMENT for the first thing that is wrong with a guest's NICs, whatever the host looks like. */
+export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nics"): void {
+  if (nics.length > MAX_NICS_PER_GUEST) {
+    throw invalidArgument(field, `${nics.length} NICs are more than the ${MAX_NICS_PER_GUEST} of a guest.`);
+  }
+  const nicIds = new Set<string>();
+  const deviceNames = new Set<string>();
+  const places = new Set<string>();
+  nics.forEach((nic, index) => {
+    const at = `${field}[${index}]`;
+    const type = deviceTypeOf(nic);
+    if (!NIC_ID_TEXT.test(nic.nicId)) {
+      throw invalidArgument(`${at}.nic_id`, `${JSON.stringify(nic.nicId.slice(0, 64))} is not a NIC id.`);
+    }
+    parseMacAddress(nic.macAddress, `${at}.mac_address`);
+    type.check(nic, `${at}.${type.field}`);
+    if (nicIds.has(nic.nicId)) {
+      throw invalidArgument(`${at}.nic_id`, `${nic.nicId} names two NICs.`, "DUPLICATE");
+    }
+    nicIds.add(nic.nicId);
+    const deviceName = type.deviceName(nic);
+    if (deviceName !== undefined) {
+      if (deviceNames.has(deviceName)) {
+        throw invalidArgument(
+          `${at}.${type.field}.device_name`,
+          `${deviceName} serves two NICs.`,
+          "DUPLICATE",
+        );
+      }
+      deviceNames.add(deviceName);
+    }
+    const segment = type.segment(nic);
+    if (segment === undefined) return;
+    const place = `${nic.macAddress} on ${segment}`;
+    if (places.has(place)) {
+      throw invalidArgument(`${at}.mac_address`, `${place} serves two NICs.`, "DUPLICATE");
+    }
+    places.add(place);
+  });
+}

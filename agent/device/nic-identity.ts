@@ -1,0 +1,9 @@
+import type { MacAddress } from "../../proto/mac-address.ts";
+
+/** What every NIC of a guest has, whatever its device. */
+export interface NicIdentity {
+  /** Unique within the guest. */
+  readonly nicId: string;
+  /** The guest's own address; never a bridge port's. */
+  readonly macAddress: MacAddress;
+}
