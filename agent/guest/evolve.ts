@@ -51,9 +51,10 @@ function evolveRole(guest: Guest, event: GuestEvent): Step {
 /** What happens to a guest after its migration is no longer told under that migration's name. */
 function untie(guest: Guest, event: GuestEvent): Guest {
   const { cpus, migration, role } = guest;
-  const stayed =
-    cpus.kind === "running" && ["failed", "cancelled"].includes(migration?.transferStatus ?? "none");
   if (role.kind !== "resident") return guest;
+  // A source that was kept before its transfer began has heard nothing of one.
+  const ended = ["failed", "cancelled", ...(migration?.side === "source" ? ["none"] : [])];
+  const stayed = cpus.kind === "running" && ended.includes(migration?.transferStatus ?? "none");
   // Kept, or taken back, as its owner had stopped it: who starts it again is the owner.
   const isOwners =
     event.kind === "startOrdered" && migration?.side === "source" && role.stoppedBy === "owner";

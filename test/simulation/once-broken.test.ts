@@ -431,6 +431,31 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "what an owner does to a guest that was kept before its transfer began is told as his, each time",
+    schedule: {
+      seed: 156281,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 11437,
+      pagesUs: 298619,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "prepared", afterUs: 8263 },
+          kind: "cpusToggled",
+          side: "source",
+          runState: "paused",
+          times: 4,
+          everyUs: 1763,
+        },
+        { when: { migration: 0, mark: "armed", afterUs: 0 }, kind: "cancelAsked" },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

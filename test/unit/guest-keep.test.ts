@@ -21,6 +21,12 @@ describe("a source that is asked to keep its guest", () => {
     assert.equal(last(answers).guest.role.kind, "resident");
   });
 
+  it("has nothing to do any more with what its owner does then, where nothing was begun", () => {
+    const answers = play(armedGuest("live", "completed"), KEEP, STOP, DEREGISTERED, RESUME);
+    assert.ok(!last(answers).told.includes("sourceResumed"));
+    assert.equal(last(answers).guest.migration, null);
+  });
+
   it("cancels the transfer and asks what came of it, in the same breath", () => {
     const answers = play(armedGuest("live", "completed"), BEGIN, status("active"), KEEP);
     assert.deepEqual(last(answers).done, ["cancelTransfer", "read keep"]);
