@@ -115,6 +115,7 @@ function toMessage(nic: PreparedNic): PrepareNicsResponse["nics"][number] {
     deviceName: nic.deviceName,
     interfaceIndex: nic.ifindex,
     origin: originOf(nic),
+    characterDevice: nic.characterDevice ?? "",
   };
 }
 

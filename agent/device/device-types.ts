@@ -1,4 +1,5 @@
 import type { DeviceType } from "./device.ts";
+import { macvtap } from "./macvtap/device-type.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { tapOnBridge } from "./tap-on-bridge/device-type.ts";
 import { unmanaged } from "./unmanaged/device-type.ts";
@@ -7,6 +8,7 @@ import { unmanaged } from "./unmanaged/device-type.ts";
 const DEVICE_TYPES: {
   readonly [T in NicDefinition["type"]]: DeviceType<Extract<NicDefinition, { type: T }>>;
 } = {
+  macvtap,
   tapOnBridge,
   unmanaged,
 };

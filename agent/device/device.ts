@@ -14,6 +14,7 @@
  * *Quarantined*: no registration, nothing flooded to the guest, nothing learned from it, nothing sent by the host.
  * Each plan may be carried out again at any time with the same end.
  */
+import type { MacAddress } from "../../proto/mac-address.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
 import type { Link } from "../netlink/link.ts";
 import type { RouteResult } from "../netlink/route-port.ts";
@@ -92,6 +93,15 @@ export interface DeviceOperation<Nic extends NicDefinition, Outcome> {
 export interface DeviceOwnership {
   readonly device: "created" | "existing";
   readonly port: "attached" | "existing";
+  /** Of a parent that the device has to itself. */
+  readonly parent?: ParentAsFound;
+}
+
+/** A parent as it was before its device was prepared. */
+export interface ParentAsFound {
+  readonly state: "up" | "down";
+  readonly macAddress?: MacAddress;
+  readonly addrGenMode?: "eui64";
 }
 
 export interface DevicePreparation<Nic extends NicDefinition> {
@@ -125,8 +135,14 @@ export interface DeviceType<Nic extends NicDefinition> {
   check(nic: Nic, field: string): void;
   /** What serves this NIC and no other; undefined where that is no network device of the host. */
   deviceName(nic: Nic): string | undefined;
+  /** The file by which a VMM opens the device; for types that have one. */
+  readonly characterDevice?: (ifindex: number) => string;
   /** The bridge or parent on which the guest's address must be this NIC's alone; undefined where there is none. */
   segment(nic: Nic): string | undefined;
+  /** Whether `stop` has the kernel wait for an RCU grace period. */
+  readonly stopping: "atOnce" | "afterGracePeriod";
+  /** Whether preparing and releasing depend on devices that no definition names, such as others of the same parent. */
+  readonly surveys: "namedLinks" | "allLinks";
   /** The links to look up before anything is decided. */
   linkNames(nic: Nic): readonly string[];
   /** Whether the device is where the definition says, and its place there. */

@@ -8,7 +8,7 @@ import { checkNicDefinitions } from "./check-nics.ts";
 import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
-import { executeEach, readLinks } from "./nic-requests.ts";
+import { executeEach, surveyLinks } from "./nic-requests.ts";
 import type { DeviceFactory } from "./tap-creation.ts";
 
 /** What preparing touches. */
@@ -23,6 +23,8 @@ export interface PreparedNic {
   readonly deviceName: string;
   readonly ifindex: number;
   readonly ownership: DeviceOwnership;
+  /** The file by which a VMM opens the device; absent where it is opened by name. */
+  readonly characterDevice?: string;
 }
 
 /** Why a NIC cannot be prepared or moved here; `field` is the full path, `nics[0].tap_on_bridge.bridge`. */
@@ -41,7 +43,7 @@ export interface ReleaseReport {
 /** All reasons why the NICs cannot be prepared here; changes nothing. Throws INVALID_ARGUMENT for bad definitions. */
 export function preflightNics(route: RoutePort, nics: readonly NicDefinition[]): NicRefusal[] {
   checkNicDefinitions(nics);
-  return refusalsOf(nics, readLinks(route, nics));
+  return refusalsOf(nics, surveyLinks(route, nics));
 }
 
 /**
@@ -53,7 +55,7 @@ export function preflightNics(route: RoutePort, nics: readonly NicDefinition[]):
  */
 export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): PreparedNic[] {
   checkNicDefinitions(nics);
-  const before = readLinks(host.route, nics);
+  const before = surveyLinks(host.route, nics);
   const refusal = refusalsOf(nics, before)[0];
   if (refusal !== undefined) {
     const { reason, sentence, field } = refusal;
@@ -64,15 +66,19 @@ export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): 
       const creation = deviceTypeOf(nic).prepare.creation(nic, before);
       if (creation !== undefined) create(host, creation);
     }
-    const after = readLinks(host.route, nics);
+    const after = surveyLinks(host.route, nics);
     quarantine(host.route, nics, before, after);
     return nics.map((nic) => {
-      const deviceName = deviceTypeOf(nic).deviceName(nic) ?? "";
+      const type = deviceTypeOf(nic);
+      const deviceName = type.deviceName(nic) ?? "";
+      const ifindex = after.get(deviceName)?.ifindex ?? 0;
+      const characterDevice = type.characterDevice?.(ifindex);
       return {
         nicId: nic.nicId,
         deviceName,
-        ifindex: after.get(deviceName)?.ifindex ?? 0,
-        ownership: deviceTypeOf(nic).prepare.ownership(nic, before),
+        ifindex,
+        ownership: type.prepare.ownership(nic, before),
+        ...(characterDevice === undefined ? {} : { characterDevice }),
       };
     });
   } catch (thrown) {
@@ -91,7 +97,7 @@ export function releaseNics(
   ownerships: ReadonlyMap<string, DeviceOwnership>,
   device: "delete" | "keep",
 ): ReleaseReport[] {
-  const links = readLinks(route, nics);
+  const links = surveyLinks(route, nics);
   const plans = nics.map((nic) => {
     const ownership = ownerships.get(nic.nicId) ?? { device: "existing", port: "existing" };
     return deviceTypeOf(nic).release.plan(nic, links, ownership, device);
@@ -154,7 +160,7 @@ function quarantine(
 /** Best effort: what cannot be undone stays quarantined, which harms nobody. */
 function undoPreparation(route: RoutePort, nics: readonly NicDefinition[], before: SeenLinks): void {
   try {
-    const after = readLinks(route, nics);
+    const after = surveyLinks(route, nics);
     const requests = nics.toReversed().flatMap((nic) => deviceTypeOf(nic).prepare.undo(nic, before, after));
     route.execute(encodeBatch(requests));
   } catch {

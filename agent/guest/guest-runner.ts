@@ -53,6 +53,8 @@ export interface GuestRunnerPorts {
   readonly publish: PublishGuestEvent;
   /** Called once its devices were released: the instance is done with. */
   readonly released: () => void;
+  /** Called after each turn, when all that it decided is done. */
+  readonly turned?: (guest: Guest) => void;
   /** Default: `evolve`. */
   readonly rule?: typeof evolve | undefined;
   readonly beforeOperation?: BeforeOperation | undefined;
@@ -166,6 +168,7 @@ export class GuestRunner {
       }
     });
     for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
+    this.#ports.turned?.(this.#guest);
     for (const watch of [...this.#watchers]) watch();
     if (this.#queue.length > 0) setImmediate(() => this.#run());
   }

@@ -19,6 +19,7 @@ import { lostVmm } from "../vmm/lost-vmm.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
+import { HastenedStop } from "./hastened-stop.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
 import { lifeOf, type Reached, reachVmm } from "./reach-vmm.ts";
@@ -55,6 +56,7 @@ export interface Adopted {
 export class Instance {
   readonly #parts: InstanceParts;
   readonly #closed = new AbortController();
+  readonly #hastenedStop: HastenedStop;
   #adopted: Adopted | null = null;
   #state: "prepared" | "restoring" | "adopted" = "prepared";
   #endHandOffs: () => void = () => {};
@@ -68,6 +70,7 @@ export class Instance {
 
   constructor(parts: InstanceParts) {
     this.#parts = parts;
+    this.#hastenedStop = new HastenedStop(parts.ports.gracePeriods, parts.ports.clock);
   }
 
   get guestId(): GuestId {
@@ -270,6 +273,7 @@ export class Instance {
         journal: (word) => this.note(word),
         publish,
         released,
+        turned: (guest) => this.#hastenedStop.follow(guest, this.nics),
         rule: ports.rule,
         beforeOperation: ports.beforeOperation,
       },
@@ -310,6 +314,7 @@ export class Instance {
   /** Lets go of the VMM; devices and guest stay as they are. */
   close(): void {
     this.#closed.abort("closed");
+    this.#hastenedStop.end();
     this.#letGo();
   }
 

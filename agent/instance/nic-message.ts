@@ -2,6 +2,8 @@ import { invalidArgument } from "../../proto/error.ts";
 import {
   EntryMobility,
   MacTableManager,
+  type Macvtap,
+  MacvtapMode,
   type NicDefinition as NicMessage,
   type TapOnBridge,
   UnmanagedKind,
@@ -10,6 +12,7 @@ import { parseMacAddress } from "../../proto/mac-address.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
 import { parseDeviceName } from "../device/device-name.ts";
 import { DEVICE_TYPE_FIELDS } from "../device/device-types.ts";
+import type { MacvtapNic } from "../device/macvtap/definition.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { NicIdentity } from "../device/nic-identity.ts";
 import type { TapOnBridgeNic } from "../device/tap-on-bridge/definition.ts";
@@ -20,6 +23,13 @@ const UNMANAGED_KINDS: { readonly [K in UnmanagedNic["kind"]]: UnmanagedKind } =
   vhostUser: UnmanagedKind.VHOST_USER,
   hostdev: UnmanagedKind.HOSTDEV,
   vdpa: UnmanagedKind.VDPA,
+};
+
+const MACVTAP_MODES: { readonly [M in MacvtapNic["mode"]]: MacvtapMode } = {
+  private: MacvtapMode.PRIVATE,
+  vepa: MacvtapMode.VEPA,
+  bridge: MacvtapMode.BRIDGE,
+  passthrough: MacvtapMode.PASSTHROUGH,
 };
 
 /** The NICs a caller defines; throws INVALID_ARGUMENT naming the first field that can never be right. */
@@ -42,11 +52,13 @@ function parseNic(message: NicMessage, field: string): NicDefinition {
       );
     case "tapOnBridge":
       return parseTapOnBridge(identity, device.value, `${field}.tap_on_bridge`);
+    case "macvtap":
+      return parseMacvtap(identity, device.value, `${field}.macvtap`);
     case "unmanaged":
       return {
         type: "unmanaged",
         ...identity,
-        kind: parseKind(device.value.kind, `${field}.unmanaged.kind`),
+        kind: parseWord(UNMANAGED_KINDS, device.value.kind, `${field}.unmanaged.kind`),
       };
   }
 }
@@ -62,11 +74,25 @@ function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string
   };
 }
 
-function parseKind(kind: UnmanagedKind, field: string): UnmanagedNic["kind"] {
-  for (const [name, value] of Object.entries(UNMANAGED_KINDS)) {
-    if (value === kind) return name as UnmanagedNic["kind"];
-  }
-  throw invalidArgument(field, "The kind of the NIC is required.", "REQUIRED");
+function parseMacvtap(identity: NicIdentity, macvtap: Macvtap, field: string): MacvtapNic {
+  return {
+    type: "macvtap",
+    ...identity,
+    deviceName: parseDeviceName(macvtap.deviceName, `${field}.device_name`),
+    parent: parseDeviceName(macvtap.parent, `${field}.parent`),
+    mode: parseWord(MACVTAP_MODES, macvtap.mode, `${field}.mode`),
+  };
+}
+
+function parseWord<Word extends string>(
+  numbers: { readonly [W in Word]: number },
+  number: number,
+  field: string,
+): Word {
+  const words = Object.keys(numbers) as Word[];
+  const word = words.find((name) => numbers[name] === number);
+  if (word !== undefined) return word;
+  throw invalidArgument(field, `One of these is required: ${words.join(", ")}.`, "REQUIRED");
 }
 
 /** The same definition as the contract has it. */
@@ -88,6 +114,10 @@ function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> 
           entryMobility: nic.sticky === "plain" ? EntryMobility.ROAMING : EntryMobility.STICKY,
         },
       };
+    case "macvtap": {
+      const { deviceName, mode, parent } = nic;
+      return { $case: "macvtap", value: { deviceName, parent, mode: MACVTAP_MODES[mode] } };
+    }
     case "unmanaged":
       return { $case: "unmanaged", value: { kind: UNMANAGED_KINDS[nic.kind] } };
   }

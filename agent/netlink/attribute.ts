@@ -3,6 +3,8 @@ import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
 
 const ATTRIBUTE_HEADER_BYTES = 4;
 const MAX_ATTRIBUTE_BYTES = 0xffff;
+/** Marks nesting where the kernel checks strictly; most messages do without. */
+export const NLA_F_NESTED = 0x8000;
 /** The two top bits of a type mark nesting and byte order (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`). */
 const TYPE_MASK = 0x3fff;
 const INITIAL_CAPACITY = 128;

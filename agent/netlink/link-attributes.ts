@@ -11,6 +11,7 @@ export const IFLA = {
   ADDRESS: 1,
   IFNAME: 3,
   MTU: 4,
+  LINK: 5,
   MASTER: 10,
   PROTINFO: 12,
   TXQLEN: 13,
@@ -20,6 +21,9 @@ export const IFLA = {
   AF_SPEC: 26,
   EXT_MASK: 29,
   CARRIER: 33,
+  LINK_NETNSID: 37,
+  PROP_LIST: 52,
+  ALT_IFNAME: 53,
 } as const;
 
 export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
@@ -27,6 +31,8 @@ export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
 export const BRPORT = { LEARNING: 8, UNICAST_FLOOD: 9, MCAST_FLOOD: 27, BCAST_FLOOD: 30 } as const;
 
 export const IFLA_BR_VLAN_FILTERING = 7;
+
+export const IFLA_MACVLAN_MODE = 1;
 
 export const IFLA_TUN_TYPE = 3;
 export const IFF_TAP = 2;

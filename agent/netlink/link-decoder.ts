@@ -1,7 +1,15 @@
 import { type MacAddress, macAddressFromBytes } from "../../proto/mac-address.ts";
 import { AttributeDecoder } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
-import type { AddrGenMode, BridgePortFlags, Link, OperState, Switch } from "./link.ts";
+import {
+  type AddrGenMode,
+  type BridgePortFlags,
+  type Link,
+  MACVLAN_MODES,
+  type MacvlanMode,
+  type OperState,
+  type Switch,
+} from "./link.ts";
 import {
   AF_INET6,
   BRPORT,
@@ -11,6 +19,7 @@ import {
   IFLA,
   IFLA_BR_VLAN_FILTERING,
   IFLA_INET6_ADDR_GEN_MODE,
+  IFLA_MACVLAN_MODE,
   IFLA_TUN_TYPE,
   INFO,
 } from "./link-attributes.ts";
@@ -39,12 +48,16 @@ interface LinkDraft {
   mtu?: number;
   txQueueLength?: number;
   masterIfindex?: number;
+  parentIfindex?: number;
+  parentNamespace?: "another";
   kind?: string;
   alias?: string;
   addrGenMode?: AddrGenMode;
   port?: BridgePortFlags;
   vlanFiltering?: Switch;
   tunMode?: "tun" | "tap";
+  macvlanMode?: MacvlanMode;
+  altNames?: string[];
 }
 
 /**
@@ -59,13 +72,14 @@ export function decodeLink(payload: Uint8Array): Link {
   const family = view.getUint8(0);
   while (attributes.next()) readAttribute(attributes, family, draft);
   attributes.finish();
-  const { name, ...rest } = draft;
+  const { name, parentIfindex, parentNamespace, ...rest } = draft;
   if (name === undefined) throw malformed("A link has no name.");
   return {
     ifindex: view.getInt32(4, HOST_IS_LITTLE_ENDIAN),
     name,
     state: (view.getUint32(8, HOST_IS_LITTLE_ENDIAN) & IFF_UP) !== 0 ? "up" : "down",
     ...rest,
+    ...(parentIfindex === undefined || parentNamespace === "another" ? {} : { parentIfindex }),
     operState: draft.operState ?? "unknown",
     mtu: draft.mtu ?? 0,
     txQueueLength: draft.txQueueLength ?? 0,
@@ -88,6 +102,19 @@ function readAttribute(attributes: AttributeDecoder, family: number, draft: Link
       break;
     case IFLA.MASTER:
       draft.masterIfindex = attributes.u32();
+      break;
+    case IFLA.LINK:
+      draft.parentIfindex = attributes.u32();
+      break;
+    case IFLA.LINK_NETNSID:
+      draft.parentNamespace = "another";
+      break;
+    case IFLA.PROP_LIST:
+      attributes.nested((names) => {
+        while (names.next()) {
+          if (names.type === IFLA.ALT_IFNAME) draft.altNames = [...(draft.altNames ?? []), names.string()];
+        }
+      });
       break;
     case IFLA.OPERSTATE:
       draft.operState = OPER_STATES[attributes.u8()] ?? "unknown";
@@ -145,8 +172,15 @@ function readKindData(data: AttributeDecoder, draft: LinkDraft): void {
       draft.vlanFiltering = switchOf(data.u8());
     } else if (draft.kind === "tun" && data.type === IFLA_TUN_TYPE) {
       draft.tunMode = data.u8() === IFF_TAP ? "tap" : "tun";
+    } else if (isMacvlan(draft.kind) && data.type === IFLA_MACVLAN_MODE) {
+      const mode = MACVLAN_MODES.get(data.u32());
+      if (mode !== undefined) draft.macvlanMode = mode;
     }
   }
+}
+
+function isMacvlan(kind: string | undefined): boolean {
+  return kind === "macvtap" || kind === "macvlan";
 }
 
 function readBridgePort(data: AttributeDecoder): BridgePortFlags {

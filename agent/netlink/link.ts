@@ -2,6 +2,7 @@
  * Network devices as data, and the requests that change them: RTM_NEWLINK, RTM_DELLINK and RTM_GETLINK.
  */
 import { type MacAddress, macAddressBytes } from "../../proto/mac-address.ts";
+import { NLA_F_NESTED } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
 import {
   AF_INET6,
@@ -10,16 +11,19 @@ import {
   IFINFOMSG_BYTES,
   IFLA,
   IFLA_INET6_ADDR_GEN_MODE,
+  IFLA_MACVLAN_MODE,
   IN6_ADDR_GEN_MODE_EUI64,
   IN6_ADDR_GEN_MODE_NONE,
   INFO,
   RTEXT_FILTER_SKIP_STATS,
 } from "./link-attributes.ts";
-import { encodeMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./message.ts";
+import { encodeMessage, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./message.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
+const RTM_NEWLINKPROP = 108;
+const RTM_DELLINKPROP = 109;
 
 export type Switch = "on" | "off";
 
@@ -36,6 +40,19 @@ export type OperState = "unknown" | "notPresent" | "down" | "lowerLayerDown" | "
 /** How the kernel makes the device's IPv6 link-local address; with `none` it sends nothing by itself. */
 export type AddrGenMode = "eui64" | "none" | "stableSecret" | "random";
 
+/** How the macvtaps of one parent see each other, as ip-link names it; `source` is a macvlan's only. */
+export type MacvlanMode = "private" | "vepa" | "bridge" | "passthrough" | "source";
+export type MacvtapMode = Exclude<MacvlanMode, "source">;
+
+/** By the kernel's number (`MACVLAN_MODE_*`). */
+export const MACVLAN_MODES: ReadonlyMap<number, MacvlanMode> = new Map([
+  [1, "private"],
+  [2, "vepa"],
+  [4, "bridge"],
+  [8, "passthrough"],
+  [16, "source"],
+]);
+
 /** One network device, as the kernel reports it. */
 export interface Link {
   readonly ifindex: number;
@@ -50,6 +67,8 @@ export interface Link {
   readonly txQueueLength: number;
   /** The bridge, bond or VRF that the device is a port of. */
   readonly masterIfindex?: number;
+  /** The device that this one is stacked on or paired with, where that is in the same network namespace (`IFLA_LINK`). */
+  readonly parentIfindex?: number;
   /** The kernel's driver name: `bridge`, `tun`, `macvtap`, `veth`; missing for physical devices. */
   readonly kind?: string;
   /** Free text that an administrator, or Switchover, put on the device. */
@@ -62,6 +81,10 @@ export interface Link {
   readonly vlanFiltering?: Switch;
   /** Present on a device of kind `tun`. */
   readonly tunMode?: "tun" | "tap";
+  /** Present on a device of kind `macvtap` or `macvlan`. */
+  readonly macvlanMode?: MacvlanMode;
+  /** Further names (`ip link property`). */
+  readonly altNames?: readonly string[];
 }
 
 /** What to change; what is missing stays as it is. `masterIfindex` 0 takes the device off its bridge. */
@@ -121,6 +144,40 @@ export function encodeCreateLink(name: string, kind: string): Uint8Array {
       attributes.string(IFLA.IFNAME, name);
       attributes.nested(IFLA.LINKINFO, (info) => info.bytes(INFO.KIND, Buffer.from(kind)));
     },
+  );
+}
+
+/**
+ * Creates a macvtap, down, under a parent that may be down itself. In passthrough it has the parent's address, and gives
+ * the parent any that it is given. EEXIST where the name is taken, EINVAL under a parent that a passthrough device has,
+ * EBUSY under a bridge's port.
+ */
+export function encodeCreateMacvtap(name: string, parentIfindex: number, mode: MacvtapMode): Uint8Array {
+  const flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+  return encodeMessage(RTM_NEWLINK, flags, linkBody(0, undefined), (attributes) => {
+    attributes.u32(IFLA.LINK, parentIfindex);
+    attributes.string(IFLA.IFNAME, name);
+    attributes.nested(IFLA.LINKINFO, (info) => {
+      info.bytes(INFO.KIND, Buffer.from("macvtap"));
+      info.nested(INFO.DATA, (data) => {
+        for (const [number, named] of MACVLAN_MODES) {
+          if (named === mode) data.u32(IFLA_MACVLAN_MODE, number);
+        }
+      });
+    });
+  });
+}
+
+/** Gives a device a further name, or takes it away: EEXIST and ENOENT where that is so already. */
+export function encodeSetAltName(
+  ifindex: number,
+  altName: string,
+  presence: "present" | "absent",
+): Uint8Array {
+  const type = presence === "present" ? RTM_NEWLINKPROP : RTM_DELLINKPROP;
+  const flags = presence === "present" ? NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND : NLM_F_ACK;
+  return encodeMessage(type, flags, linkBody(ifindex, undefined), (attributes) =>
+    attributes.nested(IFLA.PROP_LIST | NLA_F_NESTED, (names) => names.string(IFLA.ALT_IFNAME, altName)),
   );
 }
 

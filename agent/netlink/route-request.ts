@@ -2,12 +2,15 @@ import type { MacAddress } from "../../proto/mac-address.ts";
 import {
   type BridgePortFlags,
   encodeCreateLink,
+  encodeCreateMacvtap,
   encodeDeleteLink,
   encodeDumpLinks,
   encodeGetLink,
+  encodeSetAltName,
   encodeSetBridgePort,
   encodeSetLink,
   type LinkChange,
+  type MacvtapMode,
 } from "./link.ts";
 import {
   encodeDeleteFdbEntry,
@@ -44,6 +47,18 @@ export type RouteRequest =
   | { readonly op: "setLink"; readonly ifindex: number; readonly change: LinkChange }
   | { readonly op: "setBridgePort"; readonly ifindex: number; readonly flags: BridgePortFlags }
   | { readonly op: "createLink"; readonly name: string; readonly kind: string }
+  | {
+      readonly op: "createMacvtap";
+      readonly name: string;
+      readonly parentIfindex: number;
+      readonly mode: MacvtapMode;
+    }
+  | {
+      readonly op: "setAltName";
+      readonly ifindex: number;
+      readonly altName: string;
+      readonly presence: "present" | "absent";
+    }
   | { readonly op: "deleteLink"; readonly ifindex: number }
   /** Answered with one `link`; ENODEV where there is none. */
   | { readonly op: "getLink"; readonly name: string };
@@ -73,6 +88,10 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeSetBridgePort(request.ifindex, request.flags);
     case "createLink":
       return encodeCreateLink(request.name, request.kind);
+    case "createMacvtap":
+      return encodeCreateMacvtap(request.name, request.parentIfindex, request.mode);
+    case "setAltName":
+      return encodeSetAltName(request.ifindex, request.altName, request.presence);
     case "deleteLink":
       return encodeDeleteLink(request.ifindex);
     case "getLink":

@@ -43,6 +43,11 @@ function toOrphan(link: Link, names: ReadonlyMap<number, string>): Orphan {
     deviceName: link.name,
     ifindex: link.ifindex,
     bridge: link.masterIfindex === undefined ? null : (names.get(link.masterIfindex) ?? null),
-    use: link.carrier === "on" ? "held" : "free",
+    use: isHeld(link) ? "held" : "free",
   };
+}
+
+/** A tap has a carrier while a process has it open. A macvtap has its parent's: up, it serves a guest of nobody known. */
+function isHeld({ carrier, kind, state }: Link): boolean {
+  return kind === "macvtap" ? state === "up" : carrier === "on";
 }

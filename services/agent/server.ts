@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
+import { openGracePeriods } from "../../agent/device/grace-periods.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import { rehearseSwitchovers } from "../../agent/guest/rehearsal.ts";
@@ -81,11 +82,19 @@ async function startOn(
   const route = openRouteSocket();
   const kernelChanges = openChangeSocket();
   rehearseSwitchovers();
+  const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  // Opened in any case: what an agent before this one left set is put back.
+  const gracePeriods = openGracePeriods({
+    switchPath: "/sys/kernel/rcu_expedited",
+    memoPath: join(stateDirectory, "rcu-expedited.json"),
+    bootId,
+    log,
+  });
   const agent = new HostAgent({
     hostId: values["host-id"],
     version,
     kernelRelease: release(),
-    bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+    bootId,
     migrationAddress: values["migration-address"],
     journals: openJournalDirectory(stateDirectory),
     clock,
@@ -98,6 +107,7 @@ async function startOn(
     ...(values["remove-orphans-after-ms"] === undefined
       ? {}
       : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
+    ...(values["expedite-rcu"] === "never" ? {} : { gracePeriods }),
     processLife: readProcessLife,
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,

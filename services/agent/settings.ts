@@ -46,6 +46,10 @@ export const AGENT_SETTINGS = {
     placeholder: "MS",
     help: "Remove devices that this agent made and that no guest has used for so long",
   }),
+  "expedite-rcu": withDefault(parseExpediteRcu, "while-armed", {
+    placeholder: "WHEN",
+    help: "while-armed (a macvtap goes offline in 0.06 ms, not in 16) or never",
+  }),
   "cpu-priority": withDefault(parseCpuPriority, "high", {
     placeholder: "PRIORITY",
     help: "high (nice -20, ahead of the guests) or normal",
@@ -59,6 +63,11 @@ export const AGENT_SETTINGS = {
 function parseCpuPriority(text: string, field: string): CpuPriority {
   if (text === "high" || text === "normal") return text;
   throw invalidArgument(field, `${field}: "${text}" is neither high nor normal.`);
+}
+
+function parseExpediteRcu(text: string, field: string): "while-armed" | "never" {
+  if (text === "while-armed" || text === "never") return text;
+  throw invalidArgument(field, `${field}: "${text}" is neither while-armed nor never.`);
 }
 
 export type AgentValues = Values<typeof AGENT_SETTINGS>;

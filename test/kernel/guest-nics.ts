@@ -1,3 +1,4 @@
+import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
 import type { NicReport } from "../../agent/device/nic-set.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
@@ -26,6 +27,19 @@ export function tapNic(index: number, change: Partial<TapOnBridgeNic> = {}): Tap
 
 export function tapNics(count: number, change: Partial<TapOnBridgeNic> = {}): TapOnBridgeNic[] {
   return Array.from({ length: count }, (_, index) => tapNic(index, change));
+}
+
+/** The guest's n-th NIC, on `mv<n>` of eth0 in bridge mode unless said otherwise. */
+export function macvtapNic(index: number, change: Partial<MacvtapNic> = {}): MacvtapNic {
+  return {
+    type: "macvtap",
+    nicId: `net${index}`,
+    macAddress: parseMacAddress(macOf(index), "mac_address"),
+    deviceName: `mv${index}`,
+    parent: "eth0",
+    mode: "bridge",
+    ...change,
+  };
 }
 
 export function clockUs(): number {

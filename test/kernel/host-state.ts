@@ -15,7 +15,15 @@ interface LinkLine {
   readonly master?: string;
   readonly inet6_addr_gen_mode?: string;
   readonly ifalias?: string;
-  readonly linkinfo?: { readonly info_slave_data?: Readonly<Record<string, unknown>> };
+  readonly address?: string;
+  readonly operstate?: string;
+  readonly link?: string;
+  readonly altnames?: readonly string[];
+  readonly linkinfo?: {
+    readonly info_kind?: string;
+    readonly info_data?: { readonly mode?: string };
+    readonly info_slave_data?: Readonly<Record<string, unknown>>;
+  };
 }
 
 /** Where the bridges of the namespace deliver `mac`, as `bridge` itself tells: `tap0 br0 static sticky`. */
@@ -43,6 +51,22 @@ export function portOf(deviceName: string): string {
     `flood=${flag("flood")}`,
     `mcast=${flag("mcast_flood")}`,
     `bcast=${flag("bcast_flood")}`,
+  ].join(" ");
+}
+
+/** A device on its own or on a parent, as `ip` itself tells: `mv0 on eth0 bridge up UP 52:54:00:00:00:01 none`. */
+export function linkOf(deviceName: string): string {
+  const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];
+  if (link === undefined) return "";
+  const { info_data: data, info_kind: kind } = link.linkinfo ?? {};
+  return [
+    link.ifname,
+    ...(kind === "macvtap" ? ["on", link.link ?? "?", data?.mode ?? "?"] : []),
+    link.flags.includes("UP") ? "up" : "down",
+    link.operstate,
+    link.address,
+    link.inet6_addr_gen_mode,
+    ...(link.altnames ?? []),
   ].join(" ");
 }
 

@@ -5,7 +5,7 @@ import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
 import type { RouteDump, RouteRequest } from "../../agent/netlink/route-request.ts";
-import { parseMacAddress } from "../../proto/mac-address.ts";
+import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
 
 const NEW_PORT: BridgePortFlags = {
   learning: "on",
@@ -14,16 +14,20 @@ const NEW_PORT: BridgePortFlags = {
   broadcastFlood: "on",
 };
 const ENOENT = 2;
+const EBUSY = 16;
 const EEXIST = 17;
 const ENODEV = 19;
 const EINVAL = 22;
 const EOPNOTSUPP = 95;
+const EADDRINUSE = 98;
 
 /** The part of the kernel that devices need, with its answers as measured on Linux 6.18. */
 export class PretendedKernel implements RoutePort, DeviceFactory {
   readonly #links = new Map<number, Link>();
   /** By bridge and address. */
   readonly #entries = new Map<string, FdbEntry>();
+  /** Of the parents of passthrough macvtaps. */
+  readonly #addressesBeforePassthrough = new Map<number, MacAddress>();
   /** Grows with everything that may change something. */
   changes = 0;
   #lastIfindex = 1;
@@ -57,6 +61,11 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
 
   addBridge(name: string): void {
     this.#add(name, { kind: "bridge", vlanFiltering: "off", state: "up" });
+  }
+
+  /** A device that macvtaps can stand on. */
+  addParent(name: string, state: "up" | "down" = "up"): void {
+    this.#add(name, { kind: "veth", state });
   }
 
   /** A port that learns, as an uplink does. */
@@ -125,14 +134,33 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     for (const port of this.#links.values()) {
       if (port.masterIfindex === link.ifindex) this.#release(port);
     }
+    for (const child of this.#stackedOn(link.ifindex)) this.remove(child.name);
     this.changes += 1;
     this.#forgetEntries(link.ifindex);
     this.#links.delete(link.ifindex);
+    const original = this.#addressesBeforePassthrough.get(link.parentIfindex ?? 0);
+    if (link.macvlanMode !== "passthrough" || original === undefined) return;
+    this.#amend(link.parentIfindex ?? 0, { macAddress: original });
+    this.#addressesBeforePassthrough.delete(link.parentIfindex ?? 0);
   }
 
   leaveBridge(name: string): void {
     const link = this.link(name);
     if (link !== undefined) this.#release(link);
+  }
+
+  /** Sorted text: `mv0 on eth0 bridge up 52:54:00:00:00:01`, `eth0 down 0a:00:00:00:00:02 switchover-raises-2`. */
+  renderMacvtaps(): string {
+    return [...this.#links.values()]
+      .filter(({ kind }) => kind === "macvtap" || kind === "veth")
+      .map(({ altNames = [], macAddress, macvlanMode, name, parentIfindex, state }) =>
+        (parentIfindex === undefined
+          ? [name, state, macAddress, ...altNames]
+          : [name, "on", this.#nameOf(parentIfindex), macvlanMode, state, macAddress]
+        ).join(" "),
+      )
+      .sort()
+      .join("\n");
   }
 
   /** Sorted text: `br0 52:54:00:00:00:01 tap0 static sticky`. */
@@ -163,6 +191,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       case "setLink":
       case "setBridgePort":
         return this.#changeLink(request);
+      case "createMacvtap":
+        return this.#createMacvtap(request);
+      case "setAltName":
+        return this.#setAltName(request);
       case "createLink":
         this.#add(request.name, { kind: request.kind });
         return done;
@@ -192,6 +224,51 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     return done;
   }
 
+  #createMacvtap(request: Extract<RouteRequest, { op: "createMacvtap" }>): RouteResult {
+    const { mode: macvlanMode, name, parentIfindex } = request;
+    const parent = this.#links.get(parentIfindex);
+    if (this.link(name) !== undefined) return refusal(EEXIST);
+    if (parent === undefined) return refusal(ENODEV);
+    if (parent.masterIfindex !== undefined) return refusal(EBUSY);
+    const others = this.#stackedOn(parentIfindex);
+    const isShared = others.length > 0 && macvlanMode === "passthrough";
+    if (isShared || others.some((other) => other.macvlanMode === "passthrough")) return refusal(EINVAL);
+    const { macAddress } = parent;
+    if (macvlanMode === "passthrough" && macAddress !== undefined) {
+      this.#addressesBeforePassthrough.set(parentIfindex, macAddress);
+      this.#add(name, { kind: "macvtap", parentIfindex, macvlanMode, macAddress });
+    } else this.#add(name, { kind: "macvtap", parentIfindex, macvlanMode });
+    return done;
+  }
+
+  #setAltName(request: Extract<RouteRequest, { op: "setAltName" }>): RouteResult {
+    const { altName, ifindex, presence } = request;
+    const link = this.#links.get(ifindex);
+    if (link === undefined) return refusal(ENODEV);
+    const names = link.altNames ?? [];
+    if (names.includes(altName) === (presence === "present"))
+      return refusal(presence === "present" ? EEXIST : ENOENT);
+    const altNames = presence === "present" ? [...names, altName] : names.filter((name) => name !== altName);
+    this.#amend(ifindex, { altNames });
+    return done;
+  }
+
+  #isAddressTaken({ ifindex, macAddress, macvlanMode, parentIfindex }: Link): boolean {
+    if (parentIfindex === undefined || macvlanMode === "passthrough") return false;
+    const others = this.#stackedOn(parentIfindex).filter((other) => other.ifindex !== ifindex);
+    if (others.some((other) => other.state === "up" && other.macAddress === macAddress)) return true;
+    return this.#links.get(parentIfindex)?.macAddress === macAddress;
+  }
+
+  #stackedOn(ifindex: number): Link[] {
+    return [...this.#links.values()].filter(({ parentIfindex }) => parentIfindex === ifindex);
+  }
+
+  #amend(ifindex: number, change: Partial<Link>): void {
+    const link = this.#links.get(ifindex);
+    if (link !== undefined) this.#links.set(ifindex, { ...link, ...change });
+  }
+
   #changeLink(request: Extract<RouteRequest, { op: "setLink" | "setBridgePort" }>): RouteResult {
     const link = this.#links.get(request.ifindex);
     if (link === undefined) return refusal(ENODEV);
@@ -201,6 +278,12 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       return done;
     }
     const { masterIfindex, ...change } = request.change;
+    if (change.state === "up" && link.state === "down" && this.#isAddressTaken(link)) {
+      return refusal(EADDRINUSE);
+    }
+    if (change.macAddress !== undefined && link.macvlanMode === "passthrough") {
+      this.#amend(link.parentIfindex ?? 0, { macAddress: change.macAddress });
+    }
     this.#links.set(link.ifindex, Object.assign({}, link, change));
     if (masterIfindex === 0) this.leaveBridge(link.name);
     else if (masterIfindex !== undefined) {

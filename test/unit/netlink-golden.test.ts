@@ -80,6 +80,29 @@ const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][]
     { op: "createLink", name: "br9", kind: "bridge" },
     "38000000100005066979046b00000000000000000000000000000000000000000800030062723900100012000a0001006272696467650000",
   ],
+  ...(
+    [
+      ["bridge", "bridge", "04"],
+      ["private", "private", "01"],
+      ["vepa", "vepa", "02"],
+      ["passthru", "passthrough", "08"],
+    ] as const
+  ).map(([word, mode, number]): (typeof IPROUTE2)[number] => [
+    `ip link add mv9 link 3 type macvtap mode ${word}`,
+    { op: "createMacvtap", name: "mv9", parentIfindex: 3, mode },
+    "4c000000100005066979046b000000000000000000000000000000000000000008000500030000000800030" +
+      `06d7639001c0012000b0001006d616376746170000c00020008000100${number}000000`,
+  ]),
+  [
+    "ip link property add dev 3 altname swx",
+    { op: "setAltName", ifindex: 3, altName: "swx", presence: "present" },
+    "2c0000006c00050e6979046b00000000000000000300000000000000000000000c0034800800350073777800",
+  ],
+  [
+    "ip link property del dev 3 altname swx",
+    { op: "setAltName", ifindex: 3, altName: "swx", presence: "absent" },
+    "2c0000006d0005006979046b00000000000000000300000000000000000000000c0034800800350073777800",
+  ],
   [
     "ip link del 5",
     { op: "deleteLink", ifindex: 5 },

@@ -1,12 +1,12 @@
 import type { RouteResult } from "../../netlink/route-port.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
+import { isErrno } from "../route-answers.ts";
 import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
 import { tapOnBridgeMending } from "./mending.ts";
 import { bridgeMissing, tapOnBridgePreparation } from "./preparation.ts";
 import {
   entryOf,
-  isErrno,
   judgeAbsence,
   judgePort,
   judgeRegistration,
@@ -33,6 +33,8 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.bridge,
 
+  stopping: "atOnce",
+  surveys: "namedLinks",
   linkNames: (nic) => [nic.bridge, nic.deviceName],
 
   locate,

@@ -3,8 +3,9 @@ import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
+import { isErrno, linkOf } from "../route-answers.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
-import { isErrno, judgePort, linkOf, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
+import { judgePort, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
 
 /**
  * A bridge takes the lowest address among its ports: a high one keeps it from changing its own, and with it the
@@ -200,4 +201,6 @@ const DEEDS: { readonly [Op in RouteRequest["op"]]: string } = {
   getLink: "read back",
   createLink: "create",
   deleteLink: "delete",
+  createMacvtap: "create",
+  setAltName: "name",
 };

@@ -1,8 +1,9 @@
-import type { BridgePortFlags, Link } from "../../netlink/link.ts";
+import type { BridgePortFlags } from "../../netlink/link.ts";
 import type { FdbEntry } from "../../netlink/neighbour.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
+import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 
 /** Nothing is flooded to the guest and nothing is learned from it: trap 9. */
@@ -133,15 +134,6 @@ export function entryOf(result: RouteResult | undefined): FdbEntry | undefined {
   return message?.type === "fdbEntry" ? message.entry : undefined;
 }
 
-export function linkOf(result: RouteResult | undefined): Link | undefined {
-  const message = result?.ok === true ? result.messages[0] : undefined;
-  return message?.type === "link" ? message.link : undefined;
-}
-
-export function isErrno(result: RouteResult | undefined, ...names: readonly string[]): boolean {
-  return result?.ok === false && names.includes(result.name);
-}
-
 export function notAPort(nic: TapOnBridgeNic): NicProblem {
   return {
     reason: "NOT_A_PORT",
@@ -150,18 +142,6 @@ export function notAPort(nic: TapOnBridgeNic): NicProblem {
   };
 }
 
-/** The kernel's refusal in words; for use where `result` is not ok, or is not what was asked for. */
 export function refused(nic: TapOnBridgeNic, deed: string, result: RouteResult | undefined): NicProblem {
-  if (result === undefined || result.ok) {
-    return { reason: "NO_ANSWER", sentence: `The kernel did not say how to ${deed} ${nic.deviceName}.` };
-  }
-  if (result.name === "ENODEV") {
-    return {
-      reason: "DEVICE_MISSING",
-      sentence: `${nic.deviceName} is gone: the kernel could not ${deed} it.`,
-      field: "tap_on_bridge.device_name",
-    };
-  }
-  const why = result.text === "" ? result.name : `${result.name}, ${result.text}`;
-  return { reason: result.name, sentence: `The kernel refused to ${deed} ${nic.deviceName}: ${why}.` };
+  return refusedBy(nic.deviceName, "tap_on_bridge.device_name", deed, result);
 }

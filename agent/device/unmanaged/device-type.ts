@@ -11,6 +11,8 @@ export const unmanaged: DeviceType<UnmanagedNic> = {
   check: () => {},
   deviceName: () => undefined,
   segment: () => undefined,
+  stopping: "atOnce",
+  surveys: "namedLinks",
   linkNames: () => [],
   locate: () => ({ found: "yes", place: { deviceIfindex: 0, parentIfindex: 0 } }),
   prepare: {

@@ -1,0 +1,132 @@
+import type { RouteResult } from "../../netlink/route-port.ts";
+import { CREATED_ALIAS } from "../created-alias.ts";
+import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
+import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
+import { macvtapMending } from "./mending.ts";
+import { lowerParent, restoreParent } from "./parent.ts";
+import { macvtapPreparation } from "./preparation.ts";
+import {
+  deviceMissing,
+  isExclusive,
+  judgeOffline,
+  judgeOnline,
+  misfitOf,
+  parentMissing,
+  readBack,
+  refused,
+} from "./state.ts";
+
+/** What the kernel says of a macvtap that vanished, as it does with its parent: trap 4. */
+const GONE = "ENODEV";
+
+/**
+ * A macvtap. Its registration is that it is up: the parent then takes in frames for its address. Two of one address on one
+ * parent cannot both be up (EADDRINUSE, trap 7).
+ */
+export const macvtap: DeviceType<MacvtapNic> = {
+  type: "macvtap",
+  field: "macvtap",
+  check: checkMacvtap,
+  deviceName: (nic) => nic.deviceName,
+  segment: (nic) => nic.parent,
+  characterDevice: characterDeviceOf,
+
+  stopping: "afterGracePeriod",
+  surveys: "allLinks",
+  linkNames: (nic) => [nic.parent, nic.deviceName],
+
+  locate,
+
+  prepare: macvtapPreparation,
+
+  start: {
+    // The kernel does nothing to a parent that is up, so it need not be looked at first.
+    plan: (nic, place) => [
+      { op: "setLink", ifindex: place.parentIfindex, change: { state: "up" } },
+      { op: "setLink", ifindex: place.deviceIfindex, change: { state: "up" } },
+      ...readBack(nic),
+    ],
+    judge(nic, place, [parentUp, deviceUp, device, parent]): StartOutcome {
+      const problem =
+        (parentUp?.ok === true ? undefined : refusedBy(nic.parent, "macvtap.parent", "raise", parentUp)) ??
+        (deviceUp?.ok === true ? undefined : raiseRefused(nic, deviceUp)) ??
+        judgeOnline(nic, place, device, parent);
+      return problem === undefined ? { result: "started" } : { result: "failed", problem };
+    },
+  },
+
+  stop: {
+    plan: (nic, place) => [
+      { op: "setLink", ifindex: place.deviceIfindex, change: { state: "down" } },
+      ...(isExclusive(nic)
+        ? [{ op: "setLink", ifindex: place.parentIfindex, change: { state: "down" } } as const]
+        : []),
+      ...readBack(nic),
+    ],
+    judge(nic, place, results): StopOutcome {
+      const [deviceDown] = results;
+      const [device, parent] = results.slice(-2);
+      if (linkOf(device) === undefined && isErrno(device, GONE)) return { result: "alreadyGone" };
+      if (deviceDown?.ok !== true) {
+        return { result: "failed", problem: refused(nic, "take down", deviceDown) };
+      }
+      const problem = judgeOffline(nic, place, device, parent);
+      // Of another address, and down: nobody's frames are taken in by it.
+      if (problem === undefined || problem.reason === "ADDRESS_DIFFERS") return { result: "removed" };
+      return { result: "failed", problem };
+    },
+  },
+
+  verify: {
+    plan: readBack,
+    judge(nic, place, [device, parent]): VerifyOutcome {
+      const online = judgeOnline(nic, place, device, parent);
+      if (online === undefined) return { registration: "registered" };
+      const offline = judgeOffline(nic, place, device, parent);
+      if (offline === undefined) return { registration: "quarantined" };
+      return { registration: "drifted", problems: [online], quarantineProblems: [offline] };
+    },
+  },
+
+  mend: macvtapMending,
+
+  release: {
+    plan(nic, links, ownership, device) {
+      const link = links.get(nic.deviceName);
+      const parent = links.get(nic.parent);
+      if (link === undefined) return parent === undefined ? [] : lowerParent(nic, parent, links);
+      const { ifindex } = link;
+      const down = { op: "setLink", ifindex, change: { state: "down" } } as const;
+      const isOurs = ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS;
+      const removal = isOurs ? [down, { op: "deleteLink", ifindex } as const] : [down];
+      if (parent === undefined || locate(nic, links).found === "no") return isOurs ? removal : [];
+      if (isExclusive(nic)) return [...removal, ...restoreParent(parent, ownership.parent)];
+      return [...removal, ...(isOurs ? lowerParent(nic, parent, links) : [])];
+    },
+    judge(nic, [down, removal]) {
+      if (!doneOrGone(down)) return refused(nic, "take down", down);
+      return removal === undefined || doneOrGone(removal) ? undefined : refused(nic, "release", removal);
+    },
+  },
+};
+
+function raiseRefused(nic: MacvtapNic, result: RouteResult | undefined) {
+  if (!isErrno(result, "EADDRINUSE")) return refused(nic, "raise", result);
+  const sentence = `${nic.macAddress} is the address of another device of ${nic.parent} that is up.`;
+  return { reason: "MAC_IN_USE", sentence, field: "mac_address" };
+}
+
+function locate(nic: MacvtapNic, links: SeenLinks): Located {
+  const parent = links.get(nic.parent);
+  const device = links.get(nic.deviceName);
+  if (parent === undefined) return { found: "no", problem: parentMissing(nic) };
+  if (device === undefined) return { found: "no", problem: deviceMissing(nic) };
+  const misfit = misfitOf(nic, device, parent);
+  if (misfit !== undefined) return { found: "no", problem: misfit };
+  return { found: "yes", place: { deviceIfindex: device.ifindex, parentIfindex: parent.ifindex } };
+}
+
+function doneOrGone(result: RouteResult | undefined): boolean {
+  return result?.ok === true || isErrno(result, GONE);
+}

@@ -1,0 +1,168 @@
+import type { Link, LinkChange } from "../../netlink/link.ts";
+import type { RouteRequest } from "../../netlink/route-request.ts";
+import { CREATED_ALIAS } from "../created-alias.ts";
+import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
+import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import type { MacvtapNic } from "./definition.ts";
+import { asFound, lowerParent, markParent, restoreParent, stackedOn } from "./parent.ts";
+import {
+  deviceMissing,
+  isExclusive,
+  judgeOffline,
+  misfitOf,
+  parentMissing,
+  readBack,
+  refused,
+} from "./state.ts";
+
+/** Makes a macvtap where there is none, and takes it, or the one that is there, offline with the guest's address. */
+export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
+  refusals(nic, links) {
+    const parent = links.get(nic.parent);
+    if (parent === undefined) return [parentMissing(nic)];
+    const device = links.get(nic.deviceName);
+    const misfit = device === undefined ? undefined : misfitOf(nic, device, parent);
+    return [...parentProblems(nic, parent, links), ...(misfit === undefined ? [] : [misfit])];
+  },
+
+  creation(nic, links) {
+    const parent = links.get(nic.parent);
+    if (parent === undefined || links.has(nic.deviceName)) return undefined;
+    const { deviceName, mode } = nic;
+    const request = { op: "createMacvtap", name: deviceName, parentIfindex: parent.ifindex, mode } as const;
+    return { by: "link", deviceName, request };
+  },
+
+  plan(nic, before, after) {
+    const parent = after.get(nic.parent);
+    const device = after.get(nic.deviceName);
+    if (parent === undefined || device === undefined) return [];
+    const change: LinkChange = {
+      ...(device.macAddress === nic.macAddress ? {} : { macAddress: nic.macAddress }),
+      ...(before.has(nic.deviceName) ? {} : { alias: CREATED_ALIAS }),
+      // Or the host would send frames of its own with the guest's address when the device comes up: trap 8.
+      ...(isSilent(device) ? {} : { addrGenMode: "none" as const }),
+    };
+    return [
+      ...(device.state === "up" ? [setLink(device, { state: "down" })] : []),
+      ...(isExclusive(nic) ? quietParent(parent) : markParent(parent)),
+      ...(Object.keys(change).length > 0 ? [setLink(device, change)] : []),
+      ...readBack(nic),
+    ];
+  },
+
+  judge(nic, before, after, results) {
+    const parent = after.get(nic.parent);
+    const device = after.get(nic.deviceName);
+    if (parent === undefined) return parentMissing(nic);
+    if (device === undefined) return deviceMissing(nic);
+    for (const [index, request] of this.plan(nic, before, after).entries()) {
+      const result = results[index];
+      if (result?.ok === true || (request.op === "setAltName" && isErrno(result, "EEXIST"))) continue;
+      const isOfParent = "ifindex" in request && request.ifindex === parent.ifindex;
+      return isOfParent
+        ? refusedBy(nic.parent, "macvtap.parent", "set up", result)
+        : refused(nic, "set up", result);
+    }
+    const [read, parentRead] = results.slice(-2);
+    const place = { deviceIfindex: device.ifindex, parentIfindex: parent.ifindex };
+    const problem = judgeOffline(nic, place, read, parentRead);
+    if (problem !== undefined) return problem;
+    const link = linkOf(read);
+    if (link === undefined || isSilent(link)) return undefined;
+    return {
+      reason: "ADDR_GEN_MODE",
+      sentence: `The host would send frames by itself on ${nic.deviceName}: its addrgenmode is ${link.addrGenMode}.`,
+      field: "macvtap.device_name",
+    };
+  },
+
+  undo(nic, before, after) {
+    const parent = after.get(nic.parent);
+    const device = after.get(nic.deviceName);
+    const parentWas = before.get(nic.parent);
+    if (parent === undefined || parentWas === undefined) return [];
+    const was = before.get(nic.deviceName);
+    const ofDevice = device === undefined ? [] : was === undefined ? deletion(device) : restore(device, was);
+    const ofParent = isExclusive(nic)
+      ? restoreParent(parent, asFound(parentWas))
+      : parentWas.altNames?.length === parent.altNames?.length
+        ? []
+        : lowerParent(nic, parent, after);
+    return [...ofDevice, ...ofParent];
+  },
+
+  ownership(nic, before) {
+    const was = before.get(nic.deviceName);
+    const parent = before.get(nic.parent);
+    const isCreated = was === undefined || was.alias === CREATED_ALIAS;
+    return {
+      device: isCreated ? "created" : "existing",
+      port: "existing",
+      ...(isExclusive(nic) && parent !== undefined ? { parent: asFound(parent) } : {}),
+    };
+  },
+};
+
+function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicProblem[] {
+  const field = "macvtap.parent";
+  if (parent.kind === "macvtap" || parent.kind === "macvlan") {
+    const sentence = `${nic.parent} is itself a ${parent.kind}: name the device that it is on.`;
+    return [{ reason: "PARENT_IS_MACVTAP", sentence, field }];
+  }
+  if (parent.masterIfindex !== undefined) {
+    const sentence = `${nic.parent} is a port of ifindex ${parent.masterIfindex}, which takes all its frames.`;
+    return [{ reason: "PARENT_IS_PORT", sentence, field }];
+  }
+  const others = stackedOn(parent, links).filter(
+    ({ kind, name }) => (kind === "macvtap" || kind === "macvlan") && name !== nic.deviceName,
+  );
+  const [first] = others;
+  const exclusive = isExclusive(nic)
+    ? first
+    : others.find(({ macvlanMode }) => macvlanMode === "passthrough");
+  if (exclusive !== undefined) {
+    const sentence = `${nic.parent} has ${exclusive.name}, and a device in passthrough has its parent to itself.`;
+    return [{ reason: "PARENT_IN_USE", sentence, field }];
+  }
+  const namesake = others.find(({ macAddress }) => macAddress === nic.macAddress);
+  if (namesake !== undefined) {
+    const sentence = `${nic.macAddress} is the address of ${namesake.name} on ${nic.parent}: one of the two could be up.`;
+    return [{ reason: "MAC_IN_USE", sentence, field: "mac_address" }];
+  }
+  if (parent.macAddress === nic.macAddress && !isExclusive(nic)) {
+    const sentence = `${nic.macAddress} is the address of ${nic.parent} itself.`;
+    return [{ reason: "MAC_OF_PARENT", sentence, field: "mac_address" }];
+  }
+  return [];
+}
+
+/** It carries the guest's address from now on: down, and silent once it comes up. */
+function quietParent(parent: Link): readonly RouteRequest[] {
+  return [
+    ...(parent.state === "up" ? [setLink(parent, { state: "down" })] : []),
+    ...(isSilent(parent) ? [] : [setLink(parent, { addrGenMode: "none" })]),
+  ];
+}
+
+function deletion({ ifindex }: Link): readonly RouteRequest[] {
+  return [{ op: "deleteLink", ifindex }];
+}
+
+function restore(device: Link, was: Link): readonly RouteRequest[] {
+  return [
+    setLink(device, {
+      ...(was.macAddress === undefined ? {} : { macAddress: was.macAddress }),
+      ...(was.addrGenMode === "eui64" ? { addrGenMode: was.addrGenMode } : {}),
+    }),
+    ...(was.state === "up" ? [setLink(device, { state: "up" })] : []),
+  ];
+}
+
+function isSilent({ addrGenMode }: Link): boolean {
+  return addrGenMode === undefined || addrGenMode === "none";
+}
+
+function setLink({ ifindex }: Link, change: LinkChange): RouteRequest {
+  return { op: "setLink", ifindex, change };
+}

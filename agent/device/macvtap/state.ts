@@ -1,0 +1,108 @@
+import type { Link } from "../../netlink/link.ts";
+import type { RouteResult } from "../../netlink/route-port.ts";
+import type { RouteRequest } from "../../netlink/route-request.ts";
+import type { NicPlace, NicProblem } from "../device.ts";
+import { linkOf, refusedBy } from "../route-answers.ts";
+import type { MacvtapNic } from "./definition.ts";
+
+const DEVICE = "macvtap.device_name";
+const PARENT = "macvtap.parent";
+
+/**
+ * A macvtap works only while its parent does, so the parent comes up with it, and one that is up is not touched (R4). Where
+ * the parent carries the guest's own address it goes down with it, and only there: other macvtaps, and the host, use it
+ * in every other mode (R5).
+ */
+export function isExclusive(nic: MacvtapNic): boolean {
+  return nic.mode === "passthrough";
+}
+
+/** Reads back what decides whether the guest's frames reach it: the macvtap, then its parent. */
+export function readBack(nic: MacvtapNic): readonly RouteRequest[] {
+  return [
+    { op: "getLink", name: nic.deviceName },
+    { op: "getLink", name: nic.parent },
+  ];
+}
+
+/** What keeps the address from being registered: undefined where macvtap and parent are up. The carrier is the wire's. */
+export function judgeOnline(
+  nic: MacvtapNic,
+  place: NicPlace,
+  device: RouteResult | undefined,
+  parent: RouteResult | undefined,
+): NicProblem | undefined {
+  const link = linkOf(device);
+  if (link === undefined) return refused(nic, "read back", device);
+  const problem = judgeIdentity(nic, place, link);
+  if (problem !== undefined) return problem;
+  if (link.state !== "up")
+    return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: DEVICE };
+  const below = linkOf(parent);
+  if (below === undefined) return refusedBy(nic.parent, PARENT, "read back", parent);
+  if (below.state === "up") return undefined;
+  const sentence = `${nic.deviceName} is up and cannot work: its parent ${nic.parent} is down.`;
+  return { reason: "PARENT_DOWN", sentence, field: PARENT };
+}
+
+/** What keeps the address from being deregistered: undefined where the macvtap is down, and an exclusive parent too. */
+export function judgeOffline(
+  nic: MacvtapNic,
+  place: NicPlace,
+  device: RouteResult | undefined,
+  parent: RouteResult | undefined,
+): NicProblem | undefined {
+  const link = linkOf(device);
+  if (link === undefined) return refused(nic, "read back", device);
+  const problem = judgeIdentity(nic, place, link);
+  if (problem !== undefined) return problem;
+  if (link.state !== "down") {
+    const sentence = `${nic.deviceName} is up, and its guest does not run.`;
+    return { reason: "UNWANTED_REGISTRATION", sentence, field: DEVICE };
+  }
+  if (!isExclusive(nic) || linkOf(parent)?.state !== "up") return undefined;
+  const sentence = `${nic.parent} has the guest's address and is up, and the guest does not run.`;
+  return { reason: "UNWANTED_REGISTRATION", sentence, field: PARENT };
+}
+
+function judgeIdentity(nic: MacvtapNic, place: NicPlace, link: Link): NicProblem | undefined {
+  if (link.ifindex !== place.deviceIfindex) {
+    const sentence = `${nic.deviceName} is another device now (ifindex ${link.ifindex}, was ${place.deviceIfindex}).`;
+    return { reason: "DEVICE_RECREATED", sentence, field: DEVICE };
+  }
+  if (link.macAddress === nic.macAddress) return undefined;
+  const sentence = `${nic.deviceName} has the address ${link.macAddress ?? "of no guest"}, not ${nic.macAddress}.`;
+  return { reason: "ADDRESS_DIFFERS", sentence, field: "mac_address" };
+}
+
+export function refused(nic: MacvtapNic, deed: string, result: RouteResult | undefined): NicProblem {
+  return refusedBy(nic.deviceName, DEVICE, deed, result);
+}
+
+export function parentMissing(nic: MacvtapNic): NicProblem {
+  return { reason: "PARENT_MISSING", sentence: `There is no device ${nic.parent}.`, field: PARENT };
+}
+
+export function deviceMissing(nic: MacvtapNic): NicProblem {
+  return { reason: "DEVICE_MISSING", sentence: `There is no device ${nic.deviceName}.`, field: DEVICE };
+}
+
+/** Undefined where the device is a macvtap of the definition's parent and mode. */
+export function misfitOf(nic: MacvtapNic, device: Link, parent: Link): NicProblem | undefined {
+  if (device.kind !== "macvtap") {
+    const sentence = `${nic.deviceName} exists and is not a macvtap.`;
+    return { reason: "NOT_A_MACVTAP", sentence, field: DEVICE };
+  }
+  if (device.parentIfindex !== parent.ifindex) {
+    return {
+      reason: "OTHER_PARENT",
+      sentence: `${nic.deviceName} is not a macvtap of ${nic.parent}.`,
+      field: DEVICE,
+    };
+  }
+  if (device.macvlanMode !== nic.mode) {
+    const sentence = `${nic.deviceName} is in ${device.macvlanMode ?? "no known"} mode, not ${nic.mode}.`;
+    return { reason: "OTHER_MODE", sentence, field: "macvtap.mode" };
+  }
+  return undefined;
+}
