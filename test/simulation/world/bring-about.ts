@@ -137,8 +137,7 @@ export function bringAbout(
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
       return nothing;
     case "cpusToggled":
-      if (instance !== null) toggleCpus(world, instance, fault);
-      return nothing;
+      return instance === null ? nothing : toggleCpus(world, instance, fault);
     case "commandOvertaken":
       if (instance !== null) world.commands.bringOvertaken(instance, fault.command);
       return nothing;

@@ -123,8 +123,8 @@ export class FaultInjector {
     }
     this.happened.push(fault.kind);
     const undo = bringAbout(world, this.#control, this.#operator, fault, instance);
-    if (!("forUs" in fault)) return;
-    this.#later(Math.max(AGENT_ENDS.has(fault.kind) ? RESTART_US : 0, fault.forUs), undo);
+    if (!("forUs" in fault)) this.#undo.add(undo);
+    else this.#later(Math.max(AGENT_ENDS.has(fault.kind) ? RESTART_US : 0, fault.forUs), undo);
   }
 
   #sideOf(side: Side): SimulatedInstance | null {

@@ -11,16 +11,20 @@ export function isUnguarded(world: World, instance: SimulatedInstance): boolean 
   return (transfer.isSwitching() || transfer.hasLeftSource()) && !world.hasSaid(instance, "handedOff");
 }
 
-/** Somebody at the monitor, or a disk's error, stops and starts the CPUs by turns, as long as the VMM lets him. */
+/**
+ * Somebody at the monitor, or a disk's error, stops and starts the CPUs by turns, as long as the VMM lets him. The returned
+ * function ends that.
+ */
 export function toggleCpus(
   world: World,
   instance: SimulatedInstance,
   { runState, times, everyUs }: Extract<Fault, { kind: "cpusToggled" }>,
-): void {
+): () => void {
   const { qemu } = instance;
   let hasStopped = false;
+  let state: "going on" | "over" = "going on";
   const toggle = (left: number): void => {
-    if (left === 0 || !qemu.isAlive) return;
+    if (left === 0 || !qemu.isAlive || state === "over") return;
     // What its owner wants of it, nobody knows any more.
     world.guest.wanted = "either";
     world.guest.strangersConts += 1;
@@ -34,6 +38,9 @@ export function toggleCpus(
     world.timeline.after(everyUs, () => toggle(left - 1));
   };
   toggle(times);
+  return () => {
+    state = "over";
+  };
 }
 
 /** What he stopped himself; and what stands since a switch whose word finds no room on the disk, which keeps it here. */
