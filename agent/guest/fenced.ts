@@ -4,7 +4,6 @@ import { endVmm } from "./fence.ts";
 import { stopWithoutRight } from "./guard.ts";
 import type { Fenced, Guest, Incoming } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
-import type { GuestOperation } from "./guest-operation.ts";
 import { receiveWord } from "./incoming.ts";
 import { raiseFence, type Step, step, told } from "./step.ts";
 
@@ -25,7 +24,7 @@ export function evolveFenced(guest: Guest, role: Fenced, event: GuestEvent): Ste
     case "vmmLost":
       return step(guest, role.released === "released" ? [{ kind: "releaseDevices" }] : []);
     case "timerFired":
-      return step(guest, retries(guest, role, event));
+      return retry(guest, role, event);
     default:
       return step(guest);
   }
@@ -51,11 +50,13 @@ function release(guest: Guest, role: Fenced): Step {
   ]);
 }
 
-function retries(guest: Guest, role: Fenced, event: GuestEvent & { kind: "timerFired" }): GuestOperation[] {
+function retry(guest: Guest, role: Fenced, event: GuestEvent & { kind: "timerFired" }): Step {
   if (event.timer === "quitAgain" && role.vmm === "ending" && guest.vmm === "connected") {
-    return [...endVmm(guest, role)];
+    return step(guest, endVmm(guest, role));
   }
-  return event.timer === "stopAgain" && guest.cpus.kind === "running" ? [{ kind: "sendStop" }] : [];
+  return event.timer === "stopAgain" && guest.cpus.kind === "running"
+    ? stopWithoutRight(guest, "The CPUs still run after the hand-back; they are stopped again.")
+    : step(guest);
 }
 
 function answerWord(guest: Guest, role: Fenced, event: GuestEvent & { kind: "handOffReceived" }): Step {

@@ -130,11 +130,9 @@ function runStateOf({ cpus }: Guest): string {
 
 /** After our own `cont` in a migration: a stop that comes later is somebody's, also for an agent that restarts. */
 function startedWords(guest: Guest, role: Resident): readonly GuestOperation[] {
-  if (guest.migration === null) return [];
+  if (guest.migration === null || (role.start !== "contSent" && role.stoppedBy === "owner")) return [];
   return [
-    ...(role.start === "contSent" || role.stoppedBy !== "owner"
-      ? [{ kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } } as const]
-      : []),
+    { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } } as const,
     ...(guest.migration.side === "source"
       ? [told({ $case: "sourceResumed", value: { runState: "running" } })]
       : []),

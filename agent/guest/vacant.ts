@@ -23,6 +23,10 @@ export function evolveVacant(guest: Guest, event: GuestEvent): Step {
         guest,
         "The CPUs of a waiting VMM ran before any hand-off; they were stopped at once.",
       );
+    case "timerFired":
+      return event.timer === "stopAgain" && guest.cpus.kind === "running"
+        ? stopWithoutRight(guest, "The CPUs of a waiting VMM still run; they are stopped again.")
+        : step(guest);
     default:
       return step(guest);
   }

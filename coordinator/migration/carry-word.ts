@@ -8,7 +8,7 @@ import { command, type MigrationCommand } from "./migration-command.ts";
  * source gave its word, and whether the destination has the guest.
  */
 export function commandsToCarryTheWord(state: CompleteState): readonly MigrationCommand[] {
-  if (!isWordWanted(state) || state.takenOver || state.handedBack) return [];
+  if (!isWordWanted(state) || state.takenOver || (state.handedBack && state.handedOff)) return [];
   return commandsToBringIt(state);
 }
 

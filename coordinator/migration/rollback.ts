@@ -69,9 +69,10 @@ export function isDestinationCleared(state: CompleteState): boolean {
 /** The switchover had stopped a guest that its owner had running. */
 function isResumeNeeded(state: CompleteState): boolean {
   const { source } = state;
-  const mayStand =
-    source.cpusStopped || (source.wordsForgotten && !state.kept) || isForgottenInPostCopy(state);
-  return mayHaveBegun(state) && mayStand && source.runState === "running" && !isSourceLost(state);
+  if (!mayHaveBegun(state) || isSourceLost(state)) return false;
+  if (isForgottenInPostCopy(state)) return true;
+  const mayStand = source.cpusStopped || (source.wordsForgotten && !state.kept);
+  return mayStand && source.runState === "running";
 }
 
 export function isSourceRunning(state: CompleteState): boolean {

@@ -456,6 +456,54 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a post-copy destination's VMM is kept for a source that does not know whether it has the guest, also where its owner had stopped that",
+    schedule: {
+      seed: 73140,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 25969,
+      pagesUs: 10161,
+      migrations: [{ mode: "postCopy", to: 0, guest: "stopped", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 770,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "streamReset" },
+      ],
+    },
+  },
+  {
+    fact: "a guest that was kept before its transfer began is told to be back once, however often somebody stops and starts it",
+    schedule: {
+      seed: 5,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 200000,
+      pagesUs: 10161,
+      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        { when: { migration: 0, mark: "prepared", afterUs: 3000 }, kind: "cancelAsked" },
+        {
+          when: { migration: 0, mark: "prepared", afterUs: 8000 },
+          kind: "cpusToggled",
+          side: "source",
+          runState: "paused",
+          times: 4,
+          everyUs: 3000,
+        },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

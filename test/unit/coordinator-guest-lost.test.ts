@@ -171,17 +171,34 @@ describe("a guest in post-copy whose source is gone after its word", () => {
 });
 
 describe("a guest in post-copy whose source forgot it before its word", () => {
-  it("keeps its destination's VMM until the source has it back, or a person says that it is lost", () => {
-    const story = new Story(POST_COPY).toTransferring();
+  /** The destination handed back, and the source does not know the guest. */
+  function forgottenAndHandedBack(runState: string): { readonly story: Story; readonly followed: string } {
+    const story = new Story(POST_COPY).toTransferring(runState);
     story.answers("source", { name: "switchToPostCopy" });
     story.status("destination", "postcopy-active");
     story.awaitsHandOff();
     story.hear({ t: "DeadlinePassed", deadline: "handOff" });
     story.fails("source", "cancelTransfer", "NOT_FOUND", "GUEST_UNKNOWN");
-    assert.equal(
-      story.answers("destination", { name: "handBack", answer: "handedBack" }),
-      "| resumeSource@source",
-    );
+    const followed = story.answers("destination", { name: "handBack", answer: "handedBack" });
+    return { story, followed };
+  }
+
+  it("is waited for also where its owner had stopped it: its memory is in two places all the same", () => {
+    assert.equal(forgottenAndHandedBack("paused").followed, "| resumeSource@source");
+  });
+
+  it("is asked for its word as soon as it answers again, where it had become silent after the hand-back", () => {
+    const { story } = forgottenAndHandedBack("running");
+    story.fails("source", "resumeSource", "NOT_FOUND", "GUEST_UNKNOWN");
+    story.hear({ t: "DeadlinePassed", deadline: "askAgain" });
+    assert.equal(story.fails("source", "cancelTransfer", "UNAVAILABLE"), "AMBIGUOUS | getHandOff@source");
+    story.fails("source", "getHandOff", "UNAVAILABLE");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| getHandOff@source");
+  });
+
+  it("keeps its destination's VMM until the source has it back, or a person says that it is lost", () => {
+    const { followed, story } = forgottenAndHandedBack("running");
+    assert.equal(followed, "| resumeSource@source");
     assert.equal(story.fails("source", "resumeSource", "NOT_FOUND", "GUEST_UNKNOWN"), "|");
     assert.equal(resolutionOf([], "guestLost").refusal(story.state), null);
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
