@@ -14,9 +14,11 @@ import type { ProcessExit, TrackedProcess } from "./tracked-process.ts";
 export type GuestRole = "first-boot" | "incoming";
 
 export interface GuestNic {
-  /** An existing tap of the host's namespace; QEMU attaches to it and never configures it. */
+  /** An existing device of the host's namespace; QEMU attaches to it and never configures it. Empty for its own network. */
   readonly tap: string;
   readonly mac: MacAddress;
+  /** The file by which QEMU is given a macvtap; a tap goes by its name. */
+  readonly characterDevice?: string;
 }
 
 export interface GuestQemuOptions {
@@ -38,6 +40,8 @@ export interface GuestQemuOptions {
 }
 
 const START_TIMEOUT_MS = 10_000;
+/** The first file number after standard input, output and error. */
+const FIRST_FILE = 3;
 
 /** A QEMU of the lab's guest. It is the lab's to start and to end; its CPUs are driven over `qmpAgentPath`. */
 export class GuestQemu {
@@ -134,7 +138,7 @@ export async function startGuestQemu(options: GuestQemuOptions): Promise<GuestQe
     throw invalidArgument("directory", `${paths.qmpWitness} is too long for a unix socket.`);
   }
   await mkdir(directory, { recursive: true });
-  const process = options.host.namespace.spawn("qemu-system-x86_64", qemuArguments(options, paths));
+  const process = spawnQemu(options, paths);
   process.ignoreOutput();
   try {
     await pollUntil(
@@ -158,6 +162,28 @@ export async function startGuestQemu(options: GuestQemuOptions): Promise<GuestQe
     throw cause;
   }
   return new GuestQemu(options, paths, process);
+}
+
+/** Files of macvtaps are opened by a shell that becomes QEMU: number 3 is the first one's. */
+function spawnQemu(options: GuestQemuOptions, paths: GuestPaths): TrackedProcess {
+  const { namespace } = options.host;
+  const qemu = ["qemu-system-x86_64", ...qemuArguments(options, paths)] as const;
+  const files = filesOf(options.nics);
+  if (files.length === 0) return namespace.spawn(qemu[0], qemu.slice(1));
+  const openings = files.map((path, index) => `${FIRST_FILE + index}<>${path}`).join(" ");
+  return namespace.spawn("sh", ["-c", `exec "$@" ${openings}`, "sh", ...qemu]);
+}
+
+function filesOf(nics: readonly GuestNic[]): readonly string[] {
+  return nics.flatMap(({ characterDevice }) => (characterDevice === undefined ? [] : [characterDevice]));
+}
+
+function netdevOf(nic: GuestNic, index: number, files: readonly string[]): string {
+  if (nic.characterDevice !== undefined) {
+    return `tap,id=net${index},fd=${FIRST_FILE + files.indexOf(nic.characterDevice)}`;
+  }
+  if (nic.tap === "") return `user,id=net${index},restrict=on`;
+  return `tap,id=net${index},ifname=${nic.tap},script=no,downscript=no`;
 }
 
 function qemuArguments(options: GuestQemuOptions, paths: GuestPaths): string[] {
@@ -191,9 +217,9 @@ function qemuArguments(options: GuestQemuOptions, paths: GuestPaths): string[] {
     ...["-mon", "chardev=qmp-witness,mode=control"],
     ...["-drive", `if=none,id=disk0,format=raw,cache=none,file.locking=on,file.filename=${options.diskPath}`],
     ...["-device", "virtio-blk-pci,drive=disk0"],
-    ...options.nics.flatMap(({ tap, mac }, index) => [
-      ...["-netdev", `tap,id=net${index},ifname=${tap},script=no,downscript=no`],
-      ...["-device", `virtio-net-pci,id=nic${index},netdev=net${index},mac=${mac},romfile=`],
+    ...options.nics.flatMap((nic, index) => [
+      ...["-netdev", netdevOf(nic, index, filesOf(options.nics))],
+      ...["-device", `virtio-net-pci,id=nic${index},netdev=net${index},mac=${nic.mac},romfile=`],
     ]),
   ];
 }

@@ -11,10 +11,11 @@ import {
   openManagedLab,
 } from "./managed/managed-lab.ts";
 import { bareReportOf, type MigrationReport, reportOf } from "./managed/migration-report.ts";
+import { WIRING_NAMES, type WiringName } from "./managed/wiring.ts";
 import { withProbers } from "./probe.ts";
 import { judgeAgainstFloor } from "./probe-floor.ts";
 
-const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--count N] [--bare N] [--probe-interval-ms N] [--json]
+const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N] [--json]
 
 Migrates one real guest to and fro between two hosts of a lab (network namespaces on this machine), through the
 coordinator, with peers on both hosts probing it, and prints what independent witnesses saw: one line a migration.
@@ -23,12 +24,16 @@ Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 --bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"); then it
 also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
 
+--nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of four kinds).
+
   npm run -s lab -- --mode live --count 20 --bare 10 --json
+  npm run -s lab -- --nics mixed --mode live --count 5
   npm run -s lab -- --mode post-copy
 `;
 
 interface Settings {
   readonly mode: MigrationMode;
+  readonly nics: WiringName;
   readonly count: number;
   readonly bare: number;
   readonly probeIntervalMs: number;
@@ -38,7 +43,7 @@ interface Settings {
 async function main(): Promise<number> {
   const settings = readSettings();
   if (settings === null) return 0;
-  const managed = await openManagedLab();
+  const managed = await openManagedLab({ wiring: settings.nics });
   try {
     return (await runMigrations(managed, settings)) ? 0 : 1;
   } finally {
@@ -92,6 +97,7 @@ function readSettings(): Settings | null {
   const { values } = parseArgs({
     options: {
       mode: { type: "string", default: "live" },
+      nics: { type: "string", default: "tap" },
       count: { type: "string", default: "1" },
       bare: { type: "string", default: "0" },
       "probe-interval-ms": { type: "string", default: "5" },
@@ -104,8 +110,11 @@ function readSettings(): Settings | null {
     return null;
   }
   if (values.mode !== "live" && values.mode !== "post-copy") throw usage("--mode must be live or post-copy.");
+  const nics = WIRING_NAMES.find((name) => name === values.nics);
+  if (nics === undefined) throw usage(`--nics must be one of ${WIRING_NAMES.join(", ")}.`);
   return {
     mode: values.mode,
+    nics,
     count: wholeNumber(values.count, "--count", 1, 10_000),
     bare: wholeNumber(values.bare, "--bare", 0, 10_000),
     probeIntervalMs: wholeNumber(values["probe-interval-ms"], "--probe-interval-ms", 1, 50),

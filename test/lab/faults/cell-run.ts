@@ -6,6 +6,7 @@ import { pollUntil, withDeadline } from "../deadline.ts";
 import type { GuestQemu } from "../guest.ts";
 import { phaseName } from "../managed/feed-observer.ts";
 import { type LabTransfer, labMigration } from "../managed/guest-instance.ts";
+import { GUEST_TAP } from "../managed/managed-lab.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import { readDiskWitness } from "../witness/disk-witness.ts";
 import { FdbWitness, parseFdbShow } from "../witness/fdb-witness.ts";
@@ -177,13 +178,13 @@ async function whereItIsRegistered(lab: FaultLab, sides: Sides): Promise<readonl
 }
 
 async function hostsWithEntry(lab: FaultLab): Promise<readonly string[]> {
-  const { mac, tap } = lab.guest.identity;
+  const { mac } = lab.guest.identity;
   const found = await Promise.all(
     lab.lab.topology.hosts.map(async ({ name, namespace, bridge }) => {
       const shown = await namespace.run("bridge", ["-j", "fdb", "show", "br", bridge]);
       const entries = parseFdbShow(shown, name, 0);
       const isOurs = entries.some(
-        (entry) => entry.mac === mac && entry.dev === tap && entry.state === "static",
+        (entry) => entry.mac === mac && entry.dev === GUEST_TAP && entry.state === "static",
       );
       return isOurs ? [name] : [];
     }),
@@ -193,12 +194,11 @@ async function hostsWithEntry(lab: FaultLab): Promise<readonly string[]> {
 
 /** Sentences about what the migration left on hosts that the guest is not on. */
 async function leftovers(lab: FaultLab, kept: GuestQemu): Promise<readonly string[]> {
-  const { tap } = lab.guest.identity;
   const others = lab.lab.topology.hosts.filter(({ name }) => name !== kept.host);
   const found = await Promise.all(
     others.map(async ({ name, namespace }) => {
       const links = await namespace.run("ip", ["-o", "link", "show"]);
-      return links.includes(` ${tap}:`) ? [`The tap ${tap} was left on ${name}.`] : [];
+      return links.includes(` ${GUEST_TAP}:`) ? [`The tap ${GUEST_TAP} was left on ${name}.`] : [];
     }),
   );
   return found.flat();

@@ -5,6 +5,7 @@ import { Cluster } from "../managed/cluster.ts";
 import { ControlPlane } from "../managed/control-plane.ts";
 import { FeedObserver } from "../managed/feed-observer.ts";
 import { GUEST_ADDRESS, GUEST_ID, GUEST_MAC, GUEST_TAP } from "../managed/managed-lab.ts";
+import { wiringOf } from "../managed/wiring.ts";
 import { Prober } from "../probe.ts";
 import { FaultGuest } from "./fault-guest.ts";
 import { JournalDisk } from "./journal-disk.ts";
@@ -46,7 +47,14 @@ export async function openFaultLab(): Promise<FaultLab> {
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
     const guest = new FaultGuest({
-      ...{ lab, controlPlane, image, guestId: GUEST_ID, mac: GUEST_MAC, tap: GUEST_TAP },
+      ...{
+        lab,
+        controlPlane,
+        image,
+        guestId: GUEST_ID,
+        mac: GUEST_MAC,
+        wiring: wiringOf("tap", GUEST_MAC, GUEST_TAP),
+      },
       address: `${GUEST_ADDRESS}/24`,
     });
     await guest.boot("ha");

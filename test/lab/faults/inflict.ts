@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { GuestQemu } from "../guest.ts";
+import { GUEST_TAP } from "../managed/managed-lab.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import type { Absence } from "../witness/invariants.ts";
 import type { CellSide, Fault, Victim } from "./fault-cell.ts";
@@ -116,14 +117,14 @@ function stop(lab: FaultLab, victim: Victim, forMs: number, sides: Sides): Infli
 
 /** Its kernel dies too, and with that the tap and every entry that pointed there. */
 async function killHost(lab: FaultLab, qemu: GuestQemu): Promise<Inflicted> {
-  const { cluster, guest } = lab;
+  const { cluster } = lab;
   const { topology } = lab.lab;
   const { host } = qemu;
   const fromUnixUs = unixMicros();
   qemu.signal("SIGKILL");
   await Promise.all([cluster.agentProcess(host).kill(), qemu.waitForExit(EXIT_TIMEOUT_MS)]);
   await topology.cutControl(host);
-  await topology.host(host).namespace.ip([`link delete ${guest.identity.tap}`]);
+  await topology.host(host).namespace.ip([`link delete ${GUEST_TAP}`]);
   const boot = async () => {
     await topology.restoreControl(host);
     await cluster.restartAgent(host);

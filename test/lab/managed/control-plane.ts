@@ -5,8 +5,7 @@ import type { GuestInstance } from "../../../proto/gen/switchover/v1/guest.ts";
 import { HostAgentServiceService } from "../../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { Migration, MigrationSpec } from "../../../proto/gen/switchover/v1/migration.ts";
 import { MigrationServiceService, Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
-import { EntryMobility, MacTableManager, type NicDefinition } from "../../../proto/gen/switchover/v1/nic.ts";
-import type { MacAddress } from "../../../proto/mac-address.ts";
+import type { NicDefinition, PreparedNic } from "../../../proto/gen/switchover/v1/nic.ts";
 import { callServerStream } from "../../../services/grpc/server-stream.ts";
 import { callUnary } from "../../../services/grpc/unary.ts";
 import { deadlineExceeded } from "../deadline.ts";
@@ -25,13 +24,14 @@ export class ControlPlane {
     this.#cluster = cluster;
   }
 
-  async prepareNics(host: string, guestId: string, instanceId: string, nics: NicDefinition[]): Promise<void> {
-    await this.#ask(host, HostAgentServiceService.prepareNics, {
-      guestId,
-      instanceId,
-      nics,
-      validateOnly: false,
-    });
+  async prepareNics(
+    host: string,
+    guestId: string,
+    instanceId: string,
+    nics: NicDefinition[],
+  ): Promise<readonly PreparedNic[]> {
+    const request = { guestId, instanceId, nics, validateOnly: false };
+    return (await this.#ask(host, HostAgentServiceService.prepareNics, request)).nics;
   }
 
   async adoptGuest(host: string, guestId: string, instanceId: string, qmpPath: string): Promise<void> {
@@ -147,21 +147,4 @@ function known(migration: Migration | undefined): Migration {
   throw new SwitchoverError("INTERNAL", "The coordinator told nothing about the migration.", {
     reason: "NO_ANSWER",
   });
-}
-
-/** A NIC on a tap of the host's bridge, managed by Switchover, as the lab's guests have it. */
-export function labNic(mac: MacAddress, deviceName: string, bridge: string): NicDefinition {
-  return {
-    nicId: "net0",
-    macAddress: mac,
-    device: {
-      $case: "tapOnBridge",
-      value: {
-        deviceName,
-        bridge,
-        macTableManager: MacTableManager.SWITCHOVER,
-        entryMobility: EntryMobility.STICKY,
-      },
-    },
-  };
 }

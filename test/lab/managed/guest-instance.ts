@@ -1,10 +1,15 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { type MigrationSpec, MigrationMode as WireMode } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { MacAddress } from "../../../proto/mac-address.ts";
 import { LAB_DOWNTIME_LIMIT_MS, LAB_MAX_BANDWIDTH, type MigrationMode } from "../bare-migration.ts";
-import { type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
+import { runCommand } from "../command.ts";
+import { type GuestNic, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
 import type { GuestImage } from "../guest-image.ts";
 import type { Lab } from "../lab.ts";
-import { type ControlPlane, labNic } from "./control-plane.ts";
+import type { LabHost } from "../topology.ts";
+import type { ControlPlane } from "./control-plane.ts";
+import type { LabNic, LabWiring } from "./wiring.ts";
 
 /** A guest as its control plane knows it, wherever its QEMUs are. */
 export interface GuestIdentity {
@@ -15,8 +20,7 @@ export interface GuestIdentity {
   readonly mac: MacAddress;
   /** With prefix length, in the peers' subnet. */
   readonly address: string;
-  /** The guest's tap on every host. */
-  readonly tap: string;
+  readonly wiring: LabWiring;
 }
 
 /** PrepareNics, QEMU, AdoptGuest: what a control plane does before a first boot or an incoming migration. */
@@ -27,23 +31,39 @@ export async function startInstance(
   role: GuestRole,
   number: number,
 ): Promise<GuestQemu> {
-  const { address, controlPlane, guestId, image, lab, mac, tap } = guest;
+  const { address, controlPlane, guestId, image, lab, wiring } = guest;
   const host = lab.topology.host(hostName);
   const instance = `${guestId}-${hostName}-${number}`;
-  await controlPlane.prepareNics(hostName, guestId, instance, [labNic(mac, tap, host.bridge)]);
+  const definitions = wiring.nics.map(({ definition }) => definition);
+  await controlPlane.prepareNics(hostName, guestId, instance, definitions);
   const qemu = await startGuestQemu({
     instance,
     role,
     host,
     hostCount: lab.topology.hosts.length,
     image,
-    nics: [{ tap, mac }],
+    nics: await Promise.all(wiring.nics.map((nic) => openable(nic, host, join(lab.directory, instance)))),
     address,
     diskPath,
     directory: lab.directory,
   });
   await controlPlane.adoptGuest(hostName, guestId, instance, qemu.qmpAgentPath);
   return qemu;
+}
+
+/** `/dev/tap<ifindex>` is one name for all namespaces of this machine: a lab makes itself a file of its own. */
+async function openable(
+  { backend, device, mac }: LabNic,
+  host: LabHost,
+  directory: string,
+): Promise<GuestNic> {
+  if (backend !== "macvtap") return { tap: device, mac };
+  const script = `mount -t sysfs lab /sys && cat /sys/class/net/${device}/macvtap/tap*/dev`;
+  const number = (await host.namespace.run("unshare", ["--mount", "sh", "-c", script])).trim();
+  const characterDevice = join(directory, device);
+  await mkdir(directory, { recursive: true });
+  await runCommand("mknod", [characterDevice, "c", ...number.split(":")]);
+  return { tap: device, mac, characterDevice };
 }
 
 export interface LabTransfer {

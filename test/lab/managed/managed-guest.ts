@@ -6,6 +6,7 @@ import { createSharedDisk, type GuestQemu } from "../guest.ts";
 import { livesIn } from "../guest-life.ts";
 import type { ProbeReport, Prober } from "../probe.ts";
 import { unixMicros } from "../realtime-clock.ts";
+import type { LabHost } from "../topology.ts";
 import { readDiskWitness } from "../witness/disk-witness.ts";
 import { FdbWitness } from "../witness/fdb-witness.ts";
 import { judgeFeed } from "../witness/feed-judgement.ts";
@@ -17,9 +18,12 @@ import {
   type Verdict,
   type WitnessedRun,
 } from "../witness/invariants.ts";
+import { LinkWitness } from "../witness/link-witness.ts";
 import { QmpWitness } from "../witness/qmp-witness.ts";
+import type { InstanceNics } from "../witness/records.ts";
 import type { FeedObserver } from "./feed-observer.ts";
 import { type GuestIdentity, labMigration, startInstance } from "./guest-instance.ts";
+import type { LabNic } from "./wiring.ts";
 
 export interface ManagedGuestOptions extends GuestIdentity {
   readonly observer: FeedObserver;
@@ -92,12 +96,12 @@ export class ManagedGuest {
 
   /** Migrates the guest to another host and ends the QEMU that it came from. */
   async cross(options: ManagedCrossingOptions): Promise<ManagedCrossing> {
-    const { controlPlane, guestId, lab, mac } = this.#options;
+    const { controlPlane, guestId, lab } = this.#options;
     const { topology } = lab;
     const source = this.#current;
     await topology.flushDynamicEntries();
     const hosts = [topology.host(source.host), topology.host(options.to)];
-    const fdbWitnesses = await Promise.all(hosts.map((host) => FdbWitness.start(host, [mac])));
+    const witnesses = await this.#startWitnesses(hosts);
     const sourceWitness = await QmpWitness.start(source);
     const fromUnixUs = unixMicros();
     this.#instances += 1;
@@ -135,9 +139,9 @@ export class ManagedGuest {
     const probes = await Promise.all(
       (options.probers ?? []).map((prober) => prober.report(fromUnixUs, toUnixUs)),
     );
-    const fdb = (await Promise.all(fdbWitnesses.map((witness) => witness.close()))).flat();
+    const fdb = (await Promise.all(witnesses.map((witness) => witness.close()))).flat();
     const record: WitnessedRun = {
-      instances: [source, destination],
+      instances: [source, destination].map(withWitnessedNics),
       fdb,
       qmp: [sourceWitness, destinationWitness].flatMap((witness) => witness.records()),
       disk: await readDiskWitness(this.diskPath),
@@ -162,6 +166,19 @@ export class ManagedGuest {
     };
   }
 
+  /** Each bridge's entries, and each host's macvtaps where the guest has some. */
+  #startWitnesses(hosts: readonly LabHost[]): Promise<readonly (FdbWitness | LinkWitness)[]> {
+    const macsOf = (wanted: LabNic["backend"]) =>
+      this.#options.wiring.nics.filter(({ backend }) => backend === wanted).map(({ mac }) => mac);
+    const [taps, macvtaps] = [macsOf("tap"), macsOf("macvtap")];
+    return Promise.all(
+      hosts.flatMap((host) => [
+        ...(taps.length === 0 ? [] : [FdbWitness.start(host, taps)]),
+        ...(macvtaps.length === 0 ? [] : [LinkWitness.start(host, macvtaps)]),
+      ]),
+    );
+  }
+
   /** The finished source is the control plane's to end; its agent then lets the devices go. */
   async #endSource(source: GuestQemu): Promise<void> {
     const { controlPlane, guestId } = this.#options;
@@ -177,4 +194,9 @@ export class ManagedGuest {
       `The release of ${source.instance}`,
     );
   }
+}
+
+/** QEMU's own network has no registration. */
+function withWitnessedNics({ host, instance, nics }: GuestQemu): InstanceNics {
+  return { host, instance, nics: nics.filter(({ tap }) => tap !== "") };
 }

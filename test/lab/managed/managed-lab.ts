@@ -6,6 +6,7 @@ import { Cluster } from "./cluster.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FeedObserver } from "./feed-observer.ts";
 import { ManagedGuest } from "./managed-guest.ts";
+import { layWires, type WiringName, wiringOf } from "./wiring.ts";
 
 export const GUEST_ID = "web";
 export const GUEST_MAC = parseMacAddress("52:54:00:5e:00:01", "guest.mac");
@@ -29,10 +30,17 @@ export interface ManagedLab {
   close(): Promise<void>;
 }
 
-export async function openManagedLab(options: LabOptions = {}): Promise<ManagedLab> {
+export interface ManagedLabOptions extends LabOptions {
+  /** Default: one tap. */
+  readonly wiring?: WiringName;
+}
+
+export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
+  const wiring = wiringOf(options.wiring ?? "tap", GUEST_MAC, GUEST_TAP);
   const image = await prepareGuestImage();
   const lab = await openLab(options);
   try {
+    await layWires(lab.topology, wiring);
     const cluster = await Cluster.start(lab);
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
@@ -52,7 +60,7 @@ export async function openManagedLab(options: LabOptions = {}): Promise<ManagedL
             guestId: GUEST_ID,
             mac: GUEST_MAC,
             address: `${GUEST_ADDRESS}/24`,
-            tap: GUEST_TAP,
+            wiring,
           },
           host,
         ),

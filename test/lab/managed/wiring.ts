@@ -1,0 +1,117 @@
+import {
+  EntryMobility,
+  MacTableManager,
+  MacvtapMode,
+  type NicDefinition,
+  UnmanagedKind,
+} from "../../../proto/gen/switchover/v1/nic.ts";
+import { type MacAddress, parseMacAddress } from "../../../proto/mac-address.ts";
+import type { Topology } from "../topology.ts";
+
+/** One NIC of a lab's guest: what its control plane asks for, how its QEMU opens it, and who witnesses its registration. */
+export interface LabNic {
+  readonly mac: MacAddress;
+  /** The same on every host; empty where QEMU has it to itself. */
+  readonly device: string;
+  readonly definition: NicDefinition;
+  readonly backend: "tap" | "macvtap" | "user";
+}
+
+/** How a lab's guest is attached to its hosts; the first NIC is the guest's eth0, which the peers probe. */
+export interface LabWiring {
+  readonly nics: readonly LabNic[];
+  /** Bridges of each host beyond br0; nothing else is on them. */
+  readonly bridges: readonly string[];
+  /** Links of each host for macvtaps to stand on, their far ends on the fabric. */
+  readonly physdevs: readonly string[];
+}
+
+export const WIRING_NAMES = ["tap", "macvtap-bridge", "macvtap-passthrough", "mixed"] as const;
+export type WiringName = (typeof WIRING_NAMES)[number];
+
+/** `mixed` has eight NICs of four kinds on two bridges and two physical devices. */
+export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWiring {
+  switch (name) {
+    case "tap":
+      return { nics: [tapNic(0, mac, tap, "br0")], bridges: [], physdevs: [] };
+    case "macvtap-bridge":
+      return { nics: [macvtapNic(0, mac, "phys0", MacvtapMode.BRIDGE)], bridges: [], physdevs: ["phys0"] };
+    case "macvtap-passthrough":
+      return {
+        nics: [macvtapNic(0, mac, "phys0", MacvtapMode.PASSTHROUGH)],
+        bridges: [],
+        physdevs: ["phys0"],
+      };
+    case "mixed":
+      return {
+        nics: [
+          tapNic(0, mac, tap, "br0"),
+          tapNic(1, further(1), `${tap}1`, "br0"),
+          tapNic(2, further(2), `${tap}2`, "br1"),
+          tapNic(3, further(3), `${tap}3`, "br1"),
+          macvtapNic(4, further(4), "phys0", MacvtapMode.BRIDGE),
+          macvtapNic(5, further(5), "phys0", MacvtapMode.VEPA),
+          macvtapNic(6, further(6), "phys1", MacvtapMode.PASSTHROUGH),
+          userNic(7, further(7)),
+        ],
+        bridges: ["br1"],
+        physdevs: ["phys0", "phys1"],
+      };
+  }
+}
+
+/** Makes what the wiring needs on every host; goes with the lab's namespaces. */
+export async function layWires({ fabric, hosts }: Topology, wiring: LabWiring): Promise<void> {
+  for (const { name, namespace } of hosts) {
+    await namespace.ip([
+      ...wiring.bridges.flatMap((bridge) => [
+        `link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+        `link set ${bridge} addrgenmode none`,
+        `link set ${bridge} up`,
+      ]),
+      ...wiring.physdevs.flatMap((physdev) => [
+        `link add ${physdev} type veth peer name ${physdev}-${name} netns ${fabric.name}`,
+        `link set ${physdev} addrgenmode none`,
+        `link set ${physdev} up`,
+      ]),
+    ]);
+    await fabric.ip(wiring.physdevs.map((physdev) => `link set ${physdev}-${name} master br0 up`));
+  }
+}
+
+function further(index: number): MacAddress {
+  return parseMacAddress(`52:54:00:5e:01:0${index}`, "mac");
+}
+
+function tapNic(index: number, mac: MacAddress, device: string, bridge: string): LabNic {
+  const value = {
+    deviceName: device,
+    bridge,
+    macTableManager: MacTableManager.SWITCHOVER,
+    entryMobility: EntryMobility.STICKY,
+  };
+  return labNic(index, mac, device, "tap", { $case: "tapOnBridge", value });
+}
+
+function macvtapNic(index: number, mac: MacAddress, parent: string, mode: MacvtapMode): LabNic {
+  const device = `mv${index}`;
+  return labNic(index, mac, device, "macvtap", {
+    $case: "macvtap",
+    value: { deviceName: device, parent, mode },
+  });
+}
+
+function userNic(index: number, mac: MacAddress): LabNic {
+  return labNic(index, mac, "", "user", { $case: "unmanaged", value: { kind: UnmanagedKind.USER } });
+}
+
+function labNic(
+  index: number,
+  mac: MacAddress,
+  device: string,
+  backend: LabNic["backend"],
+  wired: NonNullable<NicDefinition["device"]>,
+): LabNic {
+  const definition: NicDefinition = { nicId: `net${index}`, macAddress: mac, device: wired };
+  return { mac, device, backend, definition };
+}
