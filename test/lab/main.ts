@@ -1,7 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { MigrationMode } from "./bare-migration.ts";
 import { BareGuest } from "./bare-ping-pong.ts";
+import type { GuestQemu } from "./guest.ts";
 import {
   BARE_ADDRESS,
   BARE_MAC,
@@ -14,6 +16,8 @@ import { bareReportOf, type MigrationReport, reportOf } from "./managed/migratio
 import { WIRING_NAMES, type WiringName } from "./managed/wiring.ts";
 import { withProbers } from "./probe.ts";
 import { judgeAgainstFloor } from "./probe-floor.ts";
+
+const LAST_LINES = 20;
 
 const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N] [--json]
 
@@ -74,6 +78,7 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
     settings.print(report);
     lost.push(...report.probes.map((probe) => probe.lost));
     isGood &&= report.violations.length === 0;
+    if (!report.guest_alive) process.stderr.write(await lastWordsOf(guest.current));
     if (report.phase !== "COMPLETED" || !report.guest_alive) return false;
     if (floor === null || index >= settings.bare) continue;
     const bareFrom = floor.current.host;
@@ -87,6 +92,12 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
   const sentences = floor === null ? [] : judgeAgainstFloor(lost, lostBare);
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   return isGood && sentences.length === 0;
+}
+
+/** What the guest's kernel said last: tells a guest that the emulator killed from one that lost its network. */
+async function lastWordsOf({ instance, serialLogPath }: GuestQemu): Promise<string> {
+  const serial = (await readFile(serialLogPath, "utf8")).split("\n").slice(-LAST_LINES).join("\n");
+  return `${instance}:\n${serial}\n`;
 }
 
 function otherThan(host: string): string {

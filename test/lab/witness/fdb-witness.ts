@@ -103,7 +103,7 @@ export class FdbWitness {
 
   async #present(): Promise<FdbRecord[]> {
     const atUnixUs = unixMicros();
-    const text = await this.#lab.namespace.run("bridge", ["-j", "fdb", "show", "br", this.#lab.bridge]);
+    const text = await this.#lab.namespace.run("bridge", ["-j", "fdb", "show"]);
     return parseFdbShow(text, this.host, atUnixUs).filter(({ mac }) => this.#macs.has(mac));
   }
 }
