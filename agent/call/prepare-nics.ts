@@ -6,6 +6,7 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { DeviceOrigin } from "../../proto/gen/switchover/v1/nic.ts";
 import { type GuestId, parseGuestId, parseInstanceId } from "../../proto/ids.ts";
+import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type PreparedNic, preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
@@ -28,6 +29,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     if (known.state !== "prepared") throw otherDefinition(instanceId);
   }
   refuseForeignMacs(host, guestId, nics);
+  refuseForeignRoutes(host, guestId, nics);
   const abandoned = devicesInUse(host, nics, known);
   const [refusal] = preflightNics(devices.route, nics);
   if (refusal !== undefined) {
@@ -82,7 +84,7 @@ function devicesInUse(
 
 /** One bridge, and one parent, delivers a MAC to one device: another guest with it would take it over silently. */
 function refuseForeignMacs(host: Host, guestId: GuestId, nics: readonly NicDefinition[]): void {
-  const others = host.instances.all().filter((other) => other.guestId !== guestId && !other.isAbandoned());
+  const others = instancesOfOthers(host, guestId);
   nics.forEach((nic, index) => {
     const { macAddress } = nic;
     const segment = deviceTypeOf(nic).segment(nic);
@@ -100,6 +102,35 @@ function refuseForeignMacs(host: Host, guestId: GuestId, nics: readonly NicDefin
       },
     );
   });
+}
+
+/** A prefix leads to one device: the guest that starts last would take it over silently. */
+function refuseForeignRoutes(host: Host, guestId: GuestId, nics: readonly NicDefinition[]): void {
+  if (!nics.some((nic) => deviceTypeOf(nic).routes !== undefined)) return;
+  const owners = new Map(
+    instancesOfOthers(host, guestId).flatMap((other) =>
+      other.nics.flatMap((its) => routesOf(its).map((route) => [route, other.guestId] as const)),
+    ),
+  );
+  nics.forEach((nic, index) => {
+    routesOf(nic).forEach((route, routeIndex) => {
+      const owner = owners.get(route);
+      if (owner === undefined) return;
+      throw new SwitchoverError("FAILED_PRECONDITION", `${route} belongs to guest ${owner}.`, {
+        reason: "ROUTE_IN_USE",
+        field: `nics[${index}].${deviceTypeOf(nic).field}.routes[${routeIndex}]`,
+      });
+    });
+  });
+}
+
+function routesOf(nic: NicDefinition): readonly IpPrefix[] {
+  return deviceTypeOf(nic).routes?.(nic) ?? [];
+}
+
+/** Of those that may still have their VMM. */
+function instancesOfOthers(host: Host, guestId: GuestId): readonly Instance[] {
+  return host.instances.all().filter((other) => other.guestId !== guestId && !other.isAbandoned());
 }
 
 function otherDefinition(instanceId: string): SwitchoverError {

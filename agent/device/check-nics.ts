@@ -15,6 +15,7 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
   const nicIds = new Set<string>();
   const deviceNames = new Set<string>();
   const places = new Set<string>();
+  const routes = new Set<string>();
   nics.forEach((nic, index) => {
     const at = `${field}[${index}]`;
     const type = deviceTypeOf(nic);
@@ -38,6 +39,13 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
       }
       deviceNames.add(deviceName);
     }
+    const ownRoutes = type.routes?.(nic) ?? [];
+    ownRoutes.forEach((route, routeIndex) => {
+      if (!routes.has(route)) return;
+      const path = `${at}.${type.field}.routes[${routeIndex}]`;
+      throw invalidArgument(path, `${route} leads to two NICs.`, "DUPLICATE");
+    });
+    for (const route of ownRoutes) routes.add(route);
     const segment = type.segment(nic);
     if (segment === undefined) return;
     const place = `${nic.macAddress} on ${segment}`;

@@ -1,6 +1,7 @@
 import type { DeviceType } from "./device.ts";
 import { macvtap } from "./macvtap/device-type.ts";
 import type { NicDefinition } from "./nic-definition.ts";
+import { routedTap } from "./routed-tap/device-type.ts";
 import { tapOnBridge } from "./tap-on-bridge/device-type.ts";
 import { unmanaged } from "./unmanaged/device-type.ts";
 
@@ -9,6 +10,7 @@ const DEVICE_TYPES: {
   readonly [T in NicDefinition["type"]]: DeviceType<Extract<NicDefinition, { type: T }>>;
 } = {
   macvtap,
+  routedTap,
   tapOnBridge,
   unmanaged,
 };

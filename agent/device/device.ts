@@ -14,6 +14,7 @@
  * *Quarantined*: no registration, nothing flooded to the guest, nothing learned from it, nothing sent by the host.
  * Each plan may be carried out again at any time with the same end.
  */
+import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
 import type { Link } from "../netlink/link.ts";
@@ -139,6 +140,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly characterDevice?: (ifindex: number) => string;
   /** The bridge or parent on which the guest's address must be this NIC's alone; undefined where there is none. */
   segment(nic: Nic): string | undefined;
+  /** The prefixes that the host routes to this NIC and to no other; for types that have some. */
+  readonly routes?: (nic: Nic) => readonly IpPrefix[];
   /** Whether `stop` has the kernel wait for an RCU grace period. */
   readonly stopping: "atOnce" | "afterGracePeriod";
   /** Whether preparing and releasing depend on devices that no definition names, such as others of the same parent. */

@@ -12,11 +12,18 @@ export interface IndexedNic {
 export class NicIndex {
   readonly #byKey = new Map<string, Set<IndexedNic>>();
   readonly #byInstance = new Map<Instance, readonly IndexedNic[]>();
+  /** Of the links that the NICs name: an address tells its device by number alone. */
+  readonly #nameByIfindex = new Map<number, string>();
 
   add(instance: Instance): void {
     const indexed = instance.nics.map((nic) => ({ instance, nic }));
     this.#byInstance.set(instance, indexed);
     for (const entry of indexed) {
+      const place = instance.devices.placeOf(entry.nic.nicId);
+      const deviceName = deviceTypeOf(entry.nic).deviceName(entry.nic);
+      if (place !== undefined && deviceName !== undefined) {
+        this.#nameByIfindex.set(place.deviceIfindex, deviceName);
+      }
       for (const key of keysOf(entry.nic)) {
         const entries = this.#byKey.get(key) ?? new Set<IndexedNic>();
         entries.add(entry);
@@ -38,8 +45,33 @@ export class NicIndex {
 
   /** Empty for an overrun, which is about all of them. */
   of(change: KernelChange): Iterable<IndexedNic> {
-    const key = keyOf(change);
-    return (key === undefined ? undefined : this.#byKey.get(key)) ?? [];
+    const key = this.#keyOf(change);
+    const entries = key === undefined ? undefined : this.#byKey.get(key);
+    // A device that was made again has another number.
+    if (entries !== undefined && change.kind === "linkChanged") {
+      this.#nameByIfindex.set(change.link.ifindex, change.link.name);
+    } else if (change.kind === "linkRemoved") this.#nameByIfindex.delete(change.ifindex);
+    return entries ?? [];
+  }
+
+  #keyOf(change: KernelChange): string | undefined {
+    switch (change.kind) {
+      case "linkChanged":
+        return `link ${change.link.name}`;
+      case "linkRemoved":
+      case "portRemoved":
+        return `link ${change.name}`;
+      case "fdbEntryChanged":
+      case "fdbEntryRemoved":
+        return change.entry.macAddress;
+      case "addressChanged":
+      case "addressRemoved": {
+        const name = this.#nameByIfindex.get(change.address.ifindex);
+        return name === undefined ? undefined : `link ${name}`;
+      }
+      case "overrun":
+        return undefined;
+    }
   }
 }
 
@@ -50,19 +82,4 @@ function keysOf(nic: NicDefinition): readonly string[] {
       .linkNames(nic)
       .map((name) => `link ${name}`),
   ];
-}
-
-function keyOf(change: KernelChange): string | undefined {
-  switch (change.kind) {
-    case "linkChanged":
-      return `link ${change.link.name}`;
-    case "linkRemoved":
-    case "portRemoved":
-      return `link ${change.name}`;
-    case "fdbEntryChanged":
-    case "fdbEntryRemoved":
-      return change.entry.macAddress;
-    case "overrun":
-      return undefined;
-  }
 }

@@ -5,9 +5,11 @@ import {
   type Macvtap,
   MacvtapMode,
   type NicDefinition as NicMessage,
+  type RoutedTap,
   type TapOnBridge,
   UnmanagedKind,
 } from "../../proto/gen/switchover/v1/nic.ts";
+import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
 import { parseDeviceName } from "../device/device-name.ts";
@@ -15,6 +17,7 @@ import { DEVICE_TYPE_FIELDS } from "../device/device-types.ts";
 import type { MacvtapNic } from "../device/macvtap/definition.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { NicIdentity } from "../device/nic-identity.ts";
+import type { RoutedTapNic } from "../device/routed-tap/definition.ts";
 import type { TapOnBridgeNic } from "../device/tap-on-bridge/definition.ts";
 import type { UnmanagedNic } from "../device/unmanaged/definition.ts";
 
@@ -54,6 +57,8 @@ function parseNic(message: NicMessage, field: string): NicDefinition {
       return parseTapOnBridge(identity, device.value, `${field}.tap_on_bridge`);
     case "macvtap":
       return parseMacvtap(identity, device.value, `${field}.macvtap`);
+    case "routedTap":
+      return parseRoutedTap(identity, device.value, `${field}.routed_tap`);
     case "unmanaged":
       return {
         type: "unmanaged",
@@ -95,6 +100,16 @@ function parseWord<Word extends string>(
   throw invalidArgument(field, `One of these is required: ${words.join(", ")}.`, "REQUIRED");
 }
 
+function parseRoutedTap(identity: NicIdentity, tap: RoutedTap, field: string): RoutedTapNic {
+  return {
+    type: "routedTap",
+    ...identity,
+    deviceName: parseDeviceName(tap.deviceName, `${field}.device_name`),
+    hostAddresses: tap.hostAddresses.map((text, at) => parseIpPrefix(text, `${field}.host_addresses[${at}]`)),
+    routes: tap.routes.map((text, at) => parseIpPrefix(text, `${field}.routes[${at}]`)),
+  };
+}
+
 /** The same definition as the contract has it. */
 export function toNicMessage(nic: NicDefinition): NicMessage {
   const { macAddress, nicId } = nic;
@@ -117,6 +132,13 @@ function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> 
     case "macvtap": {
       const { deviceName, mode, parent } = nic;
       return { $case: "macvtap", value: { deviceName, parent, mode: MACVTAP_MODES[mode] } };
+    }
+    case "routedTap": {
+      const { deviceName, hostAddresses, routes } = nic;
+      return {
+        $case: "routedTap",
+        value: { deviceName, hostAddresses: [...hostAddresses], routes: [...routes] },
+      };
     }
     case "unmanaged":
       return { $case: "unmanaged", value: { kind: UNMANAGED_KINDS[nic.kind] } };

@@ -1,5 +1,6 @@
 /**
- * The kernel's notifications: a NETLINK_ROUTE socket of its own in the groups RTNLGRP_LINK and RTNLGRP_NEIGH.
+ * The kernel's notifications: a NETLINK_ROUTE socket of its own in the groups RTNLGRP_LINK, RTNLGRP_NEIGH,
+ * RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR.
  *
  * The kernel says by SIGURG that something waits (F_SETSIG, O_ASYNC), and it is then read without blocking: nothing is
  * polled, no thread waits, and a notification is heard 10 - 20 us after the change, where a thread that blocks in recv()
@@ -23,6 +24,9 @@ export interface ChangeSocket extends KernelChanges {
 
 const RTMGRP_LINK = 0x1;
 const RTMGRP_NEIGH = 0x4;
+const RTMGRP_IPV4_IFADDR = 0x10;
+const RTMGRP_IPV6_IFADDR = 0x100;
+const GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_SETOWN = 8;
@@ -37,9 +41,7 @@ const DATAGRAMS_A_TURN = 64;
  * Throws UNAVAILABLE with the name of the error number where the system refuses.
  */
 export function openChangeSocket(options: ChangeSocketOptions = {}): ChangeSocket {
-  return new SignalledChangeSocket(
-    openRouteFd(options.receiveBufferBytes ?? 8 * 1024 * 1024, RTMGRP_LINK | RTMGRP_NEIGH),
-  );
+  return new SignalledChangeSocket(openRouteFd(options.receiveBufferBytes ?? 8 * 1024 * 1024, GROUPS));
 }
 
 class SignalledChangeSocket implements ChangeSocket {

@@ -6,6 +6,7 @@ export const ENOBUFS = 105;
 const ERRNO_NAMES = {
   1: "EPERM",
   2: "ENOENT",
+  3: "ESRCH",
   [EINTR]: "EINTR",
   6: "ENXIO",
   [EAGAIN]: "EAGAIN",
@@ -23,8 +24,10 @@ const ERRNO_NAMES = {
   98: "EADDRINUSE",
   99: "EADDRNOTAVAIL",
   100: "ENETDOWN",
+  101: "ENETUNREACH",
   [ENOBUFS]: "ENOBUFS",
   110: "ETIMEDOUT",
+  113: "EHOSTUNREACH",
 } as const satisfies Readonly<Record<number, string>>;
 
 const NAMES: ReadonlyMap<number, string> = new Map(

@@ -1,10 +1,14 @@
+import { type DeviceAddress, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from "./address.ts";
 import type { Link } from "./link.ts";
 import { RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
 import { decodeLink } from "./link-decoder.ts";
 import { decodeMessages, type NetlinkMessage } from "./message.ts";
 import { decodeFdbEntry, type FdbEntry, PF_BRIDGE, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
 
-/** What the kernel tells of its own accord about links and forwarding tables. */
+/**
+ * What the kernel tells of its own accord about links, forwarding tables and addresses. Not about routes: a host that
+ * holds a full table hears thousands a second while its neighbours come and go.
+ */
 export type KernelChange =
   /** Made or changed, by whomever; where the bridge tells it of its port, `kind` and `alias` are missing. */
   | { readonly kind: "linkChanged"; readonly link: Link }
@@ -14,6 +18,8 @@ export type KernelChange =
   | { readonly kind: "fdbEntryChanged"; readonly entry: FdbEntry }
   /** `entry` as it was. */
   | { readonly kind: "fdbEntryRemoved"; readonly entry: FdbEntry }
+  | { readonly kind: "addressChanged"; readonly address: DeviceAddress }
+  | { readonly kind: "addressRemoved"; readonly address: DeviceAddress }
   /** Changes were lost (ENOBUFS) or could not be read: anything may have changed. */
   | { readonly kind: "overrun" };
 
@@ -26,7 +32,7 @@ export interface KernelChanges {
   watch(listener: (changes: readonly KernelChange[]) => void): () => void;
 }
 
-/** The changes that one datagram of the groups RTNLGRP_LINK and RTNLGRP_NEIGH tells; what cannot be read is an overrun. */
+/** The changes that one datagram tells of the groups that `openChangeSocket` hears; what cannot be read is an overrun. */
 export function decodeChanges(datagram: Uint8Array): readonly KernelChange[] {
   try {
     return decodeMessages(datagram).flatMap(decodeChange);
@@ -47,9 +53,18 @@ function decodeChange({ type, payload }: NetlinkMessage): KernelChange[] {
       return fdbEntryOf(payload).map((entry) => ({ kind: "fdbEntryChanged", entry }));
     case RTM_DELNEIGH:
       return fdbEntryOf(payload).map((entry) => ({ kind: "fdbEntryRemoved", entry }));
+    case RTM_NEWADDR:
+      return addressOf(payload).map((address) => ({ kind: "addressChanged", address }));
+    case RTM_DELADDR:
+      return addressOf(payload).map((address) => ({ kind: "addressRemoved", address }));
     default:
       return [];
   }
+}
+
+function addressOf(payload: Uint8Array): DeviceAddress[] {
+  const address = decodeAddress(payload);
+  return address === undefined ? [] : [address];
 }
 
 /** The group also tells the host's own IP neighbours. */

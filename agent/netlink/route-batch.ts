@@ -1,9 +1,9 @@
-import { encodeRequest, type RouteRequest } from "./route-request.ts";
+import { answerOf, encodeRequest, type RouteRequest } from "./route-request.ts";
 
 /** More acked messages in one send than this could overflow the receive buffer, and lose acks. */
 export const MAX_MESSAGES_PER_SEND = 64;
 
-/** Up to 64 messages that go to the kernel in one send. */
+/** Up to 64 messages that go to the kernel in one send; or a single one that is answered by a dump. */
 export interface RouteDatagram {
   readonly requests: readonly RouteRequest[];
   readonly bytes: Uint8Array;
@@ -40,9 +40,15 @@ class LateBatch implements RouteBatch {
 
 function encodeDatagrams(requests: readonly RouteRequest[]): readonly RouteDatagram[] {
   const datagrams: RouteDatagram[] = [];
-  for (let first = 0; first < requests.length; first += MAX_MESSAGES_PER_SEND) {
-    datagrams.push(encodeDatagram(requests.slice(first, first + MAX_MESSAGES_PER_SEND)));
-  }
+  let first = 0;
+  requests.forEach((request, index) => {
+    const next = requests[index + 1];
+    // A socket has one dump under way at a time (EBUSY), and its end comes when it is asked for by a receive.
+    const isAlone = answerOf(request) === "dump" || (next !== undefined && answerOf(next) === "dump");
+    if (next !== undefined && !isAlone && index + 1 - first < MAX_MESSAGES_PER_SEND) return;
+    datagrams.push(encodeDatagram(requests.slice(first, index + 1)));
+    first = index + 1;
+  });
   return datagrams;
 }
 

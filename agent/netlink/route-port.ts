@@ -1,12 +1,16 @@
+import type { DeviceAddress } from "./address.ts";
 import type { Link } from "./link.ts";
 import type { FdbEntry } from "./neighbour.ts";
+import type { Route } from "./route.ts";
 import type { RouteBatch } from "./route-batch.ts";
 import type { RouteDump } from "./route-request.ts";
 
 /** What the kernel reports, as plain data. */
 export type RouteMessage =
   | { readonly type: "link"; readonly link: Link }
-  | { readonly type: "fdbEntry"; readonly entry: FdbEntry };
+  | { readonly type: "fdbEntry"; readonly entry: FdbEntry }
+  | { readonly type: "address"; readonly address: DeviceAddress }
+  | { readonly type: "route"; readonly route: Route };
 
 /** The kernel's answer to one request: acknowledged or replied to, or refused. */
 export type RouteResult =
@@ -21,7 +25,7 @@ export type RouteResult =
     };
 
 /**
- * The kernel's links and forwarding tables: what device types plan for, and what a simulation stands in for
+ * The kernel's links, forwarding tables, addresses and routes: what device types plan for, and what a simulation stands in for
  * (by `batch.requests`; the bytes are for a socket only).
  */
 export interface RoutePort {

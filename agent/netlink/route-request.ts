@@ -1,4 +1,6 @@
+import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
+import { encodeDeleteAddress, encodeDumpAddresses, encodeReplaceAddress } from "./address.ts";
 import {
   type BridgePortFlags,
   encodeCreateLink,
@@ -19,6 +21,7 @@ import {
   encodeReplaceFdbEntry,
   type Stickiness,
 } from "./neighbour.ts";
+import { encodeDeleteRoute, encodeGetRoute, encodeReplaceRoute } from "./route.ts";
 
 /** One thing to ask of the kernel's routing socket, as plain data. Each is one netlink message. */
 export type RouteRequest =
@@ -61,16 +64,29 @@ export type RouteRequest =
     }
   | { readonly op: "deleteLink"; readonly ifindex: number }
   /** Answered with one `link`; ENODEV where there is none. */
-  | { readonly op: "getLink"; readonly name: string };
+  | { readonly op: "getLink"; readonly name: string }
+  /** RTM_NEWADDR, CREATE|REPLACE; an IPv6 address is usable at once. */
+  | { readonly op: "replaceAddress"; readonly ifindex: number; readonly address: IpPrefix }
+  /** EADDRNOTAVAIL where the device does not have it. */
+  | { readonly op: "deleteAddress"; readonly ifindex: number; readonly address: IpPrefix }
+  /** Answered with one `address` for each that the device has, of both families; ENODEV where there is none. */
+  | { readonly op: "getAddresses"; readonly ifindex: number }
+  /** Into the main table, CREATE|REPLACE; ENETDOWN while the device is down. */
+  | { readonly op: "replaceRoute"; readonly ifindex: number; readonly prefix: IpPrefix }
+  /** ESRCH where the prefix does not lead to this device. */
+  | { readonly op: "deleteRoute"; readonly ifindex: number; readonly prefix: IpPrefix }
+  /** Answered with the one `route` that decides about an address of the prefix; ENETUNREACH where there is none. */
+  | { readonly op: "getRoute"; readonly prefix: IpPrefix };
 
 /** One table to read in full. */
 export type RouteDump =
   | { readonly op: "dumpLinks" }
   | { readonly op: "dumpFdb"; readonly bridgeIfindex: number };
 
-/** Whether the kernel answers with an ack alone, or with what was asked for. */
-export function answerOf(request: RouteRequest): "ack" | "reply" {
-  return request.op === "getLink" || request.op === "getFdbEntry" ? "reply" : "ack";
+/** Whether the kernel answers with an ack alone, with the one thing asked for, or with all that there is and an end. */
+export function answerOf({ op }: RouteRequest): "ack" | "reply" | "dump" {
+  if (op === "getAddresses") return "dump";
+  return op === "getLink" || op === "getFdbEntry" || op === "getRoute" ? "reply" : "ack";
 }
 
 /** The message of a request, its sequence number still zero. */
@@ -96,6 +112,18 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeDeleteLink(request.ifindex);
     case "getLink":
       return encodeGetLink(request);
+    case "replaceAddress":
+      return encodeReplaceAddress(request);
+    case "deleteAddress":
+      return encodeDeleteAddress(request);
+    case "getAddresses":
+      return encodeDumpAddresses(request.ifindex);
+    case "replaceRoute":
+      return encodeReplaceRoute(request);
+    case "deleteRoute":
+      return encodeDeleteRoute(request);
+    case "getRoute":
+      return encodeGetRoute(request.prefix);
   }
 }
 

@@ -6,6 +6,7 @@
  * One caller at a time; a storm on the kernel's rtnl lock blocks the send, and with it the thread.
  */
 import { SwitchoverError } from "../../proto/error.ts";
+import { decodeAddress, RTM_NEWADDR } from "./address.ts";
 import { type EndpointOptions, type NetlinkEndpoint, openRouteEndpoint } from "./endpoint.ts";
 import { errnoName } from "./errno.ts";
 import { RTM_NEWLINK } from "./link.ts";
@@ -22,6 +23,7 @@ import {
   patchSequence,
 } from "./message.ts";
 import { decodeFdbEntry, RTM_NEWNEIGH } from "./neighbour.ts";
+import { decodeRoute, RTM_NEWROUTE } from "./route.ts";
 import type { RouteBatch, RouteDatagram } from "./route-batch.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "./route-port.ts";
 import { answerOf, encodeDump, type RouteDump } from "./route-request.ts";
@@ -63,22 +65,11 @@ class EndpointRouteSocket implements RouteSocket {
   }
 
   dump(dump: RouteDump): RouteMessage[] {
-    const bytes = encodeDump(dump);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return this.#drainOnThrow(() => {
-      for (let attempt = 0; attempt < MAX_DUMP_ATTEMPTS; attempt++) {
-        patchSequence(view, 0, this.#advance(1));
-        this.#endpoint.send(bytes);
-        const messages = this.#collectDump(dump.op);
-        if (messages !== "interrupted") return messages;
-      }
-      throw new SwitchoverError(
-        "UNAVAILABLE",
-        `The table changed during each of ${MAX_DUMP_ATTEMPTS} dumps.`,
-        {
-          reason: "DUMP_INTERRUPTED",
-        },
-      );
+    const result = this.#drainOnThrow(() => this.#readTable(encodeDump(dump)));
+    if (result.ok) return [...result.messages];
+    const { name, text } = result;
+    throw new SwitchoverError("UNAVAILABLE", `The kernel refused ${dump.op}: ${name}. ${text}`.trim(), {
+      reason: name,
     });
   }
 
@@ -89,6 +80,7 @@ class EndpointRouteSocket implements RouteSocket {
   /** Sends one datagram and returns a result for each of its requests. */
   #exchange(datagram: RouteDatagram): RouteResult[] {
     const { requests, bytes, offsets } = datagram;
+    if (requests[0] !== undefined && answerOf(requests[0]) === "dump") return [this.#readTable(bytes)];
     const first = this.#advance(requests.length);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     offsets.forEach((offset, index) => {
@@ -118,8 +110,22 @@ class EndpointRouteSocket implements RouteSocket {
     return results.filter((result) => result !== undefined);
   }
 
+  /** Sends one request for a dump, again where its table changed meanwhile. */
+  #readTable(bytes: Uint8Array): RouteResult {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let attempt = 0; attempt < MAX_DUMP_ATTEMPTS; attempt++) {
+      patchSequence(view, 0, this.#advance(1));
+      this.#endpoint.send(bytes);
+      const result = this.#collectDump();
+      if (result !== "interrupted") return result;
+    }
+    throw new SwitchoverError("UNAVAILABLE", `The table changed during each of ${MAX_DUMP_ATTEMPTS} dumps.`, {
+      reason: "DUMP_INTERRUPTED",
+    });
+  }
+
   /** Receives until the end of the dump that was sent last. */
-  #collectDump(op: RouteDump["op"]): RouteMessage[] | "interrupted" {
+  #collectDump(): RouteResult | "interrupted" {
     const collected: RouteMessage[] = [];
     let interrupted = false;
     let strays = 0;
@@ -132,20 +138,12 @@ class EndpointRouteSocket implements RouteSocket {
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
         if (message.type !== NLMSG_DONE && message.type !== NLMSG_ERROR) {
           collected.push(...decodeReply(message));
-          if ((message.flags & NLM_F_MULTI) === 0) return collected;
+          if ((message.flags & NLM_F_MULTI) === 0) return { ok: true, messages: collected };
           continue;
         }
-        const { errno, text } = decodeVerdict(message);
-        if (errno !== 0) {
-          throw new SwitchoverError(
-            "UNAVAILABLE",
-            `The kernel refused ${op}: ${errnoName(errno)}. ${text}`.trim(),
-            {
-              reason: errnoName(errno),
-            },
-          );
-        }
-        return interrupted ? "interrupted" : collected;
+        const verdict = resultOf(decodeVerdict(message));
+        if (!verdict.ok) return verdict;
+        return interrupted ? "interrupted" : { ok: true, messages: collected };
       }
     }
     throw new SwitchoverError("UNAVAILABLE", `A dump did not end within ${MAX_DUMP_DATAGRAMS} datagrams.`, {
@@ -183,7 +181,21 @@ function resultOf({ errno, text }: KernelVerdict): RouteResult {
 }
 
 function decodeReply(message: NetlinkMessage): RouteMessage[] {
-  if (message.type === RTM_NEWLINK) return [{ type: "link", link: decodeLink(message.payload) }];
-  if (message.type === RTM_NEWNEIGH) return [{ type: "fdbEntry", entry: decodeFdbEntry(message.payload) }];
-  return [];
+  const { type, payload } = message;
+  switch (type) {
+    case RTM_NEWLINK:
+      return [{ type: "link", link: decodeLink(payload) }];
+    case RTM_NEWNEIGH:
+      return [{ type: "fdbEntry", entry: decodeFdbEntry(payload) }];
+    case RTM_NEWADDR: {
+      const address = decodeAddress(payload);
+      return address === undefined ? [] : [{ type: "address", address }];
+    }
+    case RTM_NEWROUTE: {
+      const route = decodeRoute(payload);
+      return route === undefined ? [] : [{ type: "route", route }];
+    }
+    default:
+      return [];
+  }
 }

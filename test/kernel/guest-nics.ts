@@ -1,9 +1,11 @@
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
 import type { NicReport } from "../../agent/device/nic-set.ts";
+import type { RoutedTapNic } from "../../agent/device/routed-tap/definition.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { openRouteSocket, type RouteSocket } from "../../agent/netlink/route-socket.ts";
+import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 
 /** The address of the guest's n-th NIC. */
@@ -39,6 +41,23 @@ export function macvtapNic(index: number, change: Partial<MacvtapNic> = {}): Mac
     parent: "eth0",
     mode: "bridge",
     ...change,
+  };
+}
+
+/** The guest's n-th NIC, on `tap<n>`, to which the host routes an address of each family. */
+export function routedNic(
+  index: number,
+  prefixes: { readonly hostAddresses?: readonly string[]; readonly routes?: readonly string[] } = {},
+): RoutedTapNic {
+  const { hostAddresses = ["169.254.0.1/32", "fe80::1/64"] } = prefixes;
+  const { routes = [`192.0.2.${index + 7}/32`, `2001:db8::${index + 7}/128`] } = prefixes;
+  return {
+    type: "routedTap",
+    nicId: `net${index}`,
+    macAddress: parseMacAddress(macOf(index), "mac_address"),
+    deviceName: `tap${index}`,
+    hostAddresses: hostAddresses.map((text) => parseIpPrefix(text, "host_addresses")),
+    routes: routes.map((text) => parseIpPrefix(text, "routes")),
   };
 }
 

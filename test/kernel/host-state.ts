@@ -70,6 +70,41 @@ export function linkOf(deviceName: string): string {
   ].join(" ");
 }
 
+interface AddressLine {
+  readonly addr_info: readonly {
+    readonly local: string;
+    readonly prefixlen: number;
+    readonly scope: string;
+    readonly tentative?: boolean;
+  }[];
+}
+
+interface RouteLine {
+  readonly dst: string;
+  readonly protocol: string;
+  readonly metric?: number;
+}
+
+/**
+ * What leads by a device, as `ip` itself tells: `tap0 up none`, then its addresses (`169.254.0.1/32 link`), then the
+ * routes by it (`192.0.2.7 static`), a line each.
+ */
+export function routedOf(deviceName: string): string {
+  const [addresses] = JSON.parse(run("ip", "-j", "addr", "show", "dev", deviceName)) as AddressLine[];
+  const routes = ["-4", "-6"].flatMap(
+    (family) => JSON.parse(run("ip", "-j", family, "route", "show", "dev", deviceName)) as RouteLine[],
+  );
+  return [
+    portOf(deviceName).split(" learning=")[0],
+    ...(addresses?.addr_info ?? [])
+      .map(({ local, prefixlen, scope, tentative }) =>
+        [`${local}/${prefixlen}`, scope, tentative === true ? "tentative" : ""].join(" ").trim(),
+      )
+      .sort(),
+    ...routes.map(({ dst, protocol, metric }) => [dst, protocol, metric ?? ""].join(" ").trim()).sort(),
+  ].join("\n");
+}
+
 /** The names of all devices of the namespace, sorted. */
 export function deviceNames(): string {
   const links = JSON.parse(run("ip", "-j", "link", "show")) as LinkLine[];

@@ -34,6 +34,10 @@ export class TapEnd {
     const frame = Buffer.alloc(Math.max(ETHERNET_MIN_BYTES, 14 + text.length));
     frame.write(`${to}${from}88b5`.replaceAll(":", ""), "hex");
     frame.write(text, 14, "latin1");
+    this.sendFrame(frame);
+  }
+
+  sendFrame(frame: Buffer): void {
     fs.writeSync(this.#fd, frame);
   }
 

@@ -1,11 +1,12 @@
 import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
-import { errnoName } from "../../agent/netlink/errno.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
 import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
-import type { RouteDump, RouteRequest } from "../../agent/netlink/route-request.ts";
+import { answerOf, type RouteDump, type RouteRequest } from "../../agent/netlink/route-request.ts";
 import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
+import { done, refusal } from "./device-pretended-answer.ts";
+import { PretendedRouting } from "./device-pretended-routing.ts";
 
 const NEW_PORT: BridgePortFlags = {
   learning: "on",
@@ -28,6 +29,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   readonly #entries = new Map<string, FdbEntry>();
   /** Of the parents of passthrough macvtaps. */
   readonly #addressesBeforePassthrough = new Map<number, MacAddress>();
+  readonly #routing = new PretendedRouting();
   /** Grows with everything that may change something. */
   changes = 0;
   #lastIfindex = 1;
@@ -137,6 +139,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     for (const child of this.#stackedOn(link.ifindex)) this.remove(child.name);
     this.changes += 1;
     this.#forgetEntries(link.ifindex);
+    this.#routing.remove(link.ifindex);
     this.#links.delete(link.ifindex);
     const original = this.#addressesBeforePassthrough.get(link.parentIfindex ?? 0);
     if (link.macvlanMode !== "passthrough" || original === undefined) return;
@@ -173,8 +176,13 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       .join("\n");
   }
 
+  /** Sorted text: `169.254.0.1/32 on tap0`, `192.0.2.7/32 by tap0`. */
+  renderRouting(): string {
+    return this.#routing.render((ifindex) => this.#nameOf(ifindex));
+  }
+
   #carryOut(request: RouteRequest): RouteResult {
-    if (request.op !== "getLink" && request.op !== "getFdbEntry") this.changes += 1;
+    if (answerOf(request) === "ack") this.changes += 1;
     switch (request.op) {
       case "getLink": {
         const link = this.link(request.name);
@@ -204,6 +212,14 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
         this.remove(link.name);
         return done;
       }
+      case "getRoute":
+        return this.#routing.carryOut(request, undefined);
+      case "getAddresses":
+      case "replaceAddress":
+      case "deleteAddress":
+      case "replaceRoute":
+      case "deleteRoute":
+        return this.#routing.carryOut(request, this.#links.get(request.ifindex));
     }
   }
 
@@ -284,6 +300,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     if (change.macAddress !== undefined && link.macvlanMode === "passthrough") {
       this.#amend(link.parentIfindex ?? 0, { macAddress: change.macAddress });
     }
+    if (change.state === "down") this.#routing.goDown(link.ifindex);
     this.#links.set(link.ifindex, Object.assign({}, link, change));
     if (masterIfindex === 0) this.leaveBridge(link.name);
     else if (masterIfindex !== undefined) {
@@ -322,10 +339,4 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   #nameOf(ifindex: number): string {
     return this.#links.get(ifindex)?.name ?? `gone(${ifindex})`;
   }
-}
-
-const done: RouteResult = { ok: true, messages: [] };
-
-function refusal(errno: number): RouteResult {
-  return { ok: false, errno, name: errnoName(errno), text: "" };
 }

@@ -1,3 +1,24 @@
+/** What the kernel (6.18) told of `ip addr add 169.254.0.1/32 dev tap4 scope link`, without the message's header. */
+export const IPV4_ADDRESS =
+  "022080fd0300000008000100a9fe000108000200a9fe00010900030074617034000000000800080080000000" +
+  "14000600ffffffffffffffff56812d0056812d00";
+
+/** The same of `ip addr add fe80::1/64 dev tap4 nodad`. */
+export const IPV6_ADDRESS =
+  "0a4082fd0300000014000100fe80000000000000000000000000000114000600ffffffffffffffff56812d0056812d00" +
+  "0800080082000000";
+
+/** What it answered to `ip route get fibmatch 192.0.2.7`, a route by tap4, ifindex 3. */
+export const IPV4_ROUTE_REPLY =
+  "34000000180000000000000086f6b0d002200000fe04fd011000000008000f00fe00000008000100c000020708000400" +
+  "03000000";
+
+/** The same for `ip route get fibmatch 2001:db8::7`, a route of metric 1. */
+export const IPV6_ROUTE_REPLY =
+  "74000000180000000000000086f6b0d00a800000fe0400011000000008000f00fe0000001400010020010db800000000" +
+  "0000000000000007080006000100000008000400030000002400" +
+  "0c0000000000000000000000000000000000000000000000000000000000000000000500140000000000";
+
 /**
  * What the kernel (6.18) answered to `ip -d link show dev tap1`: an up tap, a quarantined port of bridge 2.
  */

@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { decodeAddress } from "../../agent/netlink/address.ts";
 import { decodeLink } from "../../agent/netlink/link-decoder.ts";
 import { decodeMessages, decodeVerdict } from "../../agent/netlink/message.ts";
 import { decodeFdbEntry } from "../../agent/netlink/neighbour.ts";
+import { decodeRoute } from "../../agent/netlink/route.ts";
 import { encodeRequest } from "../../agent/netlink/route-request.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import { ipPrefixFromBytes } from "../../proto/ip-prefix.ts";
 import { macAddressFromBytes } from "../../proto/mac-address.ts";
-import { BRIDGE_PORT_REPLY } from "./netlink-captured.ts";
+import { BRIDGE_PORT_REPLY, IPV4_ROUTE_REPLY, IPV6_ADDRESS, IPV6_ROUTE_REPLY } from "./netlink-captured.ts";
 
 const FDB_REPLY =
   "4c0000001c0000006979046be41100000700000004000000400040000a0002005254001234560000" +
@@ -19,7 +22,11 @@ function decodeAll(datagram: Uint8Array): void {
     () => decodeMessages(datagram).forEach((message) => void decodeVerdict(message)),
     () => decodeMessages(datagram).forEach((message) => void decodeLink(message.payload)),
     () => decodeMessages(datagram).forEach((message) => void decodeFdbEntry(message.payload)),
+    () => decodeMessages(datagram).forEach((message) => void decodeAddress(message.payload)),
+    () => decodeMessages(datagram).forEach((message) => void decodeRoute(message.payload)),
     () => decodeLink(datagram),
+    () => decodeAddress(datagram),
+    () => decodeRoute(datagram),
     () => decodeFdbEntry(datagram),
   ]) {
     try {
@@ -37,6 +44,9 @@ test("random bytes decode to data or to a decoder's error", () => {
 for (const [name, hex] of [
   ["link", BRIDGE_PORT_REPLY],
   ["forwarding entry", FDB_REPLY],
+  ["address", `48000000140000000000000000000000${IPV6_ADDRESS}`],
+  ["route of IPv4", IPV4_ROUTE_REPLY],
+  ["route of IPv6", IPV6_ROUTE_REPLY],
 ] as const) {
   test(`a damaged ${name} decodes to data or to a decoder's error`, () => {
     const whole = Uint8Array.from(Buffer.from(hex, "hex"));
@@ -68,6 +78,26 @@ test("what is encoded for an entry reads back as that entry", () => {
       const key = { ifindex, macAddress, ...(vlan === undefined ? {} : { vlan }) };
       const bytes = encodeRequest({ op: "replaceFdbEntry", ...key, sticky });
       assert.deepEqual(decodeFdbEntry(bytes.subarray(16)), { ...key, state: "static", sticky });
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("what is encoded for an address or a route reads back as that", () => {
+  const prefixes = fc
+    .constantFrom(4, 16)
+    .chain((count) =>
+      fc.tuple(fc.uint8Array({ minLength: count, maxLength: count }), fc.nat({ max: count * 8 })),
+    )
+    .map(([bytes, length]) => ipPrefixFromBytes(bytes, length));
+  const ifindexes = fc.integer({ min: 1, max: 0x7fff_ffff });
+  fc.assert(
+    fc.property(ifindexes, prefixes, (ifindex, prefix) => {
+      const address = encodeRequest({ op: "replaceAddress", ifindex, address: prefix });
+      assert.deepEqual(decodeAddress(address.subarray(16)), { ifindex, address: prefix });
+      const route = encodeRequest({ op: "replaceRoute", ifindex, prefix });
+      const expected = { prefix, kind: "unicast", origin: "other", table: "main", ifindex };
+      assert.deepEqual(decodeRoute(route.subarray(16)), expected);
     }),
     { numRuns: 1000 },
   );

@@ -1,12 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { decodeAddress } from "../../agent/netlink/address.ts";
 import { decodeLink } from "../../agent/netlink/link-decoder.ts";
 import { decodeMessages, decodeVerdict, patchSequence } from "../../agent/netlink/message.ts";
 import { decodeFdbEntry } from "../../agent/netlink/neighbour.ts";
+import { decodeRoute } from "../../agent/netlink/route.ts";
 import { encodeBatch } from "../../agent/netlink/route-batch.ts";
 import { encodeDump, encodeRequest, type RouteRequest } from "../../agent/netlink/route-request.ts";
+import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
-import { BRIDGE_PORT_REPLY } from "./netlink-captured.ts";
+import {
+  BRIDGE_PORT_REPLY,
+  IPV4_ADDRESS,
+  IPV4_ROUTE_REPLY,
+  IPV6_ADDRESS,
+  IPV6_ROUTE_REPLY,
+} from "./netlink-captured.ts";
 
 const MAC = parseMacAddress("52:54:00:12:34:56", "mac_address");
 /** The sequence number of the captures, 6979046b in little endian. */
@@ -108,6 +117,70 @@ const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][]
     { op: "deleteLink", ifindex: 5 },
     "20000000110005006979046b0000000000000000050000000000000000000000",
   ],
+  [
+    "ip addr replace 169.254.0.1/32 dev 4 scope link",
+    { op: "replaceAddress", ifindex: 4, address: parseIpPrefix("169.254.0.1/32", "") },
+    "28000000140005056979046b00000000022000fd0400000008000200a9fe000108000100a9fe0001",
+  ],
+  [
+    "ip addr replace 10.1.0.1/24 dev 4",
+    { op: "replaceAddress", ifindex: 4, address: parseIpPrefix("10.1.0.1/24", "") },
+    "28000000140005056979046b000000000218000004000000080002000a010001080001000a010001",
+  ],
+  [
+    "ip addr replace fe80::1/64 dev 4 nodad",
+    { op: "replaceAddress", ifindex: 4, address: parseIpPrefix("fe80::1/64", "") },
+    "40000000140005056979046b000000000a4002000400000014000200fe8000000000000000000000000000011400" +
+      "0100fe800000000000000000000000000001",
+  ],
+  [
+    "ip addr del 169.254.0.1/32 dev 4",
+    { op: "deleteAddress", ifindex: 4, address: parseIpPrefix("169.254.0.1/32", "") },
+    "28000000150005006979046b000000000220000004000000" + "08000200a9fe000108000100a9fe0001",
+  ],
+  [
+    "ip addr del fe80::1/64 dev 4",
+    { op: "deleteAddress", ifindex: 4, address: parseIpPrefix("fe80::1/64", "") },
+    "40000000150005006979046b000000000a4000000400000014000200fe8000000000000000000000000000011400" +
+      "0100fe800000000000000000000000000001",
+  ],
+  [
+    "ip route replace 192.0.2.7/32 dev 4 scope link proto static",
+    { op: "replaceRoute", ifindex: 4, prefix: parseIpPrefix("192.0.2.7/32", "") },
+    "2c000000180005056979046b0000000002200000fe04fd010000000008000100c00002070800040004000000",
+  ],
+  [
+    "ip route replace 2001:db8::7/128 dev 4 proto static metric 1",
+    { op: "replaceRoute", ifindex: 4, prefix: parseIpPrefix("2001:db8::7/128", "") },
+    "40000000180005056979046b000000000a800000fe040001000000001400010020010db800000000000000000000" +
+      "000708000600010000000800040004000000",
+  ],
+  [
+    "ip route del 192.0.2.7/32 dev 4",
+    { op: "deleteRoute", ifindex: 4, prefix: parseIpPrefix("192.0.2.7/32", "") },
+    "2c000000190005006979046b0000000002200000fe00ff000000000008000100c00002070800040004000000",
+  ],
+  [
+    "ip -6 route del 2001:db8::7/128 dev 4",
+    { op: "deleteRoute", ifindex: 4, prefix: parseIpPrefix("2001:db8::7/128", "") },
+    "38000000190005006979046b000000000a800000fe000000000000001400010020010db800000000000000000000" +
+      "00070800040004000000",
+  ],
+  [
+    "ip route get fibmatch 192.0.2.7",
+    { op: "getRoute", prefix: parseIpPrefix("192.0.2.7/32", "") },
+    "240000001a0001006979046b0000000002200000000000000030000008000100c0000207",
+  ],
+  [
+    "ip -6 route get fibmatch 2001:db8::7",
+    { op: "getRoute", prefix: parseIpPrefix("2001:db8::7/128", "") },
+    "300000001a0001006979046b000000000a80000000000000002000001400010020010db8000000000000000000000007",
+  ],
+  [
+    "ip addr show dev 4 (after its padding is cut off)",
+    { op: "getAddresses", ifindex: 4 },
+    "18000000160001036979046b000000000000000004000000",
+  ],
 ];
 
 for (const [command, request, hex] of IPROUTE2) {
@@ -189,6 +262,56 @@ test("a bridge's port that the kernel reports reads as one", () => {
   });
 });
 
+test("a route to a whole network asks for an address in its middle", () => {
+  for (const [prefix, address] of [
+    ["10.7.0.0/24", "0a070080"],
+    ["10.7.0.0/31", "0a070001"],
+    ["2001:db8:7::/64", "20010db8000700008000000000000000"],
+  ] as const) {
+    const hex = sent(encodeRequest({ op: "getRoute", prefix: parseIpPrefix(prefix, "") }));
+    assert.equal(hex.slice(-address.length), address);
+  }
+});
+
+test("addresses and routes that the kernel reports read as such", () => {
+  assert.deepEqual(decodeAddress(bytesOf(IPV4_ADDRESS)), { ifindex: 3, address: "169.254.0.1/32" });
+  assert.deepEqual(decodeAddress(bytesOf(IPV6_ADDRESS)), { ifindex: 3, address: "fe80::1/64" });
+  const main = { kind: "unicast", origin: "other", table: "main", ifindex: 3 } as const;
+  for (const [hex, prefix] of [
+    [IPV4_ROUTE_REPLY, "192.0.2.7/32"],
+    [IPV6_ROUTE_REPLY, "2001:db8::7/128"],
+  ] as const) {
+    const [message] = decodeMessages(bytesOf(hex));
+    assert.deepEqual(message && decodeRoute(message.payload), { prefix, ...main });
+  }
+});
+
+test("a route to the host itself, of the kernel's own, by a rule's table, and by several next hops reads as such", () => {
+  const routeOf = (table: string, protocol: string, type: string, attributes: string): unknown =>
+    decodeRoute(bytesOf(`02200000${table}${protocol}fe${type}00000000${attributes}`));
+  const prefix = "10.9.9.9/32";
+  const destination = "080001000a090909";
+  assert.deepEqual(routeOf("fe", "02", "02", `${destination}0800040001000000`), {
+    prefix,
+    kind: "local",
+    origin: "kernel",
+    table: "main",
+    ifindex: 1,
+  });
+  assert.deepEqual(routeOf("64", "ba", "01", `${destination}08000f0064000000`), {
+    prefix,
+    kind: "unicast",
+    origin: "other",
+    table: "other",
+  });
+});
+
+test("what neither IPv4 nor IPv6 says is skipped", () => {
+  const ofMpls = (hex: string): Uint8Array => bytesOf(`1c${hex.slice(2)}`);
+  assert.equal(decodeAddress(ofMpls(IPV4_ADDRESS)), undefined);
+  assert.equal(decodeRoute(ofMpls(IPV4_ROUTE_REPLY.slice(32))), undefined);
+});
+
 test("an ack, a refusal that repeats its request, and one with the kernel's words", () => {
   const verdictOf = (hex: string): unknown => {
     const [message] = decodeMessages(bytesOf(hex));
@@ -227,6 +350,21 @@ test("a batch holds its messages back to back, at most 64 in a send", () => {
       [1, 0, 32],
     ],
   );
+});
+
+test("a request for a dump is a send of its own", () => {
+  const dump = { op: "getAddresses", ifindex: 4 } as const;
+  const plain = { op: "deleteLink", ifindex: 4 } as const;
+  const opsOf = (requests: readonly RouteRequest[]): unknown =>
+    encodeBatch(requests).datagrams.map((datagram) => datagram.requests.map(({ op }) => op).join(" "));
+  assert.deepEqual(opsOf([plain, plain, dump, dump, plain]), [
+    "deleteLink deleteLink",
+    "getAddresses",
+    "getAddresses",
+    "deleteLink",
+  ]);
+  assert.deepEqual(opsOf([dump]), ["getAddresses"]);
+  assert.deepEqual(opsOf([]), []);
 });
 
 function sent(bytes: Uint8Array): string {

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { decodeChanges } from "../../agent/netlink/kernel-change.ts";
+import { IPV4_ADDRESS, IPV6_ADDRESS } from "./netlink-captured.ts";
 
-/** What the kernel (6.18) told to the groups RTNLGRP_LINK and RTNLGRP_NEIGH for the command beside it. */
+/** What the kernel (6.18) told for the command beside it. */
 const ENTRY =
   "000000000000000000000700000003000000400040000a0002005254001234560000080009000200000008000f0000000000" +
   "1400030000000000000000000000000000000000";
@@ -48,6 +49,16 @@ for (const [command, hex, expected] of [
   ],
   ["ip link set tap1 nomaster", PORT_REMOVED, [{ kind: "portRemoved", ifindex: 3, name: "tap1" }]],
   ["ip link del tap1", LINK_REMOVED, [{ kind: "linkRemoved", ifindex: 3, name: "tap1" }]],
+  [
+    "ip addr add 169.254.0.1/32 dev tap4 scope link",
+    `500000001400${"00".repeat(10)}${IPV4_ADDRESS}`,
+    [{ kind: "addressChanged", address: { ifindex: 3, address: "169.254.0.1/32" } }],
+  ],
+  [
+    "ip addr del fe80::1/64 dev tap4",
+    `480000001500${"00".repeat(10)}${IPV6_ADDRESS}`,
+    [{ kind: "addressRemoved", address: { ifindex: 3, address: "fe80::1/64" } }],
+  ],
   ["ip neigh add 10.0.0.1 lladdr 52:54:00:00:00:09 dev br0", IP_NEIGHBOUR, []],
 ] as const) {
   test(`what the kernel tells of "${command}" is read`, () => {
@@ -76,7 +87,12 @@ test("a notification that cannot be read counts as lost", () => {
 });
 
 test("a damaged notification is read as changes or as lost, never thrown", () => {
-  for (const hex of [`4c0000001c00${ENTRY}`, PORT, PORT_REMOVED]) {
+  for (const hex of [
+    `4c0000001c00${ENTRY}`,
+    PORT,
+    PORT_REMOVED,
+    `480000001400${"00".repeat(10)}${IPV6_ADDRESS}`,
+  ]) {
     const whole = bytesOf(hex);
     const damage = fc.array(fc.tuple(fc.nat({ max: whole.length - 1 }), fc.nat({ max: 255 })), {
       maxLength: 8,

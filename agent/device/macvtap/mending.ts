@@ -30,6 +30,8 @@ function agrees(nic: MacvtapNic, place: NicPlace, change: KernelChange, register
     case "portRemoved":
     case "fdbEntryChanged":
     case "fdbEntryRemoved":
+    case "addressChanged":
+    case "addressRemoved":
       return true;
     case "overrun":
       return false;

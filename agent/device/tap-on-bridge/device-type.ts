@@ -2,10 +2,12 @@ import type { RouteResult } from "../../netlink/route-port.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
 import { isErrno } from "../route-answers.ts";
+import { deviceMissing } from "../tap-link.ts";
 import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
 import { tapOnBridgeMending } from "./mending.ts";
 import { bridgeMissing, tapOnBridgePreparation } from "./preparation.ts";
 import {
+  DEVICE_FIELD,
   entryOf,
   judgeAbsence,
   judgePort,
@@ -137,13 +139,7 @@ function locate(nic: TapOnBridgeNic, links: SeenLinks): Located {
   const bridge = links.get(nic.bridge);
   const device = links.get(nic.deviceName);
   if (bridge === undefined) return { found: "no", problem: bridgeMissing(nic) };
-  if (device === undefined) {
-    const sentence = `There is no device ${nic.deviceName}.`;
-    return {
-      found: "no",
-      problem: { reason: "DEVICE_MISSING", sentence, field: "tap_on_bridge.device_name" },
-    };
-  }
+  if (device === undefined) return { found: "no", problem: deviceMissing(nic.deviceName, DEVICE_FIELD) };
   if (device.masterIfindex !== bridge.ifindex || device.port === undefined) {
     return { found: "no", problem: notAPort(nic) };
   }

@@ -46,6 +46,9 @@ function agrees(nic: TapOnBridgeNic, place: NicPlace, change: KernelChange, regi
         nic.macTableManager === "kernel" ||
         change.entry.ifindex !== place.deviceIfindex
       );
+    case "addressChanged":
+    case "addressRemoved":
+      return true;
     case "overrun":
       return false;
   }

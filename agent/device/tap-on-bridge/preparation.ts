@@ -3,9 +3,11 @@ import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
+import { DEEDS } from "../request-deeds.ts";
 import { isErrno, linkOf } from "../route-answers.ts";
+import { isSilent, notATap, notSilent } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
-import { judgePort, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
+import { DEVICE_FIELD, judgePort, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
 
 /**
  * A bridge takes the lowest address among its ports: a high one keeps it from changing its own, and with it the
@@ -49,7 +51,7 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
       return {
         reason: "DEVICE_MISSING",
         sentence: `${nic.deviceName} or ${nic.bridge} vanished.`,
-        field: "tap_on_bridge.device_name",
+        field: DEVICE_FIELD,
       };
     }
     const requests = this.plan(nic, before, after);
@@ -63,13 +65,8 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
     const portProblem = judgePort(nic, place, port, QUARANTINE_FLAGS);
     if (portProblem !== undefined) return portProblem;
     const link = linkOf(port);
-    if (link?.addrGenMode !== undefined && link.addrGenMode !== "none") {
-      return {
-        reason: "ADDR_GEN_MODE",
-        sentence: `The host would send frames by itself on ${nic.deviceName}: its addrgenmode is ${link.addrGenMode}.`,
-        field: "tap_on_bridge.device_name",
-      };
-    }
+    const noise = link === undefined ? undefined : notSilent(link, DEVICE_FIELD);
+    if (noise !== undefined) return noise;
     if (pointsHere(place, entry) || link?.macAddress === nic.macAddress) {
       return {
         reason: "ADDRESS_IN_USE",
@@ -138,14 +135,12 @@ function bridgeProblem(nic: TapOnBridgeNic, links: SeenLinks): NicProblem | unde
 
 function deviceProblems(nic: TapOnBridgeNic, links: SeenLinks): NicProblem[] {
   const device = links.get(nic.deviceName);
-  const field = "tap_on_bridge.device_name";
   if (device === undefined) return [];
-  if (device.kind !== "tun" || device.tunMode !== "tap") {
-    return [{ reason: "NOT_A_TAP", sentence: `${nic.deviceName} exists and is not a tap.`, field }];
-  }
+  const otherKind = notATap(device, nic.deviceName, DEVICE_FIELD);
+  if (otherKind !== undefined) return [otherKind];
   if (device.masterIfindex !== undefined && device.masterIfindex !== links.get(nic.bridge)?.ifindex) {
     const sentence = `${nic.deviceName} is a port of ifindex ${device.masterIfindex}, not of ${nic.bridge}.`;
-    return [{ reason: "PORT_OF_ANOTHER", sentence, field }];
+    return [{ reason: "PORT_OF_ANOTHER", sentence, field: DEVICE_FIELD }];
   }
   return [];
 }
@@ -153,10 +148,6 @@ function deviceProblems(nic: TapOnBridgeNic, links: SeenLinks): NicProblem[] {
 /** An up device floods until it is quarantined, and keeps the IPv6 address that it has made: trap 8. */
 function mustGoDown(device: Link, isPort: boolean): boolean {
   return device.state === "up" && (!isPort || !isSilent(device));
-}
-
-function isSilent(device: Link): boolean {
-  return device.addrGenMode === undefined || device.addrGenMode === "none";
 }
 
 /** What has to change before the device goes up. */
@@ -191,16 +182,3 @@ function highAddress(own: MacAddress, guest: MacAddress): MacAddress {
 function setLink(ifindex: number, change: LinkChange): RouteRequest {
   return { op: "setLink", ifindex, change };
 }
-
-const DEEDS: { readonly [Op in RouteRequest["op"]]: string } = {
-  setLink: "set up",
-  setBridgePort: "quarantine",
-  deleteFdbEntry: "deregister",
-  replaceFdbEntry: "register",
-  getFdbEntry: "read back",
-  getLink: "read back",
-  createLink: "create",
-  deleteLink: "delete",
-  createMacvtap: "create",
-  setAltName: "name",
-};

@@ -4,7 +4,10 @@ import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
 import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import { recreated } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
+
+export const DEVICE_FIELD = "tap_on_bridge.device_name";
 
 /** Nothing is flooded to the guest and nothing is learned from it: trap 9. */
 export const QUARANTINE_FLAGS: BridgePortFlags = {
@@ -52,19 +55,14 @@ export function judgePort(
 ): NicProblem | undefined {
   const link = linkOf(result);
   if (link === undefined) return refused(nic, "read back", result);
-  if (link.ifindex !== place.deviceIfindex) {
-    return {
-      reason: "DEVICE_RECREATED",
-      sentence: `${nic.deviceName} is another device now (ifindex ${link.ifindex}, was ${place.deviceIfindex}).`,
-      field: "tap_on_bridge.device_name",
-    };
-  }
+  const otherDevice = recreated(link, place, DEVICE_FIELD);
+  if (otherDevice !== undefined) return otherDevice;
   if (link.masterIfindex !== place.parentIfindex || link.port === undefined) return notAPort(nic);
   if (link.state !== "up") {
     return {
       reason: "DEVICE_DOWN",
       sentence: `${nic.deviceName} is down.`,
-      field: "tap_on_bridge.device_name",
+      field: DEVICE_FIELD,
     };
   }
   for (const flag of Object.keys(flags) as (keyof BridgePortFlags)[]) {
@@ -72,7 +70,7 @@ export function judgePort(
     return {
       reason: "PORT_FLAGS_DIFFER",
       sentence: `${flag} is ${link.port[flag]} on ${nic.deviceName}, and should be ${flags[flag]}.`,
-      field: "tap_on_bridge.device_name",
+      field: DEVICE_FIELD,
     };
   }
   return undefined;
@@ -138,10 +136,10 @@ export function notAPort(nic: TapOnBridgeNic): NicProblem {
   return {
     reason: "NOT_A_PORT",
     sentence: `${nic.deviceName} is not a port of ${nic.bridge}.`,
-    field: "tap_on_bridge.device_name",
+    field: DEVICE_FIELD,
   };
 }
 
 export function refused(nic: TapOnBridgeNic, deed: string, result: RouteResult | undefined): NicProblem {
-  return refusedBy(nic.deviceName, "tap_on_bridge.device_name", deed, result);
+  return refusedBy(nic.deviceName, DEVICE_FIELD, deed, result);
 }
