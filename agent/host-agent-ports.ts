@@ -1,5 +1,6 @@
 import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
+import type { Announcer } from "./announce/announcer.ts";
 import type { Clock } from "./clock.ts";
 import type { GracePeriods } from "./device/grace-periods.ts";
 import type { HostDevices } from "./device/nic-preparation.ts";
@@ -40,6 +41,8 @@ export interface HostAgentPorts {
   readonly feed: FeedStream;
   /** The kernel of this host: its netlink socket and its maker of tap devices. */
   readonly devices: HostDevices;
+  /** Announces guests whose CPUs have started with frames of the agent's own; without it only their VMMs do. */
+  readonly announcer?: Announcer;
   /** What that kernel tells of its own accord; without it nobody sees what others do to the guests' devices. */
   readonly kernelChanges?: KernelChanges;
   /** Connects to a VMM's QMP socket and negotiates. Events go to `listener` as they are read from the socket. */

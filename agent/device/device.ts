@@ -128,6 +128,12 @@ export interface DevicePreparation<Nic extends NicDefinition> {
   ownership(nic: Nic, before: SeenLinks): DeviceOwnership;
 }
 
+/** A link behind which other hosts are, and the VLAN that the guest's frames are tagged with there. */
+export interface AnnouncementPath {
+  readonly ifindex: number;
+  readonly vlan?: number;
+}
+
 export interface DeviceType<Nic extends NicDefinition> {
   readonly type: Nic["type"];
   /** The type's field of the proto's NicDefinition. */
@@ -148,6 +154,11 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly surveys: "namedLinks" | "allLinks";
   /** The links to look up before anything is decided. */
   linkNames(nic: Nic): readonly string[];
+  /**
+   * Where frames with the guest's address leave to the other hosts, past the guest itself, the likeliest first. `links`
+   * has the links that the definition names and the ports of bridges among them.
+   */
+  announceOn(nic: Nic, links: readonly Link[]): readonly AnnouncementPath[];
   /** Whether the device is where the definition says, and its place there. */
   locate(nic: Nic, links: SeenLinks): Located;
   readonly prepare: DevicePreparation<Nic>;

@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import type { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import type { Announced, HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { AnnouncementRun } from "../announce/announcer.ts";
 import type { Clock } from "../clock.ts";
 import type { HandOffBus } from "../host-agent-ports.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
@@ -51,6 +52,8 @@ export interface GuestRunnerPorts {
   /** Writes before it returns; the disk gets it after. */
   readonly journal: (word: JournalWord) => void;
   readonly publish: PublishGuestEvent;
+  /** Default: only the VMM announces the guest. */
+  readonly beginAnnouncements?: (() => AnnouncementRun) | undefined;
   /** Called once its devices were released: the instance is done with. */
   readonly released: () => void;
   /** Called after each turn, when all that it decided is done. */
@@ -84,7 +87,12 @@ export class GuestRunner {
     this.#ports = ports;
     this.#guest = adopted.guest;
     this.#unwritten = new UnwrittenWords(ports.journal);
-    this.#announcements = new Announcements(ports.clock, (round) => this.#announceRound(round));
+    this.#announcements = new Announcements({
+      clock: ports.clock,
+      askVmm: () => this.#askVmmToAnnounce(),
+      beginOwn: () => ports.beginAnnouncements?.() ?? null,
+      tell: (announced) => this.#tellAnnounced(announced),
+    });
     this.#vmmSpeaker = {
       hear: (what) => this.#hear(what),
       warn: (sentence, error) => this.#warn(sentence, error),
@@ -167,6 +175,8 @@ export class GuestRunner {
         this.#takeAsFarAsJournaled(event);
       }
     });
+    // Also of a guest that stays registered.
+    if (this.#guest.cpus.kind === "stopped") this.#announcements.end();
     for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
     this.#ports.turned?.(this.#guest);
     for (const watch of [...this.#watchers]) watch();
@@ -294,15 +304,13 @@ export class GuestRunner {
     this.#hear(change.ok ? { kind: done } : { kind: refused, sentence: change.sentence });
   }
 
-  #announceRound(round: number): void {
-    const atUnixUs = this.#ports.clock.unixUs();
+  #askVmmToAnnounce(): void {
     const schedule = { rounds: 1, initialMs: 50, maxMs: 50, stepMs: 0 };
     askOf(this.#ports.vmm.announceSelf(schedule), "The VMM did not announce the guest", this.#vmmSpeaker);
-    this.#toPublish.push([
-      this.#guest,
-      { $case: "announced", value: { round, announcedAtUnixUs: BigInt(atUnixUs) } },
-      atUnixUs,
-    ]);
+  }
+
+  #tellAnnounced(value: Announced): void {
+    this.#toPublish.push([this.#guest, { $case: "announced", value }, this.#ports.clock.unixUs()]);
     this.#run();
   }
 

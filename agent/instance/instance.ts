@@ -216,7 +216,7 @@ export class Instance {
       process: adopted?.process,
       life: () => lifeOf(adopted, ports),
       signal: this.#closed.signal,
-      fields: { guest_id: this.guestId, host_id: ports.hostId, instance_id: this.instanceId },
+      fields: this.#logFields(),
       waited,
       takeUp: (line) => this.#takeUp(remembered, qmpPath, line),
       unheard: (sentence) => {
@@ -263,6 +263,7 @@ export class Instance {
 
   #bind(vmm: Vmm, features: VmmFeatures | null, qmpPath: string, adopted: Step): Adopted {
     const { ports, devices, publish, released } = this.#parts;
+    const { announcer } = ports;
     const runner = new GuestRunner(
       {
         vmm,
@@ -272,6 +273,9 @@ export class Instance {
         handOffs: ports.handOffs,
         journal: (word) => this.note(word),
         publish,
+        ...(announcer === undefined
+          ? {}
+          : { beginAnnouncements: () => announcer.begin(this.nics, this.#logFields()) }),
         released,
         turned: (guest) => this.#hastenedStop.follow(guest, this.nics),
         rule: ports.rule,
@@ -342,8 +346,12 @@ export class Instance {
       await journal.sync();
     } catch (thrown) {
       const { reason, message } = SwitchoverError.from(thrown);
-      const fields = { guest_id: this.guestId, host_id: ports.hostId, instance_id: this.instanceId, reason };
+      const fields = { ...this.#logFields(), reason };
       ports.log.error(fields, `The journal could not be synced: ${message}`);
     }
+  }
+
+  #logFields() {
+    return { guest_id: this.guestId, host_id: this.#parts.ports.hostId, instance_id: this.instanceId };
   }
 }

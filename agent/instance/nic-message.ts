@@ -14,6 +14,7 @@ import { parseMacAddress } from "../../proto/mac-address.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
 import { parseDeviceName } from "../device/device-name.ts";
 import { DEVICE_TYPE_FIELDS } from "../device/device-types.ts";
+import { parseGuestAddresses } from "../device/guest-addresses.ts";
 import type { MacvtapNic } from "../device/macvtap/definition.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { NicIdentity } from "../device/nic-identity.ts";
@@ -44,8 +45,8 @@ export function parseNics(messages: readonly NicMessage[]): readonly NicDefiniti
 }
 
 function parseNic(message: NicMessage, field: string): NicDefinition {
-  const { device, nicId } = message;
-  const identity = { nicId, macAddress: parseMacAddress(message.macAddress, `${field}.mac_address`) };
+  const { device } = message;
+  const identity = parseIdentity(message, field);
   switch (device?.$case) {
     case undefined:
       throw invalidArgument(
@@ -66,6 +67,15 @@ function parseNic(message: NicMessage, field: string): NicDefinition {
         kind: parseWord(UNMANAGED_KINDS, device.value.kind, `${field}.unmanaged.kind`),
       };
   }
+}
+
+function parseIdentity({ guestAddresses, macAddress, nicId }: NicMessage, field: string): NicIdentity {
+  const addresses = parseGuestAddresses(guestAddresses, `${field}.guest_addresses`);
+  return {
+    nicId,
+    macAddress: parseMacAddress(macAddress, `${field}.mac_address`),
+    ...(addresses.length === 0 ? {} : { guestAddresses: addresses }),
+  };
 }
 
 function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string): TapOnBridgeNic {
@@ -112,8 +122,8 @@ function parseRoutedTap(identity: NicIdentity, tap: RoutedTap, field: string): R
 
 /** The same definition as the contract has it. */
 export function toNicMessage(nic: NicDefinition): NicMessage {
-  const { macAddress, nicId } = nic;
-  return { nicId, macAddress, device: toDeviceMessage(nic) };
+  const { guestAddresses = [], macAddress, nicId } = nic;
+  return { nicId, macAddress, guestAddresses: [...guestAddresses], device: toDeviceMessage(nic) };
 }
 
 function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> {

@@ -14,6 +14,8 @@ export const MSG_DONTWAIT = 0x40;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
+const SOCK_FPROG_BYTES = 16;
+
 const libc = koffi.load(null);
 
 const socketCall = libc.func("int socket(int domain, int type, int protocol)");
@@ -21,6 +23,13 @@ const bindCall = libc.func("int bind(int fd, const void *address, uint32_t lengt
 const setsockoptCall = libc.func(
   "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
 );
+const setsockoptFilterCall = libc.func("setsockopt", "int", [
+  "int",
+  "int",
+  "int",
+  koffi.pointer(koffi.struct("sock_fprog", { length: "uint16_t", filter: "const void *" })),
+  "uint32_t",
+]);
 const sendCall = libc.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)");
 const recvCall = libc.func("intptr_t recv(int fd, void *bytes, size_t length, int flags)");
 const getsockoptCall = libc.func(
@@ -42,6 +51,12 @@ export function bind(fd: number, address: Uint8Array): number {
 
 export function setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
   return orErrno(setsockoptCall(fd, level, name, value, value.length));
+}
+
+/** `setsockopt` with a `struct sock_fprog` of the instructions, 8 bytes each. */
+export function setsockoptFilter(fd: number, level: number, name: number, instructions: Uint8Array): number {
+  const program = { length: instructions.length / 8, filter: instructions };
+  return orErrno(setsockoptFilterCall(fd, level, name, program, SOCK_FPROG_BYTES));
 }
 
 /** Writes into `into`; returns how many bytes the option has. */
@@ -71,6 +86,11 @@ export function recv(fd: number, into: Uint8Array, flags: number): number {
 
 export function close(fd: number): number {
   return orErrno(closeCall(fd));
+}
+
+/** Closes in another thread, and says nothing of it. */
+export function closeElsewhere(fd: number): void {
+  closeCall.async(fd, () => {});
 }
 
 /** `ioctl` with a structure, which the kernel may change. */

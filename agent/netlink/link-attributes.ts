@@ -28,7 +28,8 @@ export const IFLA = {
 
 export const INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
 
-export const BRPORT = { LEARNING: 8, UNICAST_FLOOD: 9, MCAST_FLOOD: 27, BCAST_FLOOD: 30 } as const;
+export const BRPORT = { STATE: 1, LEARNING: 8, UNICAST_FLOOD: 9, MCAST_FLOOD: 27, BCAST_FLOOD: 30 } as const;
+export const BR_STATE_FORWARDING = 3;
 
 export const IFLA_BR_VLAN_FILTERING = 7;
 

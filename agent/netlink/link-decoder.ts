@@ -12,6 +12,7 @@ import {
 } from "./link.ts";
 import {
   AF_INET6,
+  BR_STATE_FORWARDING,
   BRPORT,
   IFF_TAP,
   IFF_UP,
@@ -54,6 +55,7 @@ interface LinkDraft {
   alias?: string;
   addrGenMode?: AddrGenMode;
   port?: BridgePortFlags;
+  portState?: "forwarding" | "blocked";
   vlanFiltering?: Switch;
   tunMode?: "tun" | "tap";
   macvlanMode?: MacvlanMode;
@@ -127,7 +129,7 @@ function readAttribute(attributes: AttributeDecoder, family: number, draft: Link
       break;
     case IFLA.PROTINFO:
       attributes.nested((data) => {
-        if (family === PF_BRIDGE) draft.port = readBridgePort(data);
+        if (family === PF_BRIDGE) readBridgePort(data, draft);
       });
       break;
     case IFLA.LINKINFO:
@@ -159,9 +161,7 @@ function readLinkInfo(info: AttributeDecoder, draft: LinkDraft): void {
     else if (info.type === INFO.SLAVE_KIND) slaveKind = info.string();
     else if (info.type === INFO.DATA) info.nested((data) => readKindData(data, draft));
     else if (info.type === INFO.SLAVE_DATA && slaveKind === "bridge") {
-      info.nested((data) => {
-        draft.port = readBridgePort(data);
-      });
+      info.nested((data) => readBridgePort(data, draft));
     }
   }
 }
@@ -183,7 +183,7 @@ function isMacvlan(kind: string | undefined): boolean {
   return kind === "macvtap" || kind === "macvlan";
 }
 
-function readBridgePort(data: AttributeDecoder): BridgePortFlags {
+function readBridgePort(data: AttributeDecoder, draft: LinkDraft): void {
   const flags: { -readonly [K in keyof BridgePortFlags]: Switch } = {
     learning: "off",
     unicastFlood: "off",
@@ -191,12 +191,14 @@ function readBridgePort(data: AttributeDecoder): BridgePortFlags {
     broadcastFlood: "off",
   };
   while (data.next()) {
-    if (data.type === BRPORT.LEARNING) flags.learning = switchOf(data.u8());
+    if (data.type === BRPORT.STATE) {
+      draft.portState = data.u8() === BR_STATE_FORWARDING ? "forwarding" : "blocked";
+    } else if (data.type === BRPORT.LEARNING) flags.learning = switchOf(data.u8());
     else if (data.type === BRPORT.UNICAST_FLOOD) flags.unicastFlood = switchOf(data.u8());
     else if (data.type === BRPORT.MCAST_FLOOD) flags.multicastFlood = switchOf(data.u8());
     else if (data.type === BRPORT.BCAST_FLOOD) flags.broadcastFlood = switchOf(data.u8());
   }
-  return flags;
+  draft.port = flags;
 }
 
 function switchOf(value: number): Switch {

@@ -77,6 +77,8 @@ export interface Link {
   readonly addrGenMode?: AddrGenMode;
   /** Present on a bridge's port. */
   readonly port?: BridgePortFlags;
+  /** Present on a bridge's port: whether the spanning tree lets frames pass (`BR_STATE_FORWARDING`). */
+  readonly portState?: "forwarding" | "blocked";
   /** Present on a bridge. */
   readonly vlanFiltering?: Switch;
   /** Present on a device of kind `tun`. */
@@ -194,11 +196,12 @@ export function encodeGetLink(key: { readonly ifindex: number } | { readonly nam
   });
 }
 
-/** Asks for all devices of the network namespace, without their counters. */
-export function encodeDumpLinks(): Uint8Array {
-  return encodeMessage(RTM_GETLINK, NLM_F_DUMP, linkBody(0, undefined), (attributes) =>
-    attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS),
-  );
+/** Asks for all devices of the network namespace, or for the ports of one, without their counters. */
+export function encodeDumpLinks(masterIfindex?: number): Uint8Array {
+  return encodeMessage(RTM_GETLINK, NLM_F_DUMP, linkBody(0, undefined), (attributes) => {
+    attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    if (masterIfindex !== undefined) attributes.u32(IFLA.MASTER, masterIfindex);
+  });
 }
 
 /** `struct ifinfomsg`. */

@@ -80,7 +80,8 @@ export type RouteRequest =
 
 /** One table to read in full. */
 export type RouteDump =
-  | { readonly op: "dumpLinks" }
+  /** All links, or the ports of one. */
+  | { readonly op: "dumpLinks"; readonly masterIfindex?: number }
   | { readonly op: "dumpFdb"; readonly bridgeIfindex: number };
 
 /** Whether the kernel answers with an ack alone, with the one thing asked for, or with all that there is and an end. */
@@ -129,5 +130,5 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
 
 /** The message of a dump, its sequence number still zero. */
 export function encodeDump(dump: RouteDump): Uint8Array {
-  return dump.op === "dumpLinks" ? encodeDumpLinks() : encodeDumpFdb(dump.bridgeIfindex);
+  return dump.op === "dumpLinks" ? encodeDumpLinks(dump.masterIfindex) : encodeDumpFdb(dump.bridgeIfindex);
 }

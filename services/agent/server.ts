@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
+import { createAnnouncer } from "../../agent/announce/announcer.ts";
+import { openBridgePorts } from "../../agent/announce/bridge-ports.ts";
+import { packetPort } from "../../agent/announce/packet-socket.ts";
 import { openGracePeriods } from "../../agent/device/grace-periods.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
@@ -81,6 +84,7 @@ async function startOn(
   const handOffs = new NatsHandOffBus(link, log);
   const route = openRouteSocket();
   const kernelChanges = openChangeSocket();
+  const bridgePorts = openBridgePorts(clock);
   rehearseSwitchovers();
   const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   // Opened in any case: what an agent before this one left set is put back.
@@ -104,6 +108,9 @@ async function startOn(
     feed: new NatsFeedStream(link),
     devices: { route, factory: deviceFactory },
     kernelChanges,
+    ...(values.announcements === "vmm"
+      ? {}
+      : { announcer: createAnnouncer({ route, bridgePorts, packets: packetPort, log }) }),
     ...(values["remove-orphans-after-ms"] === undefined
       ? {}
       : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
@@ -117,6 +124,7 @@ async function startOn(
     if (unsent > 0) log.warn({ unsent }, "Events wait in the spool for the next start.");
     agent.close();
     kernelChanges.close();
+    bridgePorts.close();
     route.close();
     handOffs.close();
     await link.close();

@@ -54,11 +54,20 @@ export const AGENT_SETTINGS = {
     placeholder: "PRIORITY",
     help: "high (nice -20, ahead of the guests) or normal",
   }),
+  announcements: withDefault(parseAnnouncements, "all", {
+    placeholder: "WHOSE",
+    help: "Who announces a guest that has started: all (its VMM, and this agent with ARP and ND) or vmm",
+  }),
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
     help: "debug, info, warn or error",
   }),
 };
+
+function parseAnnouncements(text: string, field: string): "all" | "vmm" {
+  if (text === "all" || text === "vmm") return text;
+  throw invalidArgument(field, `${field}: "${text}" is neither all nor vmm.`);
+}
 
 function parseCpuPriority(text: string, field: string): CpuPriority {
   if (text === "high" || text === "normal") return text;
@@ -76,7 +85,7 @@ export const AGENT_USAGE: UsageText = {
   synopsis: "switchover-agent [flags]",
   purpose:
     "Owns the guest-facing devices of one host and lets a guest's MAC address be there exactly while its CPUs run.\n" +
-    "Needs CAP_NET_ADMIN. Guests keep running while it is stopped.",
+    "Needs CAP_NET_ADMIN, and CAP_NET_RAW for announcements. Guests keep running while it is stopped.",
   environment: "every flag",
   examples: [
     "switchover-agent --host-id ha --listen 10.0.0.1:7443 --nats-url nats://10.0.0.9:4222 \\",

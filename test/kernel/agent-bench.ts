@@ -77,11 +77,17 @@ export function withAgent(
 }
 
 export function nic(
-  change: { readonly macAddress?: string; readonly deviceName?: string; readonly bridge?: string } = {},
+  change: {
+    readonly macAddress?: string;
+    readonly deviceName?: string;
+    readonly bridge?: string;
+    readonly guestAddresses?: readonly string[];
+  } = {},
 ) {
   const definition: NicDefinition = {
     nicId: "net0",
     macAddress: change.macAddress ?? MAC,
+    guestAddresses: [...(change.guestAddresses ?? [])],
     device: {
       $case: "tapOnBridge",
       value: {

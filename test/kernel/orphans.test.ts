@@ -109,6 +109,7 @@ describe("an agent's orphans", options, () => {
           {
             nicId: "net0",
             macAddress,
+            guestAddresses: [],
             device: {
               $case: "tapOnBridge",
               value: { deviceName, bridge: "br0", macTableManager: 0, entryMobility: 0 },

@@ -15,6 +15,7 @@ import { TapEnd } from "./tap-end.ts";
 const NIC: NicDefinition = {
   nicId: "net0",
   macAddress: MAC,
+  guestAddresses: [],
   device: {
     $case: "routedTap",
     value: {

@@ -17,9 +17,9 @@ const ioctl = koffi.load(null).func("int ioctl(int fd, unsigned long request, vo
 export class TapEnd {
   readonly #fd: number;
 
-  /** Attaches to a tap, creating it (until closed) where it does not exist. */
-  constructor(deviceName: string) {
-    this.#fd = fs.openSync("/dev/net/tun", fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+  /** Attaches to a tap, creating it (until closed) where it does not exist; or to a macvtap, by its own file. */
+  constructor(deviceName: string, characterDevice = "/dev/net/tun") {
+    this.#fd = fs.openSync(characterDevice, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
     const request = Buffer.alloc(40);
     request.write(deviceName, "latin1");
     request.writeUInt16LE(IFF_TAP | IFF_NO_PI, 16);
@@ -37,7 +37,8 @@ export class TapEnd {
     this.sendFrame(frame);
   }
 
-  sendFrame(frame: Buffer): void {
+  /** Sends any frame as it is. */
+  sendFrame(frame: Uint8Array): void {
     fs.writeSync(this.#fd, frame);
   }
 

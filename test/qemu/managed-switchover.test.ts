@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { type Announced, AnnouncementsEndedBy } from "../../proto/gen/switchover/v1/feed.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
+import { pollUntil } from "../lab/deadline.ts";
 import type { ManagedGuest } from "../lab/managed/managed-guest.ts";
 import {
   GUEST_ID,
@@ -63,6 +65,17 @@ describe("a switchover", { skip: skipWithout("root", "qemu", "natsServer"), time
         fromGuest.filter(({ atUnixUs }) => atUnixUs < resumedAtUnixUs),
         [],
       );
+      assert.deepEqual(
+        frames.filter(({ sentBy, source }) => sentBy === "host" && source === GUEST_MAC),
+        [],
+        "the guest hears no announcement of its own addresses",
+      );
+      const announced = await announcementsOf(managed, crossing.migration.migrationId);
+      assert.ok(
+        announced.some(({ frames }) => (frames?.arp ?? 0) > 0),
+        "its address was announced by the agent, too",
+      );
+      assert.equal(announced.at(-1)?.endedBy, AnnouncementsEndedBy.EVIDENCE, "the guest answers its peers");
     });
   }
 
@@ -131,6 +144,16 @@ describe("a switchover", { skip: skipWithout("root", "qemu", "natsServer"), time
     await Promise.all(probers.map((prober) => prober.waitForReply(started, REACHABLE_TIMEOUT_MS)));
   });
 });
+
+/** All rounds up to the last one. */
+function announcementsOf({ observer }: ManagedLab, migrationId: string): Promise<readonly Announced[]> {
+  const rounds = (): readonly Announced[] =>
+    observer
+      .about(migrationId)
+      .flatMap(({ event: { event } }) => (event?.$case === "announced" ? [event.value] : []));
+  const ended = () => (rounds().at(-1)?.endedBy === undefined ? undefined : rounds());
+  return pollUntil(ended, REACHABLE_TIMEOUT_MS, "The end of the announcements");
+}
 
 function entriesOf(fdb: string, mac: string): readonly string[] {
   return fdb.split("\n").filter((line) => line.startsWith(mac));

@@ -51,7 +51,12 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   ready(): void {}
 
   dump(dump: RouteDump): RouteMessage[] {
-    if (dump.op === "dumpLinks") return [...this.#links.values()].map((link) => ({ type: "link", link }));
+    if (dump.op === "dumpLinks") {
+      const { masterIfindex } = dump;
+      return [...this.#links.values()]
+        .filter((link) => masterIfindex === undefined || link.masterIfindex === masterIfindex)
+        .map((link) => ({ type: "link", link }));
+    }
     return [...this.#entries.values()]
       .filter(({ masterIfindex }) => masterIfindex === dump.bridgeIfindex)
       .map((entry) => ({ type: "fdbEntry", entry }));

@@ -26,6 +26,7 @@ function messageOf(change: Partial<RoutedTap>) {
   return {
     nicId: "net0",
     macAddress: "52:54:00:00:00:01",
+    guestAddresses: [],
     device: { $case: "routedTap" as const, value: { ...PLAIN, ...change } },
   };
 }

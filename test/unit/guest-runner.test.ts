@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { AnnouncementRun, SentFrames } from "../../agent/announce/announcer.ts";
+import { evolve } from "../../agent/guest/evolve.ts";
 import type { Guest } from "../../agent/guest/guest.ts";
 import { type DevicesChange, GuestRunner } from "../../agent/guest/guest-runner.ts";
 import { step } from "../../agent/guest/step.ts";
 import type { OnVmmAnswer, Vmm, VmmEvent, VmmStatus } from "../../agent/vmm/vmm.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import { type Announced, AnnouncementsEndedBy, HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import {
   armedGuest,
   FENCE,
@@ -21,9 +23,12 @@ import {
 function benchedGate(
   guest: Guest,
   faults: { readonly journal?: "full" | "roomy"; readonly start?: DevicesChange } = {},
+  beginAnnouncements?: () => AnnouncementRun,
+  rule?: typeof evolve,
 ) {
   const done: string[] = [];
   const told: string[] = [];
+  const announced: Announced[] = [];
   const alarms: string[] = [];
   const timers: { delayMs: number; fire: () => void }[] = [];
   let runState = "running";
@@ -81,8 +86,11 @@ function benchedGate(
       },
       publish: (_guest, event) => {
         told.push(event.$case);
+        if (event.$case === "announced") announced.push(event.value);
         if (event.$case === "alarmRaised") alarms.push(event.value.reason);
       },
+      beginAnnouncements,
+      rule,
       released: () => void done.push("released"),
     },
     step(guest),
@@ -92,7 +100,28 @@ function benchedGate(
   const setRunState = (state: string) => {
     runState = state;
   };
-  return { runner, done, told, alarms, timers, vmmSays, setRunState };
+  return { runner, done, told, announced, alarms, timers, vmmSays, setRunState };
+}
+
+const FRAMES: SentFrames = { reverseArp: 1, arp: 2, neighbourAdvertisements: 3 };
+
+/** What an agent announces by itself, with its rounds done when the test says so. */
+function ownAnnouncements() {
+  const own = {
+    log: [] as string[],
+    heard: "some" as "all" | "some",
+    done: undefined as ((sent: SentFrames) => void) | undefined,
+    end: () => void own.log.push("end"),
+    begin: (): AnnouncementRun => ({
+      announce: (done) => {
+        own.log.push("announce");
+        own.done = done;
+      },
+      heard: () => own.heard,
+      end: () => own.end(),
+    }),
+  };
+  return own;
 }
 
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -266,6 +295,72 @@ describe("the runner of a guest's gate", () => {
     );
     gate.vmmSays({ kind: "stop" });
     assert.deepEqual(gate.timers, []);
+  });
+
+  it("tells each round with what the agent itself sent, and the last as the schedule's end", () => {
+    const own = ownAnnouncements();
+    const gate = benchedGate(residentGuest("running"), {}, own.begin);
+    gate.vmmSays({ kind: "resume" });
+    assert.deepEqual(gate.announced, [], "not before the frames have left");
+    own.done?.(FRAMES);
+    while (gate.timers.length > 0) {
+      gate.timers.shift()?.fire();
+      own.done?.(FRAMES);
+    }
+    assert.deepEqual(
+      gate.announced.map(({ endedBy, frames, round }) => ({ endedBy, frames, round })),
+      [1, 2, 3, 4, 5].map((round) => ({
+        endedBy: round === 5 ? AnnouncementsEndedBy.SCHEDULE : undefined,
+        frames: FRAMES,
+        round,
+      })),
+    );
+    assert.equal(own.log.at(-1), "end");
+  });
+
+  it("announces no more once the guest is heard, neither by itself nor by the VMM, and says why", () => {
+    const own = ownAnnouncements();
+    const gate = benchedGate(residentGuest("running"), {}, own.begin);
+    gate.vmmSays({ kind: "resume" });
+    own.done?.(FRAMES);
+    own.heard = "all";
+    gate.timers.shift()?.fire();
+    assert.deepEqual(own.log, ["announce", "end"]);
+    assert.deepEqual(gate.done, ["announce-self"]);
+    assert.deepEqual(gate.timers, []);
+    const { announcedAtUnixUs: _at, ...told } = gate.announced.at(-1) ?? { announcedAtUnixUs: 0n };
+    assert.deepEqual(told, { round: 2, endedBy: AnnouncementsEndedBy.EVIDENCE });
+  });
+
+  it("announces no more once the CPUs have stopped, also where the guest stays registered", () => {
+    const own = ownAnnouncements();
+    const stayRegistered: typeof evolve = (guest, event) => {
+      const { operations, ...next } = evolve(guest, event);
+      return { ...next, operations: operations.filter(({ kind }) => kind !== "deregisterNics") };
+    };
+    const gate = benchedGate(residentGuest("running"), {}, own.begin, stayRegistered);
+    gate.vmmSays({ kind: "resume" });
+    gate.vmmSays({ kind: "stop" });
+    assert.ok(!gate.done.includes("deregister"));
+    assert.deepEqual(own.log, ["announce", "end"]);
+    assert.deepEqual(gate.timers, []);
+  });
+
+  it("lets no frame of its own leave once the CPUs have stopped, before the devices are deregistered", () => {
+    const own = ownAnnouncements();
+    const gate = benchedGate(residentGuest("running"), {}, own.begin);
+    own.end = () => {
+      gate.done.push("end announcements");
+      own.done?.({ ...FRAMES, arp: 0 });
+    };
+    gate.vmmSays({ kind: "resume" });
+    gate.vmmSays({ kind: "stop" });
+    assert.deepEqual(gate.done.slice(1, 3), ["end announcements", "deregister"]);
+    assert.deepEqual(
+      gate.announced.map(({ frames }) => frames?.arp),
+      [0],
+      "the round that was cut short is told",
+    );
   });
 
   it("ends a wait at its deadline with what was waited for", async () => {

@@ -216,7 +216,7 @@ test("getFdbEntry asks the bridge, getLink asks by name and without counters", (
   );
 });
 
-test("dumps ask for one bridge's entries, and for all links", () => {
+test("dumps ask for one bridge's entries, for all links, and for one bridge's ports", () => {
   assert.equal(
     sent(encodeDump({ op: "dumpFdb", bridgeIfindex: 2 })),
     "240000001e0001036979046b000000000700000000000000000000000800090002000000",
@@ -224,6 +224,10 @@ test("dumps ask for one bridge's entries, and for all links", () => {
   assert.equal(
     sent(encodeDump({ op: "dumpLinks" })),
     "28000000120001036979046b000000000000000000000000000000000000000008001d0008000000",
+  );
+  assert.equal(
+    sent(encodeDump({ op: "dumpLinks", masterIfindex: 2 })),
+    "30000000120001036979046b000000000000000000000000000000000000000008001d000800000008000a0002000000",
   );
 });
 
@@ -259,6 +263,7 @@ test("a bridge's port that the kernel reports reads as one", () => {
     tunMode: "tap",
     addrGenMode: "none",
     port: { learning: "off", unicastFlood: "off", multicastFlood: "off", broadcastFlood: "off" },
+    portState: "blocked",
   });
 });
 

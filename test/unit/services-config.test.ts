@@ -93,6 +93,16 @@ test("an agent that listens on every address must say where it is reached", () =
   assert.deepEqual(faultNames(["--migration-address", "0.0.0.0"]), ["--migration-address"]);
 });
 
+test("announcements are everybody's, or the VMMs' alone", () => {
+  const read = (...argv: readonly string[]) => readSettings(AGENT_SETTINGS, ["--host-id", "ha", ...argv], {});
+  const readings = [read(), read("--announcements", "vmm")];
+  assert.deepEqual(
+    readings.map((reading) => reading.t === "settings" && reading.values.announcements),
+    ["all", "vmm"],
+  );
+  assert.equal(read("--announcements", "none").t, "faults");
+});
+
 test("targets are host and port, or a unix socket with an absolute path", () => {
   for (const text of ["127.0.0.1:0", "[::1]:7440", "ha.example:65535", "unix:/run/x.sock"]) {
     assert.equal(parseTarget(text, "f"), text);

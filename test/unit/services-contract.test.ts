@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MessageTypeDefinition, ServiceDefinition } from "@grpc/proto-loader";
-import { FeedEvent, HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import { AnnouncementsEndedBy, FeedEvent, HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import {
   HostAgentServiceService,
@@ -76,6 +76,7 @@ test("PrepareNicsRequest is the same to generated code and descriptors", () => {
   const nic = {
     nicId: "net0",
     macAddress: "52:54:00:12:34:56",
+    guestAddresses: ["10.0.0.5", "2001:db8::5"],
     device: {
       $case: "tapOnBridge" as const,
       value: {
@@ -107,6 +108,15 @@ test("FeedEvent is the same to generated code and descriptors, whatever happened
       value: { from: Phase.PENDING, to: Phase.FAILED, outcome: Outcome.GUEST_LOST, reason: "x" },
     },
     { $case: "alarmRaised", value: { reason: "A_B", sentence: "Größe.", metadata: { a: "1" } } },
+    {
+      $case: "announced",
+      value: {
+        round: 2,
+        announcedAtUnixUs: 1n,
+        endedBy: AnnouncementsEndedBy.EVIDENCE,
+        frames: { reverseArp: 1, arp: 2, neighbourAdvertisements: 0 },
+      },
+    },
     { $case: "cpusStarted", value: { contSentAtUnixUs: 0n, resumedAtUnixUs: -1n } },
   ];
   for (const event of events) crossBothWays("FeedEvent", FeedEvent, { ...base, event });

@@ -36,6 +36,12 @@ export const macvtap: DeviceType<MacvtapNic> = {
   surveys: "allLinks",
   linkNames: (nic) => [nic.parent, nic.deviceName],
 
+  // What is sent on the parent leaves by the wire alone: neither this macvtap nor its siblings hear it.
+  announceOn: (nic, links) =>
+    links
+      .filter(({ name, state }) => name === nic.parent && state === "up")
+      .map(({ ifindex }) => ({ ifindex })),
+
   locate,
 
   prepare: macvtapPreparation,

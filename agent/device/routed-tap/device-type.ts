@@ -51,6 +51,9 @@ export const routedTap: DeviceType<RoutedTapNic> = {
   stopping: "atOnce",
   surveys: "namedLinks",
 
+  /** Behind a routed tap is nobody to be told: frames come by the host's routes, which start has made. */
+  announceOn: () => [],
+
   linkNames: (nic) => [nic.deviceName],
 
   locate,

@@ -3,6 +3,7 @@ import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
 import { isErrno } from "../route-answers.ts";
 import { deviceMissing } from "../tap-link.ts";
+import { announceOnUplinks } from "./announcing.ts";
 import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
 import { tapOnBridgeMending } from "./mending.ts";
 import { bridgeMissing, tapOnBridgePreparation } from "./preparation.ts";
@@ -38,6 +39,8 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   stopping: "atOnce",
   surveys: "namedLinks",
   linkNames: (nic) => [nic.bridge, nic.deviceName],
+
+  announceOn: announceOnUplinks,
 
   locate,
 

@@ -14,6 +14,7 @@ export const unmanaged: DeviceType<UnmanagedNic> = {
   stopping: "atOnce",
   surveys: "namedLinks",
   linkNames: () => [],
+  announceOn: () => [],
   locate: () => ({ found: "yes", place: { deviceIfindex: 0, parentIfindex: 0 } }),
   prepare: {
     refusals: () => [],

@@ -34,7 +34,10 @@ export async function startInstance(
   const { address, controlPlane, guestId, image, lab, wiring } = guest;
   const host = lab.topology.host(hostName);
   const instance = `${guestId}-${hostName}-${number}`;
-  const definitions = wiring.nics.map(({ definition }) => definition);
+  const [withoutPrefix = ""] = address.split("/");
+  const definitions = wiring.nics.map(({ definition }, index) =>
+    index === 0 ? { ...definition, guestAddresses: [withoutPrefix] } : definition,
+  );
   await controlPlane.prepareNics(hostName, guestId, instance, definitions);
   const qemu = await startGuestQemu({
     instance,

@@ -112,6 +112,11 @@ function labNic(
   backend: LabNic["backend"],
   wired: NonNullable<NicDefinition["device"]>,
 ): LabNic {
-  const definition: NicDefinition = { nicId: `net${index}`, macAddress: mac, device: wired };
+  const definition: NicDefinition = {
+    nicId: `net${index}`,
+    macAddress: mac,
+    device: wired,
+    guestAddresses: [],
+  };
   return { mac, device, backend, definition };
 }
