@@ -11,18 +11,21 @@ import { handBack } from "./call/hand-back.ts";
 import { deliverHandOff, getHandOff } from "./call/hand-off.ts";
 import { listOrphans } from "./call/list-orphans.ts";
 import { pauseMigration } from "./call/pause-migration.ts";
+import { findExternal, permitStart } from "./call/permit-start.ts";
 import { preflight } from "./call/preflight.ts";
 import { prepareDestination } from "./call/prepare-destination.ts";
 import { prepareNics } from "./call/prepare-nics.ts";
 import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
 import { removeOrphans } from "./call/remove-orphans.ts";
+import { reportCpuState } from "./call/report-cpu-state.ts";
 import { resumeSource } from "./call/resume-source.ts";
 import { switchToPostCopy } from "./call/switch-to-post-copy.ts";
 import { DEVICE_TYPE_FIELDS } from "./device/device-types.ts";
 import { DriftGuard } from "./drift/drift-guard.ts";
 import { Host } from "./host.ts";
 import type { HostAgentPorts } from "./host-agent-ports.ts";
+import { Instance } from "./instance/instance.ts";
 import { OrphanReaper } from "./orphan/orphan-reaper.ts";
 import { restoreInstances } from "./restore-instances.ts";
 
@@ -176,12 +179,25 @@ export class HostAgent {
     return removeOrphans(this.#host, request);
   }
 
-  startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {
-    return this.#inTurn(request, () => startCpus(this.#host, request));
+  /** What an owner waits for may be what the calls behind it bring: it holds up none of them. */
+  async startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {
+    const external = findExternal(this.#host, request);
+    if (external !== undefined) return permitStart(this.#host, external);
+    const answer = await this.#inTurn<Instance | wire.StartCpusResponse>(
+      request,
+      // It may have been adopted by the calls before it.
+      async () => findExternal(this.#host, request) ?? startCpus(this.#host, request),
+    );
+    return answer instanceof Instance ? permitStart(this.#host, answer) : answer;
   }
 
   stopCpus(request: wire.StopCpusRequest): Promise<wire.StopCpusResponse> {
     return this.#inTurn(request, () => stopCpus(this.#host, request));
+  }
+
+  /** Comes between other calls, as what a VMM says by QMP does: they may wait for it. */
+  reportCpuState(request: wire.ReportCpuStateRequest): Promise<wire.ReportCpuStateResponse> {
+    return reportCpuState(this.#host, request);
   }
 
   #inTurn<Response>(request: { readonly guestId: string }, call: () => Promise<Response>): Promise<Response> {

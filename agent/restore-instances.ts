@@ -14,7 +14,8 @@ export function restoreInstances(host: Host): Promise<void> {
   const restoring: Promise<void>[] = [];
   for (const guestId of host.ports.journals.guestIds()) {
     for (const { instance, memory } of instancesOf(host, guestId)) {
-      if (memory.adopted !== null) restoring.push(instance.restore(memory, memory.adopted.qmpPath));
+      if (memory.reported !== null) instance.restoreExternal(memory, memory.reported);
+      else if (memory.adopted !== null) restoring.push(instance.restore(memory, memory.adopted.qmpPath));
     }
   }
   return Promise.all(restoring).then(() => undefined);

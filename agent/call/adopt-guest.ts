@@ -6,31 +6,57 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import type { Host } from "../host.ts";
+import type { CpuSource } from "../instance/cpu-source.ts";
+import { type ExternalSource, parseExternalSource } from "./parse-vmm-told.ts";
 
 /** sockaddr_un's path, less its final zero (unix(7)). */
 const SOCKET_PATH_BYTES = 107;
 
 export async function adoptGuest(host: Host, request: AdoptGuestRequest): Promise<AdoptGuestResponse> {
   const guestId = parseGuestId(request.guestId, "guest_id");
-  const qmpPath = parseSocketPath(request.qmpPath);
+  const source = parseSource(request);
   const instance = host.instances.resolve(
     guestId,
     request.instanceId,
     (candidate) => candidate.adopted === null,
   );
   if (instance.adopted !== null) {
-    if (instance.adopted.qmpPath === qmpPath && !instance.isAbandoned()) {
+    if (isSame(instance.adopted.source, source) && !instance.isAbandoned()) {
       return { applied: Applied.ALREADY_SO, instance: instance.message() };
     }
-    throw new SwitchoverError(
-      "ALREADY_EXISTS",
-      `Instance ${instance.instanceId} is already bound to ${instance.adopted.qmpPath}.`,
-      { reason: "ALREADY_ADOPTED", field: "qmp_path" },
-    );
+    throw alreadyAdopted(instance.instanceId, instance.adopted.source, source);
   }
   if (instance.state === "restoring") instance.requireAdopted();
-  await instance.adopt(qmpPath, host.newestFence(guestId));
+  const newest = host.newestFence(guestId);
+  if (source.kind === "qmp") await instance.adopt(source.qmpPath, newest);
+  else instance.adoptExternal(source.report, source.incomingUri, newest);
   return { applied: Applied.CHANGED, instance: instance.message() };
+}
+
+type WantedSource = Extract<CpuSource, { readonly kind: "qmp" }> | ExternalSource;
+
+function parseSource({ qmpPath, externalCpuSource }: AdoptGuestRequest): WantedSource {
+  if (externalCpuSource === undefined) return { kind: "qmp", qmpPath: parseSocketPath(qmpPath) };
+  if (qmpPath === "") return parseExternalSource(externalCpuSource);
+  throw invalidArgument(
+    "external_cpu_source",
+    "Either the agent drives the VMM by its QMP socket, or its owner does: name one.",
+    "TWO_CPU_SOURCES",
+  );
+}
+
+/** How an external one stands is told by reports once it is adopted. */
+function isSame(adopted: CpuSource, wanted: WantedSource): boolean {
+  if (adopted.kind === "external") return wanted.kind === "external";
+  return wanted.kind === "qmp" && wanted.qmpPath === adopted.qmpPath;
+}
+
+function alreadyAdopted(instanceId: string, adopted: CpuSource, wanted: WantedSource): SwitchoverError {
+  const to = adopted.kind === "qmp" ? adopted.qmpPath : "an external CPU source";
+  return new SwitchoverError("ALREADY_EXISTS", `Instance ${instanceId} is already bound to ${to}.`, {
+    reason: "ALREADY_ADOPTED",
+    field: wanted.kind === "qmp" ? "qmp_path" : "external_cpu_source",
+  });
 }
 
 function parseSocketPath(path: string): string {

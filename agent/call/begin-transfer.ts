@@ -17,13 +17,11 @@ export async function beginTransfer(
   host: Host,
   request: BeginTransferRequest,
 ): Promise<BeginTransferResponse> {
-  if (!isIncomingUri(request.incomingUri)) {
-    throw invalidArgument(
-      "incoming_uri",
-      "The URI must be one that PrepareDestination returned (tcp:ADDRESS:PORT).",
-    );
-  }
+  const { incomingUri } = request;
+  if (incomingUri !== "" && !isIncomingUri(incomingUri)) throw notAnIncomingUri();
   const { instance, adopted, fence } = admitMigrationCall(host, request);
+  // An owner knows where its other VMM waits.
+  if (incomingUri === "" && adopted.source.kind === "qmp") throw notAnIncomingUri();
   requireArmed(adopted.runner.guest, fence);
   const { role } = adopted.runner.guest;
   if (role.kind !== "outgoing" || instance.transfer === "begun") return { applied: Applied.ALREADY_SO };
@@ -35,13 +33,20 @@ export async function beginTransfer(
   // The guest may have been to stay already, with only the journal yet to take it.
   requireArmed(adopted.runner.guest, fence);
   try {
-    await adopted.vmm.migrate(request.incomingUri);
+    await adopted.vmm.migrate(incomingUri);
   } catch (thrown) {
     if (SwitchoverError.from(thrown).reason === "QMP_REFUSED") noteRefusal(host, adopted, fence);
     throw thrown;
   }
   instance.transfer = "begun";
   return { applied: Applied.CHANGED };
+}
+
+function notAnIncomingUri(): SwitchoverError {
+  return invalidArgument(
+    "incoming_uri",
+    "The URI must be one that PrepareDestination returned (tcp:ADDRESS:PORT).",
+  );
 }
 
 /** So that nobody takes what the VMM says of an older transfer for this one's end. */

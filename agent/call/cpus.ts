@@ -10,47 +10,45 @@ import { parseGuestId } from "../../proto/ids.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
+import type { VmmTold } from "../vmm/vmm-report.ts";
 import { requireVmm } from "./require-vmm.ts";
 
 const ENDED_WITHOUT_SWITCH: ReadonlySet<string> = new Set(["failed", "cancelled"]);
 /** The VMM may wait for disks when its CPUs start or stop. */
 const CPUS_CHANGE_TIMEOUT_MS = 10_000;
 
+/** Who calls drives the VMM, and has stopped it. */
+const STOPPED_BY_OWNER: VmmTold = {
+  cpus: "stopped",
+  runState: "paused",
+  transferStatus: "",
+  startRefusal: "",
+  observedAtUnixUs: 0,
+};
+
 export async function startCpus(host: Host, request: StartCpusRequest): Promise<StartCpusResponse> {
   const instance = resolveOwner(host, request);
   const { runner } = instance.requireAdopted();
   if (runner.guest.cpus.kind === "running")
     return { applied: Applied.ALREADY_SO, instance: instance.message() };
-  if (isMigrating(runner.guest)) {
-    throw new SwitchoverError(
-      "FAILED_PRECONDITION",
-      "The guest is being migrated: start it when that has ended.",
-      {
-        reason: "MIGRATING",
-        field: "guest_id",
-      },
-    );
-  }
+  requireNotMigrating(runner.guest);
   runner.order({ kind: "startOrdered", atUnixUs: host.ports.clock.unixUs() });
   const guest = await runner.waitUntil(
     (now) => now.cpus.kind === "running" || !isStarting(now),
     CPUS_CHANGE_TIMEOUT_MS,
     "the CPUs to run",
   );
-  if (guest.cpus.kind !== "running") {
-    throw new SwitchoverError("ABORTED", "The CPUs were not started: see the guest's alarms for the cause.", {
-      reason: "START_REFUSED",
-      field: "guest_id",
-    });
-  }
+  if (guest.cpus.kind !== "running") throw startRefused();
   return { applied: Applied.CHANGED, instance: instance.message() };
 }
 
 export async function stopCpus(host: Host, request: StopCpusRequest): Promise<StopCpusResponse> {
   const instance = resolveOwner(host, request);
-  const { runner } = instance.requireAdopted();
+  const { runner, source } = instance.requireAdopted();
   if (isStopped(runner.guest)) return { applied: Applied.ALREADY_SO, instance: instance.message() };
-  runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
+  if (source.kind === "external" && runner.guest.cpus.kind === "running") {
+    source.vmm.report(STOPPED_BY_OWNER);
+  } else runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
   const guest = await runner.waitUntil(
     // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
     (now) => (isStopped(now) && runner.isJournaled) || isSwitchedOver(now),
@@ -79,10 +77,31 @@ function resolveOwner(
     requireVmm(guest);
     return instance;
   }
+  throw notOwner(guest);
+}
+
+/** Throws FAILED_PRECONDITION / MIGRATING. */
+export function requireNotMigrating(guest: Guest): void {
+  if (!isMigrating(guest)) return;
   throw new SwitchoverError(
     "FAILED_PRECONDITION",
-    `Instance ${instance.instanceId} of guest ${guestId} has no right to run.`,
-    { reason: "NOT_OWNER", field: "instance_id", metadata: { role: guest.role.kind } },
+    "The guest is being migrated: start it when that has ended.",
+    { reason: "MIGRATING", field: "guest_id" },
+  );
+}
+
+export function startRefused(): SwitchoverError {
+  return new SwitchoverError("ABORTED", "The CPUs were not started: see the guest's alarms for the cause.", {
+    reason: "START_REFUSED",
+    field: "guest_id",
+  });
+}
+
+export function notOwner({ guestId, instanceId, role }: Guest): SwitchoverError {
+  return new SwitchoverError(
+    "FAILED_PRECONDITION",
+    `Instance ${instanceId} of guest ${guestId} has no right to run.`,
+    { reason: "NOT_OWNER", field: "instance_id", metadata: { role: role.kind } },
   );
 }
 

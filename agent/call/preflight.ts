@@ -22,7 +22,7 @@ export async function preflight(host: Host, request: PreflightRequest): Promise<
   const instance = host.instances.resolve(guestId, request.instanceId, (candidate) =>
     candidate.adopted === null ? false : suits(candidate.adopted.runner.guest, side),
   );
-  const { runner, vmm } = instance.requireAdopted();
+  const { runner, source, vmm } = instance.requireAdopted();
   const refusals: Refusal[] = preflightNics(host.ports.devices.route, instance.nics).map(
     ({ reason, sentence, field }) => ({ reason, sentence, field }),
   );
@@ -35,7 +35,7 @@ export async function preflight(host: Host, request: PreflightRequest): Promise<
   }
   return {
     refusals,
-    instance: { ...toInstanceMessage(runner.guest, instance.nics), fence: host.newestFence(guestId) },
+    instance: { ...toInstanceMessage(runner.guest, instance.nics, source), fence: host.newestFence(guestId) },
   };
 }
 

@@ -5,8 +5,9 @@ import type {
   PrepareDestinationResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
-import { configureTransfer, openIncoming } from "../guest/transfer.ts";
+import { configureTransfer, openIncoming, requireInmigrate } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
+import type { Adopted } from "../instance/instance.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 import { requireVmm } from "./require-vmm.ts";
@@ -58,8 +59,15 @@ export async function prepareDestination(
   await instance.journal.sync();
   instance.devices.rearm();
   await configureTransfer(vmm, mode, request.transfer);
-  instance.incomingUri = await openIncoming(vmm, host.ports.migrationAddress);
+  instance.incomingUri = await incomingUriOf(adopted, host.ports.migrationAddress);
   instance.recoveryUri = null;
   instance.note({ kind: "incomingOpened", fence, incomingUri: instance.incomingUri });
   return { applied: Applied.CHANGED, incomingUri: instance.incomingUri };
+}
+
+/** An owner has its VMM wait where it likes. */
+async function incomingUriOf({ source, vmm }: Adopted, migrationAddress: string): Promise<string> {
+  if (source.kind === "qmp") return openIncoming(vmm, migrationAddress);
+  await requireInmigrate(vmm);
+  return source.incomingUri;
 }

@@ -23,9 +23,18 @@ export async function recoverMigration(
   const call = admitMigrationCall(host, request);
   const { migration } = call.adopted.runner.guest;
   const status = migration?.transferStatus ?? "none";
+  if (call.adopted.source.kind === "external") return recoverByOwner(call, status);
   return migration?.side === "source"
     ? recoverSource(call, status, request.recoveryUri)
     : recoverDestination(call, status);
+}
+
+/** Where the stream is connected anew is between the owners of both VMMs. */
+async function recoverByOwner({ adopted }: MigrationCall, status: string): Promise<RecoverMigrationResponse> {
+  if (status.startsWith("postcopy-recover")) return { applied: Applied.ALREADY_SO, recoveryUri: "" };
+  if (status !== "postcopy-active") requirePaused(status);
+  await adopted.vmm.migrateRecover("");
+  return { applied: Applied.CHANGED, recoveryUri: "" };
 }
 
 async function recoverSource(

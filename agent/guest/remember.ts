@@ -6,6 +6,7 @@ import type { PreparedNic } from "../device/nic-preparation.ts";
 import { fenceOf } from "../journal/journal.ts";
 import type { JournalEntry, JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
+import type { VmmReport } from "../vmm/vmm-report.ts";
 import type { Incoming } from "./guest.ts";
 
 /** What the journal says of one instance: enough to go on where a killed agent stood. */
@@ -15,6 +16,8 @@ export interface Memory {
   readonly prepared: readonly PreparedNic[];
   /** Null before AdoptGuest. */
   readonly adopted: WordOf<"adopted"> | null;
+  /** What the owner of its VMM told last; null where the agent drives the VMM. */
+  readonly reported: VmmReport | null;
   readonly fence: Fence;
   /** The migration that the instance last took part in, and how. */
   readonly claim: WordOf<"armed"> | WordOf<"prepared"> | null;
@@ -73,6 +76,7 @@ function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"n
     nics,
     prepared: devices,
     adopted: null,
+    reported: null,
     fence: FENCE_ZERO,
     claim: null,
     standing: { kind: "unclaimed" },
@@ -88,7 +92,9 @@ function withWord(memory: Memory, entry: JournalEntry): Memory {
   const fenced: Memory = fence === FENCE_ZERO ? memory : { ...memory, fence };
   switch (word.kind) {
     case "adopted":
-      return { ...fenced, adopted: word };
+      return { ...fenced, adopted: word, reported: word.external ?? null };
+    case "vmmReported":
+      return { ...memory, reported: word };
     case "armed":
     case "prepared":
       return {

@@ -27,14 +27,7 @@ export async function configureTransfer(
  */
 export async function openIncoming(vmm: Vmm, migrationAddress: string): Promise<string> {
   await vmm.stop();
-  const status = await vmm.queryStatus();
-  if (status.runStateText !== "inmigrate") {
-    throw new SwitchoverError(
-      "FAILED_PRECONDITION",
-      `The VMM's run state is "${status.runStateText}"; an incoming guest needs "inmigrate" (QEMU -incoming defer).`,
-      { reason: "NOT_INCOMING", metadata: { run_state: status.runStateText } },
-    );
-  }
+  await requireInmigrate(vmm);
   const already = await listeningUri(vmm);
   if (already !== undefined) return already;
   const host = migrationAddress.includes(":") ? `[${migrationAddress}]` : migrationAddress;
@@ -46,6 +39,17 @@ export async function openIncoming(vmm: Vmm, migrationAddress: string): Promise<
     });
   }
   return opened;
+}
+
+/** Throws FAILED_PRECONDITION / NOT_INCOMING where the VMM does not wait for a guest. */
+export async function requireInmigrate(vmm: Vmm): Promise<void> {
+  const { runStateText } = await vmm.queryStatus();
+  if (runStateText === "inmigrate") return;
+  throw new SwitchoverError(
+    "FAILED_PRECONDITION",
+    `The VMM's run state is "${runStateText}"; an incoming guest needs "inmigrate" (QEMU -incoming defer).`,
+    { reason: "NOT_INCOMING", metadata: { run_state: runStateText } },
+  );
 }
 
 async function listeningUri(vmm: Vmm): Promise<string | undefined> {

@@ -7,10 +7,16 @@ import {
 import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
+import type { CpuSource } from "./cpu-source.ts";
 import { toNicMessage } from "./nic-message.ts";
+import { demandsOf } from "./vmm-demands.ts";
 
 /** An instance as the contract shows it. */
-export function toInstanceMessage(guest: Guest, nics: readonly NicDefinition[]): GuestInstance {
+export function toInstanceMessage(
+  guest: Guest,
+  nics: readonly NicDefinition[],
+  source: CpuSource,
+): GuestInstance {
   return {
     guestId: guest.guestId,
     instanceId: guest.instanceId,
@@ -23,6 +29,8 @@ export function toInstanceMessage(guest: Guest, nics: readonly NicDefinition[]):
     migrationId: guest.migration?.migrationId ?? "",
     role: roleOf(guest),
     nics: nics.map(toNicMessage),
+    demands: demandsOf(guest, source),
+    transferUri: source.kind === "external" ? source.vmm.transferUri : "",
   };
 }
 

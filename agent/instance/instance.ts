@@ -15,14 +15,18 @@ import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
 import { type Journal, newestFenceIn } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
+import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
+import type { VmmReport } from "../vmm/vmm-report.ts";
+import type { CpuSource } from "./cpu-source.ts";
 import { HastenedStop } from "./hastened-stop.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
 import { lifeOf, type Reached, reachVmm } from "./reach-vmm.ts";
+import { rememberedReport } from "./remembered-report.ts";
 import { openVmmLine, type VmmLine } from "./vmm-line.ts";
 
 export interface InstanceParts {
@@ -48,7 +52,7 @@ export interface Adopted {
   readonly runner: GuestRunner;
   readonly vmm: Vmm;
   readonly features: VmmFeatures | null;
-  readonly qmpPath: string;
+  readonly source: CpuSource;
   readonly progress: TransferProgressReader;
 }
 
@@ -125,7 +129,8 @@ export class Instance {
   }
 
   message(): GuestInstance {
-    return toInstanceMessage(this.requireAdopted().runner.guest, this.nics);
+    const { runner, source } = this.requireAdopted();
+    return toInstanceMessage(runner.guest, this.nics, source);
   }
 
   /** Whether its VMM is known to be gone, so that others may have its devices. */
@@ -148,12 +153,55 @@ export class Instance {
         ...(process === undefined ? {} : { process, bootId: ports.bootId }),
       });
       const found = { fence, runState: status.runStateText, running: status.running };
-      this.#bind(line.vmm, features, qmpPath, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
-      this.#listen(line);
+      const source = { kind: "qmp", qmpPath } as const;
+      this.#bind(line.vmm, features, source, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
+      this.#listen(line, qmpPath);
     } catch (thrown) {
       line.vmm.close();
       throw thrown;
     }
+  }
+
+  /** Takes the CPUs of a VMM under the gate that its owner drives. */
+  adoptExternal(report: VmmReport, incomingUri: string, fence: Fence): void {
+    const { ports, guestId, instanceId } = this.#parts;
+    const { runState } = report;
+    this.note({
+      kind: "adopted",
+      qmpPath: "",
+      ...(runState === "inmigrate" ? { waits: true } : {}),
+      bootId: ports.bootId,
+      external: { ...report, incomingUri },
+    });
+    const vmm = this.#externalVmm(report, "none");
+    const found = { fence, runState, running: report.cpus === "running" };
+    const adopted = adopt({ guestId, instanceId, hostId: ports.hostId, ...found });
+    this.#bind(vmm, EXTERNAL_VMM_FEATURES, { kind: "external", vmm, incomingUri }, adopted);
+    this.#listenToOwner(vmm);
+  }
+
+  /**
+   * Takes such CPUs under the gate again after this agent was away, as their owner told last: what they did since is told
+   * by its next report.
+   */
+  restoreExternal(memory: Memory, reported: VmmReport): void {
+    const remembered = rememberedReport(memory, reported, this.#parts.ports.bootId);
+    const { found, incomingUri, known, transfer } = remembered;
+    const vmm = this.#externalVmm(known, transfer);
+    this.incomingUri = memory.incomingUri;
+    this.#recall(memory, { kind: "external", vmm, incomingUri }, vmm, EXTERNAL_VMM_FEATURES, found);
+    this.#listenToOwner(vmm);
+  }
+
+  #externalVmm(known: VmmReport, transfer: "none" | "begun"): ExternalVmm {
+    const { clock } = this.#parts.ports;
+    const remember = (report: VmmReport) => this.note({ kind: "vmmReported", ...report });
+    return new ExternalVmm({ clock, remember }, known, transfer);
+  }
+
+  #listenToOwner(vmm: ExternalVmm): void {
+    const { runner } = this.requireAdopted();
+    vmm.hear((event) => runner.hearVmm(event));
   }
 
   /**
@@ -171,7 +219,8 @@ export class Instance {
     });
     if (found === "closed" || found === "taken up") return;
     const { sentence } = found;
-    this.#recall(remembered(), qmpPath, lostVmm(sentence), null, { vmm: "lost", sentence });
+    const source = { kind: "qmp", qmpPath } as const;
+    this.#recall(remembered(), source, lostVmm(sentence), null, { vmm: "lost", sentence });
   }
 
   #handBackUnseen(memory: Memory): void {
@@ -191,8 +240,8 @@ export class Instance {
    * be worse than not hearing it. It is taken under the gate anew as soon as it answers, by its journal, as after this
    * agent's restart: what it said meanwhile is read, not guessed.
    */
-  async #judgeDisconnection(event: VmmEvent): Promise<void> {
-    const { runner, qmpPath } = this.requireAdopted();
+  async #judgeDisconnection(event: VmmEvent, qmpPath: string): Promise<void> {
+    const { runner } = this.requireAdopted();
     const found = await this.#reach(this.#remembered(), qmpPath, () => this.#remembered());
     if (found !== "closed" && found !== "taken up") runner.hearVmm(event);
   }
@@ -238,20 +287,21 @@ export class Instance {
     }
     this.#letGo();
     const found = { vmm: "connected", runState, running, transferStatus } as const;
-    this.#recall(memory, qmpPath, line.vmm, features, found);
-    this.#listen(line);
+    this.#recall(memory, { kind: "qmp", qmpPath }, line.vmm, features, found);
+    this.#listen(line, qmpPath);
   }
 
-  #recall(memory: Memory, qmpPath: string, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
+  #recall(memory: Memory, source: CpuSource, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
     const { adopted, missed } = this.#recalled(memory, found, this.#parts.ports.clock.unixUs());
-    const { runner, progress } = this.#bind(vmm, features, qmpPath, adopted);
+    const { runner, progress } = this.#bind(vmm, features, source, adopted);
     const { role } = adopted.guest;
     if (found.vmm === "connected" && role.kind === "outgoing" && role.transfer === "begun") {
       this.transfer = isUnderWay(found.transferStatus) ? "begun" : "notBegun";
     }
     if (role.kind === "incoming") this.awaitHandOff();
     for (const event of missed) runner.dispatch(event);
-    progress.resume();
+    // An owner tells no numbers, of which nobody may make a stall.
+    if (source.kind === "qmp") progress.resume();
   }
 
   #recalled(memory: Memory, found: FoundVmm, atUnixUs: number): Recalled {
@@ -261,7 +311,7 @@ export class Instance {
     return recall(guestId, hostId, bootId, memory, newest, found, atUnixUs, wasTold);
   }
 
-  #bind(vmm: Vmm, features: VmmFeatures | null, qmpPath: string, adopted: Step): Adopted {
+  #bind(vmm: Vmm, features: VmmFeatures | null, source: CpuSource, adopted: Step): Adopted {
     const { ports, devices, publish, released } = this.#parts;
     const { announcer } = ports;
     const runner = new GuestRunner(
@@ -284,17 +334,17 @@ export class Instance {
       adopted,
     );
     const progress = new TransferProgressReader(vmm, runner, ports.clock, publish);
-    this.#adopted = { runner, vmm, features, qmpPath, progress };
+    this.#adopted = { runner, vmm, features, source, progress };
     this.#state = "adopted";
     return this.#adopted;
   }
 
-  #listen(line: VmmLine): void {
+  #listen(line: VmmLine, qmpPath: string): void {
     const { runner, progress } = this.requireAdopted();
     line.hear((event) => {
       progress.hearVmm(event);
       if (event.kind === "migrationStatusChanged") this.#forgetRecovery(event.statusText);
-      if (event.kind === "disconnected") void this.#judgeDisconnection(event);
+      if (event.kind === "disconnected") void this.#judgeDisconnection(event, qmpPath);
       else runner.hearVmm(event);
     });
   }

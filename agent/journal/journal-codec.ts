@@ -41,6 +41,7 @@ function decodeWord(word: JournalWord): JournalWord {
   switch (word.kind) {
     case "nicsPrepared":
     case "adopted":
+    case "vmmReported":
     case "forgotten":
       return word;
     case "handedOff":

@@ -5,6 +5,7 @@ import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import type { MigrationMode, PointOfNoReturn } from "../guest/guest.ts";
 import type { VmmProcess } from "../vmm/vmm-process.ts";
+import type { VmmReport } from "../vmm/vmm-report.ts";
 
 /** One line of a guest's journal on this host. */
 export interface JournalEntry {
@@ -30,7 +31,11 @@ export type JournalWord =
       readonly process?: VmmProcess;
       /** Names the host's run that the process belongs to. */
       readonly bootId?: string;
+      /** Its owner drives it, and told this of it; `qmpPath` is empty then. */
+      readonly external?: VmmReport & { readonly incomingUri: string };
     }
+  /** What the owner of a VMM that it drives itself told next. */
+  | ({ readonly kind: "vmmReported" } & VmmReport)
   /** The instance holds the right to run and will give it away under this epoch. */
   | {
       readonly kind: "armed";

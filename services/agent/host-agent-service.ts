@@ -37,6 +37,7 @@ export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): 
     removeOrphans: serveUnary("RemoveOrphans", log, (request) => agent.removeOrphans(request)),
     startCpus: serveUnary("StartCpus", log, (request) => agent.startCpus(request)),
     stopCpus: serveUnary("StopCpus", log, (request) => agent.stopCpus(request)),
+    reportCpuState: serveUnary("ReportCpuState", log, (request) => agent.reportCpuState(request)),
     getGuest: serveUnary("GetGuest", log, (request) => agent.getGuest(request)),
   };
   return { name: HOST_AGENT_SERVICE, definition: HostAgentServiceService, implementation };

@@ -112,6 +112,11 @@ export async function adopted(
   const vmm = new PretendedVmm(runState);
   vmms.set("/run/a1", vmm);
   await agent.prepareNics(prepare("a1"));
-  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+  await agent.adoptGuest({
+    guestId: "web",
+    instanceId: "a1",
+    qmpPath: "/run/a1",
+    externalCpuSource: undefined,
+  });
   return vmm;
 }

@@ -327,7 +327,12 @@ async function adoptedWith(
       nics?.map((one) => withMobility(one, mobility)),
     ),
   );
-  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+  await agent.adoptGuest({
+    guestId: "web",
+    instanceId: "a1",
+    qmpPath: "/run/a1",
+    externalCpuSource: undefined,
+  });
 }
 
 /** Waits until the event was told so often. */

@@ -34,6 +34,18 @@ export async function withAnotherNamespace(body: (namespace: string) => void | P
   }
 }
 
+/** Runs `body`, which waits for nothing, in another namespace than the thread's. */
+export function within<T>(namespace: string, body: () => T): T {
+  const outer = fs.openSync("/proc/thread-self/ns/net", "r");
+  try {
+    enterPath(`/run/netns/${namespace}`);
+    return body();
+  } finally {
+    enter(outer);
+    fs.closeSync(outer);
+  }
+}
+
 /** Runs a program in the thread's network namespace and returns what it prints; throws where it fails. */
 export function run(program: string, ...args: readonly string[]): string {
   return execFileSync(program, args, {

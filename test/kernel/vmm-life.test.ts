@@ -34,7 +34,12 @@ function withVmm(body: (bench: Bench, vmm: Vmm) => Promise<void>): Promise<void>
   return withAgent(
     async (bench) => {
       await bench.agent.prepareNics(prepare("a1"));
-      await bench.agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+      await bench.agent.adoptGuest({
+        guestId: "web",
+        instanceId: "a1",
+        qmpPath: "/run/a1",
+        externalCpuSource: undefined,
+      });
       assert.equal(fdbOf(MAC), ENTRY);
       await body(bench, state);
     },

@@ -19,6 +19,12 @@ const ARMED: JournalWord = {
   pointOfNoReturn: "completed",
   runState: "running",
 };
+const REPORTED = {
+  cpus: "stopped",
+  runState: "finish-migrate",
+  transferStatus: "active",
+  observedAtUnixUs: 1_790_000_000_000_001,
+} as const;
 const HANDED_OFF: JournalWord = {
   kind: "handedOff",
   handOff: handOff({ fence: { epoch: 9n, revision: 1n } }),
@@ -39,6 +45,8 @@ describe("a guest's journal", () => {
     const words: JournalWord[] = [
       { kind: "nicsPrepared", nics: [], prepared: [] },
       { kind: "adopted", qmpPath: "/run/web/qmp" },
+      { kind: "adopted", qmpPath: "", bootId: "boot-1", external: { ...REPORTED, incomingUri: "" } },
+      { kind: "vmmReported", ...REPORTED },
       ARMED,
       HANDED_OFF,
       { kind: "released", fence: FENCE },

@@ -35,7 +35,12 @@ export class ControlPlane {
   }
 
   async adoptGuest(host: string, guestId: string, instanceId: string, qmpPath: string): Promise<void> {
-    await this.#ask(host, HostAgentServiceService.adoptGuest, { guestId, instanceId, qmpPath });
+    await this.#ask(host, HostAgentServiceService.adoptGuest, {
+      guestId,
+      instanceId,
+      qmpPath,
+      externalCpuSource: undefined,
+    });
   }
 
   async startCpus(host: string, guestId: string): Promise<void> {

@@ -277,7 +277,9 @@ export class ControlPlane {
   async #adopt(instance: SimulatedInstance): Promise<void> {
     const { host, instanceId, qmpPath } = instance;
     this.#world.commands.noteAdoption(instance);
-    await this.#mustAsk(host.hostId, (agent) => agent.adoptGuest({ guestId: GUEST_ID, instanceId, qmpPath }));
+    await this.#mustAsk(host.hostId, (agent) =>
+      agent.adoptGuest({ guestId: GUEST_ID, instanceId, qmpPath, externalCpuSource: undefined }),
+    );
   }
 
   /** As `keepAsking`; throws what was refused. */
