@@ -7,6 +7,10 @@ import {
   HostAgentServiceService as methods,
   type Orphan,
   type RemoveOrphansRequest,
+  type ReportCpuStateRequest,
+  type ReportCpuStateResponse,
+  type StartCpusRequest,
+  type StartCpusResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callUnary } from "../grpc/unary.ts";
@@ -50,6 +54,14 @@ export class AgentClient {
 
   handBack(request: FencedRequest): Promise<HandBackResponse> {
     return callUnary(this.#client, methods.handBack, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  startCpus(request: StartCpusRequest): Promise<StartCpusResponse> {
+    return callUnary(this.#client, methods.startCpus, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  reportCpuState(request: ReportCpuStateRequest): Promise<ReportCpuStateResponse> {
+    return callUnary(this.#client, methods.reportCpuState, request, { timeoutMs: CALL_TIMEOUT_MS });
   }
 
   close(): void {

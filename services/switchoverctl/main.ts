@@ -26,6 +26,8 @@ import {
 import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
 import { orphans } from "./orphans.ts";
 import { checkOrphansValues, ORPHANS_SETTINGS, ORPHANS_USAGE } from "./orphans-settings.ts";
+import { reportCpuState, startCpus } from "./owner-calls.ts";
+import { REPORT_SETTINGS, REPORT_USAGE, START_CPUS_SETTINGS, START_CPUS_USAGE } from "./owner-settings.ts";
 import {
   type CommonValues,
   checkMigrateValues,
@@ -100,6 +102,20 @@ const ORPHANS_COMMAND: CommandLine<typeof ORPHANS_SETTINGS> = {
   check: checkOrphansValues,
 };
 
+const REPORT_COMMAND: CommandLine<typeof REPORT_SETTINGS> = {
+  settings: REPORT_SETTINGS,
+  usage: REPORT_USAGE,
+  operand: "none",
+  check: () => [],
+};
+
+const START_CPUS_COMMAND: CommandLine<typeof START_CPUS_SETTINGS> = {
+  settings: START_CPUS_SETTINGS,
+  usage: START_CPUS_USAGE,
+  operand: "none",
+  check: () => [],
+};
+
 const COMMANDS: ReadonlyMap<string, Run> = new Map([
   command("migrate", {
     settings: MIGRATE_SETTINGS,
@@ -138,6 +154,20 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     (argv) =>
       runCommand("orphans", argv, ORPHANS_COMMAND, (values) =>
         withAgent(values.agent, (client) => orphans(values, client, process.stdout)),
+      ),
+  ],
+  [
+    "start-cpus",
+    (argv) =>
+      runCommand("start-cpus", argv, START_CPUS_COMMAND, (values) =>
+        withAgent(values.agent, (client) => startCpus(values, client, process.stdout)),
+      ),
+  ],
+  [
+    "report-cpu-state",
+    (argv) =>
+      runCommand("report-cpu-state", argv, REPORT_COMMAND, (values) =>
+        withAgent(values.agent, (client) => reportCpuState(values, client, process.stdout)),
       ),
   ],
   fenced("cancel-transfer", CANCEL_TRANSFER_USAGE, cancelTransfer),

@@ -123,6 +123,8 @@ Commands:
 
 Commands to one host's agent:
   orphans            Show, and remove, what no guest uses any more there
+  start-cpus         Have a guest registered, so that its CPUs may be started
+  report-cpu-state   Tell how a VMM stands that the agent does not drive
 
 Commands to one host's agent that a coordinator gives by itself, for when none is left:
   cancel-transfer    Ask the source to keep the guest
