@@ -4,9 +4,11 @@ import { parseGuestId, parseMigrationId } from "../proto/ids.ts";
 import { abortDestination } from "./call/abort-destination.ts";
 import { adoptGuest } from "./call/adopt-guest.ts";
 import { armSource } from "./call/arm-source.ts";
+import { attachNic } from "./call/attach-nic.ts";
 import { beginTransfer } from "./call/begin-transfer.ts";
 import { cancelTransfer } from "./call/cancel-transfer.ts";
 import { startCpus, stopCpus } from "./call/cpus.ts";
+import { detachNic } from "./call/detach-nic.ts";
 import { handBack } from "./call/hand-back.ts";
 import { deliverHandOff, getHandOff } from "./call/hand-off.ts";
 import { listOrphans } from "./call/list-orphans.ts";
@@ -121,6 +123,14 @@ export class HostAgent {
 
   prepareNics(request: wire.PrepareNicsRequest): Promise<wire.PrepareNicsResponse> {
     return this.#inTurn(request, async () => prepareNics(this.#host, request));
+  }
+
+  attachNic(request: wire.AttachNicRequest): Promise<wire.AttachNicResponse> {
+    return this.#inTurn(request, async () => attachNic(this.#host, request));
+  }
+
+  detachNic(request: wire.DetachNicRequest): Promise<wire.DetachNicResponse> {
+    return this.#inTurn(request, async () => detachNic(this.#host, request));
   }
 
   adoptGuest(request: wire.AdoptGuestRequest): Promise<wire.AdoptGuestResponse> {

@@ -52,7 +52,7 @@ export class Host {
   }
 
   /** Keeps an instance whose devices are quarantined, or were before this agent was away. */
-  hold(parts: Pick<InstanceParts, "guestId" | "instanceId" | "nics" | "prepared" | "devices">): Instance {
+  hold(parts: Pick<InstanceParts, "guestId" | "instanceId" | "devices">): Instance {
     const instance: Instance = new Instance({
       ...parts,
       ports: this.ports,

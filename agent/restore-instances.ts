@@ -30,7 +30,7 @@ function instancesOf(
     return remember(host.journalOf(guestId).entries).map((memory) => {
       const { instanceId, nics, prepared } = memory;
       const remembered = PreparedDevices.remembered(devices, nics, prepared, () => clock.unixUs());
-      return { memory, instance: host.hold({ guestId, instanceId, nics, prepared, devices: remembered }) };
+      return { memory, instance: host.hold({ guestId, instanceId, devices: remembered }) };
     });
   } catch (thrown) {
     const { message, reason } = SwitchoverError.from(thrown);

@@ -7,9 +7,21 @@ export const MAX_NICS_PER_GUEST = 64;
 
 const NIC_ID_TEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
 
+/** Throws INVALID_ARGUMENT for a text that can never be a NIC's id. */
+export function parseNicId(text: string, field: string): string {
+  if (NIC_ID_TEXT.test(text)) return text;
+  throw invalidArgument(field, `${JSON.stringify(text.slice(0, 64))} is not a NIC id.`);
+}
+
+/** Where the n-th NIC is in what a caller asks for. */
+export type NicPath = (index: number) => string;
+
+export const nicPathInList: NicPath = (index) => `nics[${index}]`;
+
 /** Throws INVALID_ARGUMENT for the first thing that is wrong with a guest's NICs, whatever the host looks like. */
-export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nics"): void {
+export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicPath = nicPathInList): void {
   if (nics.length > MAX_NICS_PER_GUEST) {
+    const field = pathOf(nics.length - 1).replace(/\[\d+\]$/, "");
     throw invalidArgument(field, `${nics.length} NICs are more than the ${MAX_NICS_PER_GUEST} of a guest.`);
   }
   const nicIds = new Set<string>();
@@ -17,11 +29,9 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], field = "nic
   const places = new Set<string>();
   const routes = new Set<string>();
   nics.forEach((nic, index) => {
-    const at = `${field}[${index}]`;
+    const at = pathOf(index);
     const type = deviceTypeOf(nic);
-    if (!NIC_ID_TEXT.test(nic.nicId)) {
-      throw invalidArgument(`${at}.nic_id`, `${JSON.stringify(nic.nicId.slice(0, 64))} is not a NIC id.`);
-    }
+    parseNicId(nic.nicId, `${at}.nic_id`);
     parseMacAddress(nic.macAddress, `${at}.mac_address`);
     type.check(nic, `${at}.${type.field}`);
     if (nicIds.has(nic.nicId)) {

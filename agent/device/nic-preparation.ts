@@ -4,7 +4,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
-import { checkNicDefinitions } from "./check-nics.ts";
+import { checkNicDefinitions, type NicPath, nicPathInList } from "./check-nics.ts";
 import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
@@ -41,9 +41,13 @@ export interface ReleaseReport {
 }
 
 /** All reasons why the NICs cannot be prepared here; changes nothing. Throws INVALID_ARGUMENT for bad definitions. */
-export function preflightNics(route: RoutePort, nics: readonly NicDefinition[]): NicRefusal[] {
-  checkNicDefinitions(nics);
-  return refusalsOf(nics, surveyLinks(route, nics));
+export function preflightNics(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  pathOf: NicPath = nicPathInList,
+): NicRefusal[] {
+  checkNicDefinitions(nics, pathOf);
+  return refusalsOf(nics, surveyLinks(route, nics), pathOf);
 }
 
 /**
@@ -53,10 +57,14 @@ export function preflightNics(route: RoutePort, nics: readonly NicDefinition[]):
  * Throws INVALID_ARGUMENT for bad definitions and FAILED_PRECONDITION for refusals, nothing changed; ABORTED
  * where the kernel refused half way, what was made undone.
  */
-export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): PreparedNic[] {
-  checkNicDefinitions(nics);
+export function prepareNics(
+  host: HostDevices,
+  nics: readonly NicDefinition[],
+  pathOf: NicPath = nicPathInList,
+): PreparedNic[] {
+  checkNicDefinitions(nics, pathOf);
   const before = surveyLinks(host.route, nics);
-  const refusal = refusalsOf(nics, before)[0];
+  const refusal = refusalsOf(nics, before, pathOf)[0];
   if (refusal !== undefined) {
     const { reason, sentence, field } = refusal;
     throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
@@ -67,7 +75,7 @@ export function prepareNics(host: HostDevices, nics: readonly NicDefinition[]): 
       if (creation !== undefined) create(host, creation);
     }
     const after = surveyLinks(host.route, nics);
-    quarantine(host.route, nics, before, after);
+    quarantine(host.route, nics, before, after, pathOf);
     return nics.map((nic) => {
       const type = deviceTypeOf(nic);
       const deviceName = type.deviceName(nic) ?? "";
@@ -110,7 +118,7 @@ export function releaseNics(
   });
 }
 
-function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks): NicRefusal[] {
+function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks, pathOf: NicPath): NicRefusal[] {
   return nics.flatMap((nic, index) =>
     deviceTypeOf(nic)
       .prepare.refusals(nic, links)
@@ -118,7 +126,7 @@ function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks): NicRefusa
         nicId: nic.nicId,
         reason,
         sentence,
-        field: fieldOf(index, field),
+        field: fieldOf(pathOf(index), field),
       })),
   );
 }
@@ -142,6 +150,7 @@ function quarantine(
   nics: readonly NicDefinition[],
   before: SeenLinks,
   after: SeenLinks,
+  pathOf: NicPath,
 ): void {
   const results = executeEach(
     route,
@@ -152,7 +161,7 @@ function quarantine(
     if (problem === undefined) return;
     throw new SwitchoverError("ABORTED", problem.sentence, {
       reason: problem.reason,
-      field: fieldOf(index, problem.field),
+      field: fieldOf(pathOf(index), problem.field),
     });
   });
 }
@@ -168,6 +177,6 @@ function undoPreparation(route: RoutePort, nics: readonly NicDefinition[], befor
   }
 }
 
-function fieldOf(index: number, field: string | undefined): string {
-  return field === undefined ? `nics[${index}]` : `nics[${index}].${field}`;
+function fieldOf(path: string, field: string | undefined): string {
+  return field === undefined ? path : `${path}.${field}`;
 }

@@ -51,6 +51,10 @@ export class DriftGuard {
         this.#index.remove(instance);
         this.#doubtful.delete(instance);
       },
+      changed: (instance) => {
+        this.#index.remove(instance);
+        this.#index.add(instance);
+      },
     });
     this.#endWatch = parts.changes.watch((changes) => this.#hear(changes));
     this.#auditLater();
@@ -78,7 +82,8 @@ export class DriftGuard {
       const guest = instance.adopted?.runner.guest;
       if (guest === undefined) continue;
       const place = instance.devices.placeOf(nic.nicId);
-      if (deviceTypeOf(nic).mend.hear(nic, place, change, guest.registration) === "mayDiffer") {
+      const registered = instance.devices.registeredAs(nic.nicId, guest.registration);
+      if (deviceTypeOf(nic).mend.hear(nic, place, change, registered) === "mayDiffer") {
         this.#doubtful.add(instance);
       }
     }

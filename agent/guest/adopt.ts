@@ -14,6 +14,7 @@ export function adopt(found: {
   readonly fence: Fence;
   readonly runState: string;
   readonly running: boolean;
+  readonly nics: Guest["nics"];
 }): Step {
   const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
   const guest: Guest = {
@@ -22,6 +23,7 @@ export function adopt(found: {
     hostId: found.hostId,
     fence: found.fence,
     cpus,
+    nics: found.nics,
     registration: "quarantined",
     registrationFailures: 0,
     drift: null,

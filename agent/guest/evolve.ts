@@ -3,6 +3,7 @@ import { evolveFenced } from "./fenced.ts";
 import type { Guest, MigrationTie } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { evolveIncoming } from "./incoming.ts";
+import { attachNic, detachNic, startWaitingNics } from "./nic-changes.ts";
 import { evolveOutgoing } from "./outgoing.ts";
 import { retriesOf, retryDelayMs } from "./registration-retry.ts";
 import { evolveRelinquished } from "./relinquished.ts";
@@ -27,7 +28,7 @@ import { evolveVacant } from "./vacant.ts";
  */
 export function evolve(guest: Guest, event: GuestEvent): Step {
   const noted = note(untie(guest, event), event);
-  const next = evolveRole(noted.guest, event);
+  const next = startWaitingNics(evolveRole(noted.guest, event));
   return after(noted.operations, next);
 }
 
@@ -97,6 +98,10 @@ function note(guest: Guest, event: GuestEvent): Step {
           : { ...guest, migration: { ...guest.migration, transferStatus: event.status } },
         [told({ $case: "transferStatusChanged", value: { status: event.status, error: "" } })],
       );
+    case "nicAttached":
+      return attachNic(guest, event);
+    case "nicDetached":
+      return detachNic(guest, event);
     case "nicsRegistered":
       return step({ ...guest, registration: "registered", registrationFailures: 0, drift: null }, [
         told({ $case: "nicsRegistered", value: { registeredAtUnixUs: BigInt(event.atUnixUs) } }),

@@ -2,6 +2,8 @@ import type { Fence } from "../../proto/epoch.ts";
 import type { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { HostId, MigrationId } from "../../proto/ids.ts";
+import type { NicDefinition } from "../device/nic-definition.ts";
+import type { PreparedNic } from "../device/nic-preparation.ts";
 import type { MigrationMode, PointOfNoReturn } from "./guest.ts";
 
 /** What a guest's gate can hear. `atUnixUs` is when the agent heard it. */
@@ -109,4 +111,8 @@ export type Ordered =
   | { readonly kind: "handBackOrdered"; readonly fence: Fence }
   /** As that, and its devices go with the VMM, which ends now. */
   | { readonly kind: "abortOrdered"; readonly fence: Fence }
-  | { readonly kind: "releaseOrdered"; readonly fence: Fence };
+  | { readonly kind: "releaseOrdered"; readonly fence: Fence }
+  /** Hot-plug: the device is prepared, in quarantine. */
+  | { readonly kind: "nicAttached"; readonly nic: NicDefinition; readonly prepared: PreparedNic }
+  /** Hot-unplug: the NIC is deregistered. */
+  | { readonly kind: "nicDetached"; readonly nicId: string };

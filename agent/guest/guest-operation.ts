@@ -9,6 +9,8 @@ import type { GuestTimer, RunStatePurpose, TransferStatusPurpose } from "./guest
  * kernel and journal within the same turn, the VMM's answers when they come.
  */
 export type GuestOperation =
+  /** From now on all NICs are those without these, which are left in quarantine. */
+  | { readonly kind: "withholdNics"; readonly nicIds: readonly string[] }
   /** All NICs, one batch, read back; all or none. */
   | { readonly kind: "registerNics" }
   /** All NICs, one batch, each tried. */

@@ -27,6 +27,8 @@ const ONE_AT_A_TIME: ReadonlySet<GuestTimer> = new Set(["wordAgain", "readKeepAg
 
 /** What the gate asks of a guest's devices; done when it returns. */
 export interface GuestDevices {
+  /** Of all devices these are left alone from now on, by `start`, `stop` and, but for their quarantine, `mend`. */
+  withhold(nicIds: readonly string[]): void;
   start(): DevicesChange;
   stop(): DevicesChange;
   release(): DevicesChange;
@@ -231,6 +233,9 @@ export class GuestRunner {
     const { devices, handOffs, journal, vmm } = this.#ports;
     this.#ports.beforeOperation?.(this.#guest, operation);
     switch (operation.kind) {
+      case "withholdNics":
+        devices.withhold(operation.nicIds);
+        break;
       case "registerNics":
         this.#answerKernel(devices.start(), "nicsRegistered", "nicsRegistrationRefused");
         break;

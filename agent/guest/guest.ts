@@ -1,6 +1,7 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
+import type { MacAddress } from "../../proto/mac-address.ts";
 
 /**
  * One instance of a guest on this host, as the CPU gate sees it: plain data, changed only by `evolve`.
@@ -25,6 +26,8 @@ export interface Guest {
   /** The newest fence acted on; what is older changes nothing. */
   readonly fence: Fence;
   readonly cpus: Cpus;
+  readonly nics: readonly GuestNic[];
+  /** Of the NICs that follow its CPUs. */
   readonly registration: "quarantined" | "registered";
   /** Failed attempts in a row to change the registration. */
   readonly registrationFailures: number;
@@ -34,6 +37,17 @@ export interface Guest {
   readonly migration: MigrationTie | null;
   readonly role: Role;
   readonly vmm: "connected" | "lost";
+}
+
+/** A NIC as both hosts know it, and whether the gate registers it. */
+export interface GuestNic {
+  readonly nicId: string;
+  readonly macAddress: MacAddress;
+  /**
+   * `withCpus`: while the CPUs run. `waits`: attached while its guest was to be given away, so first when that is over.
+   * `withheld`: the guest's source did not have it; quarantined until it is detached.
+   */
+  readonly delivery: "withCpus" | "waits" | "withheld";
 }
 
 export type Cpus =

@@ -6,6 +6,7 @@ import { stopWithoutRight } from "./guard.ts";
 import { type Guest, type Incoming, RESIDENT, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
+import { agreeOnNics, withheldOf } from "./nic-changes.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { after, alarm, insisting, type Step, step, told } from "./step.ts";
 
@@ -176,8 +177,10 @@ export function receiveWord(
   const { handOff } = event;
   if (isRestated(guest, event)) return receiveRestated(guest, event);
   if (role.handOff !== null || !isForThisAttempt(guest, role, handOff)) return step(guest);
-  return advance(guest, { ...role, handOff }, [
+  const agreed = agreeOnNics(guest, handOff);
+  return advance(agreed.guest, { ...role, handOff }, [
     told({ $case: "handOffReceived", value: { handOff, route: event.route } }),
+    ...agreed.operations,
     ...(role.ready === null
       ? [{ kind: "setTimer", timer: "readyOverdue", delayMs: READY_OVERDUE_MS } as const]
       : []),
@@ -270,7 +273,7 @@ function startIfDue(guest: Guest, role: Incoming): Step {
     guest.registration === "registered";
   if (!due) return step(withRole(guest, role));
   const started = step(withRole(guest, role), [
-    { kind: "journal", word: { kind: "contSent", fence: guest.fence } },
+    { kind: "journal", word: { kind: "contSent", fence: guest.fence, ...withheldOf(guest) } },
     { kind: "sendCont" },
   ]);
   // The CPUs stand until the journal takes it: nothing stays registered for them.
@@ -282,7 +285,7 @@ function takeOverIfDue(guest: Guest, role: Incoming, first: readonly GuestOperat
   if (role.ready === null) return step(withRole(guest, role), first);
   const taken = own(guest, role, "none", [
     ...first,
-    { kind: "journal", word: { kind: "takenOverPaused", fence: guest.fence } },
+    { kind: "journal", word: { kind: "takenOverPaused", fence: guest.fence, ...withheldOf(guest) } },
     told({ $case: "takenOverPaused", value: { runState: role.handOff?.runState ?? "paused" } }),
   ]);
   return insisting(taken, withRole(guest, role));

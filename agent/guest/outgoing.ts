@@ -3,6 +3,7 @@ import { type Guest, type MigrationTie, type Outgoing, RESIDENT, type Switchover
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { askToKeep, judgeKeep, keepGuest } from "./keep.ts";
+import { namedInWord } from "./nic-changes.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
 import { after, insisting, type Step, step, told } from "./step.ts";
@@ -219,6 +220,7 @@ function wordOf(guest: Guest, migration: MigrationTie, role: Outgoing, atUnixUs:
     stoppedAtUnixUs: BigInt(role.stop?.receivedAtUnixUs ?? 0),
     deregisteredAtUnixUs: BigInt(role.stop?.deregisteredAtUnixUs ?? 0),
     journaledAtUnixUs: BigInt(atUnixUs),
+    nics: { nics: namedInWord(guest).map(({ nicId, macAddress }) => ({ nicId, macAddress })) },
   };
 }
 

@@ -5,6 +5,7 @@ import { awaitWord } from "./await-word.ts";
 import { endVmm } from "./fence.ts";
 import {
   type Guest,
+  type GuestNic,
   holdsRightToRun,
   type MigrationTie,
   newTie,
@@ -15,6 +16,7 @@ import {
 } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
+import { withholdingIn } from "./nic-changes.ts";
 import type { Memory, Standing } from "./remember.ts";
 import { type Step, step } from "./step.ts";
 import { tellAgain, type WasTold } from "./tell-again.ts";
@@ -75,6 +77,7 @@ export function recall(
     cpus: running
       ? { kind: "running" }
       : { kind: "stopped", runState: found.vmm === "lost" ? "gone" : found.runState },
+    nics: nicsIn(memory),
     // What is not known to be registered is registered, or deregistered, first of all.
     registration: "quarantined",
     registrationFailures: 0,
@@ -85,7 +88,14 @@ export function recall(
   };
   const missed = missedBy(role, memory, found).map((event) => ({ ...event, atUnixUs }) as GuestEvent);
   const news = tellAgain(guest, memory, wasTold, atUnixUs);
-  return { adopted: step(guest, [...firstOf(guest, role), ...news]), missed };
+  return { adopted: step(guest, [...withholdingIn(guest), ...firstOf(guest, role), ...news]), missed };
+}
+
+function nicsIn({ nics, waitingNicIds, withheldNicIds }: Memory): readonly GuestNic[] {
+  return nics.map(({ nicId, macAddress }) => {
+    if (withheldNicIds.includes(nicId)) return { nicId, macAddress, delivery: "withheld" };
+    return { nicId, macAddress, delivery: waitingNicIds.includes(nicId) ? "waits" : "withCpus" };
+  });
 }
 
 /** The migration whose name the instance's events are told under, with the status that its VMM had before it was missed. */

@@ -1,6 +1,7 @@
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId, InstanceId, MigrationId } from "../../proto/ids.ts";
+import type { MacAddress } from "../../proto/mac-address.ts";
 import { parseMigrationProgress } from "../vmm/migration-progress.ts";
 import type { OnVmmAnswer, VmmStatus } from "../vmm/vmm.ts";
 import type { VmmEventBody } from "../vmm/vmm-event.ts";
@@ -14,6 +15,9 @@ const TIMES = 50;
 const FENCE = { epoch: 1n, revision: 1n };
 const GUEST_ID = "rehearsal" as GuestId;
 const MIGRATION_ID = "rehearsal-000000000000" as MigrationId;
+const NICS = [
+  { nicId: "net0", macAddress: "52:54:00:00:00:01" as MacAddress, delivery: "withCpus" },
+] as const;
 const SOURCE = "source" as HostId;
 const DESTINATION = "destination" as HostId;
 
@@ -78,6 +82,7 @@ function pretendedGate(
     {
       vmm,
       devices: {
+        withhold: () => {},
         start: () => done,
         stop: () => done,
         release: () => done,
@@ -97,6 +102,7 @@ function pretendedGate(
       fence: { epoch: 0n, revision: 0n },
       runState: vmmSays.runState,
       running: vmmSays.runState === "running",
+      nics: NICS,
     }),
   );
   return { runner, hear: (event) => runner.hearVmm({ ...event, atUnixUs: 0, receivedAtUnixUs: 0 }) };

@@ -14,6 +14,10 @@ export interface Memory {
   readonly instanceId: InstanceId;
   readonly nics: readonly NicDefinition[];
   readonly prepared: readonly PreparedNic[];
+  /** Of those: attached while the guest is to be given away. */
+  readonly waitingNicIds: readonly string[];
+  /** Of those: the guest's source did not have them. */
+  readonly withheldNicIds: readonly string[];
   /** Null before AdoptGuest. */
   readonly adopted: WordOf<"adopted"> | null;
   /** What the owner of its VMM told last; null where the agent drives the VMM. */
@@ -75,6 +79,8 @@ function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"n
     instanceId,
     nics,
     prepared: devices,
+    waitingNicIds: [],
+    withheldNicIds: [],
     adopted: null,
     reported: null,
     fence: FENCE_ZERO,
@@ -87,10 +93,41 @@ function prepared(instanceId: InstanceId, { nics, prepared: devices }: WordOf<"n
 }
 
 function withWord(memory: Memory, entry: JournalEntry): Memory {
+  const next = withWordSaid(memory, entry);
+  const isStaying = next.standing.kind === "resident" && next.waitingNicIds.length > 0;
+  return isStaying ? { ...next, waitingNicIds: [] } : next;
+}
+
+function withNic(memory: Memory, { nic, prepared }: WordOf<"nicAttached">): Memory {
+  const without = withoutNic(memory, nic.nicId);
+  const isLeaving = memory.standing.kind === "outgoing";
+  return {
+    ...without,
+    nics: [...without.nics, nic],
+    prepared: [...without.prepared, prepared],
+    waitingNicIds: isLeaving ? [...without.waitingNicIds, nic.nicId] : without.waitingNicIds,
+  };
+}
+
+function withoutNic(memory: Memory, nicId: string): Memory {
+  return {
+    ...memory,
+    nics: memory.nics.filter((nic) => nic.nicId !== nicId),
+    prepared: memory.prepared.filter((nic) => nic.nicId !== nicId),
+    waitingNicIds: memory.waitingNicIds.filter((id) => id !== nicId),
+    withheldNicIds: memory.withheldNicIds.filter((id) => id !== nicId),
+  };
+}
+
+function withWordSaid(memory: Memory, entry: JournalEntry): Memory {
   const { word, atUnixUs } = entry;
   const fence = fenceOf(word);
   const fenced: Memory = fence === FENCE_ZERO ? memory : { ...memory, fence };
   switch (word.kind) {
+    case "nicAttached":
+      return withNic(memory, word);
+    case "nicDetached":
+      return withoutNic(memory, word.nicId);
     case "adopted":
       return { ...fenced, adopted: word, reported: word.external ?? null };
     case "vmmReported":
@@ -113,10 +150,16 @@ function withWord(memory: Memory, entry: JournalEntry): Memory {
     default:
       return {
         ...fenced,
+        withheldNicIds: withheldAfter(memory, word),
         said: [...memory.said, entry],
         standing: standingAfter(memory.standing, word, atUnixUs),
       };
   }
+}
+
+function withheldAfter({ withheldNicIds }: Memory, word: JournalWord): readonly string[] {
+  const isTakingOver = word.kind === "contSent" || word.kind === "takenOverPaused";
+  return isTakingOver ? (word.withheldNicIds ?? []) : withheldNicIds;
 }
 
 function wayBackAfter(standing: Standing): Incoming["wayBack"] {

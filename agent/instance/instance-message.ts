@@ -40,7 +40,8 @@ function runStateOf({ cpus }: Guest): string {
   return cpus.runState === "unread" ? "" : cpus.runState;
 }
 
-function registrationOf(guest: Guest): Registration {
+/** Of the NICs that follow the guest's CPUs. */
+export function registrationOf(guest: Guest): Registration {
   if (guest.registrationFailures > 0) return Registration.FAILED;
   return guest.registration === "registered" ? Registration.REGISTERED : Registration.QUARANTINED;
 }

@@ -5,6 +5,8 @@ import type { Instance } from "./instance.ts";
 export interface InstanceObserver {
   added(instance: Instance): void;
   removed(instance: Instance): void;
+  /** It has other NICs than before. */
+  changed(instance: Instance): void;
 }
 
 /** The instances on this host, by guest. */
@@ -31,6 +33,11 @@ export class InstanceTable {
     instances.delete(instance.instanceId);
     if (instances.size === 0) this.#byGuest.delete(instance.guestId);
     for (const observer of this.#observers) observer.removed(instance);
+  }
+
+  /** To be called once an instance has other NICs. */
+  noteChange(instance: Instance): void {
+    for (const observer of this.#observers) observer.changed(instance);
   }
 
   find(guestId: GuestId, instanceId: InstanceId): Instance | undefined {

@@ -7,6 +7,7 @@ import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
+import { nicsOf } from "../guest/nic-changes.ts";
 import { type FoundVmm, type Recalled, recall } from "../guest/recall.ts";
 import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
@@ -15,6 +16,7 @@ import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
 import type { HostAgentPorts } from "../host-agent-ports.ts";
 import { type Journal, newestFenceIn } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
+import type { WordOf } from "../journal/said-under.ts";
 import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
@@ -33,8 +35,6 @@ export interface InstanceParts {
   readonly ports: HostAgentPorts;
   readonly guestId: GuestId;
   readonly instanceId: InstanceId;
-  readonly nics: readonly NicDefinition[];
-  readonly prepared: readonly PreparedNic[];
   readonly devices: PreparedDevices;
   readonly journal: Journal;
   readonly publish: PublishGuestEvent;
@@ -86,11 +86,11 @@ export class Instance {
   }
 
   get nics(): readonly NicDefinition[] {
-    return this.#parts.nics;
+    return this.#parts.devices.nics;
   }
 
   get prepared(): readonly PreparedNic[] {
-    return this.#parts.prepared;
+    return this.#parts.devices.prepared;
   }
 
   get devices(): PreparedDevices {
@@ -133,6 +133,21 @@ export class Instance {
     return toInstanceMessage(runner.guest, this.nics, source);
   }
 
+  /** Journals the NIC, whose device is prepared; its gate knows it from now on. Throws UNAVAILABLE / JOURNAL_UNWRITABLE. */
+  attachNic(nic: NicDefinition, prepared: PreparedNic): void {
+    this.#takeNicWord({ kind: "nicAttached", nic, prepared });
+  }
+
+  /** Journals that the NIC, which is deregistered, is no more; its gate forgets it. Throws as `attachNic` does. */
+  detachNic(nicId: string): void {
+    this.#takeNicWord({ kind: "nicDetached", nicId });
+  }
+
+  #takeNicWord(word: WordOf<"nicAttached"> | WordOf<"nicDetached">): void {
+    if (this.#adopted === null) this.note(word);
+    else this.#adopted.runner.order({ ...word, atUnixUs: this.#parts.ports.clock.unixUs() });
+  }
+
   /** Whether its VMM is known to be gone, so that others may have its devices. */
   isAbandoned(): boolean {
     return this.#adopted?.runner.guest.vmm === "lost";
@@ -152,7 +167,12 @@ export class Instance {
         ...(status.runStateText === "inmigrate" ? { waits: true } : {}),
         ...(process === undefined ? {} : { process, bootId: ports.bootId }),
       });
-      const found = { fence, runState: status.runStateText, running: status.running };
+      const found = {
+        fence,
+        runState: status.runStateText,
+        running: status.running,
+        nics: nicsOf(this.nics),
+      };
       const source = { kind: "qmp", qmpPath } as const;
       this.#bind(line.vmm, features, source, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
       this.#listen(line, qmpPath);
@@ -174,7 +194,7 @@ export class Instance {
       external: { ...report, incomingUri },
     });
     const vmm = this.#externalVmm(report, "none");
-    const found = { fence, runState, running: report.cpus === "running" };
+    const found = { fence, runState, running: report.cpus === "running", nics: nicsOf(this.nics) };
     const adopted = adopt({ guestId, instanceId, hostId: ports.hostId, ...found });
     this.#bind(vmm, EXTERNAL_VMM_FEATURES, { kind: "external", vmm, incomingUri }, adopted);
     this.#listenToOwner(vmm);

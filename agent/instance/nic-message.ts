@@ -44,7 +44,8 @@ export function parseNics(messages: readonly NicMessage[]): readonly NicDefiniti
   return nics;
 }
 
-function parseNic(message: NicMessage, field: string): NicDefinition {
+/** The NIC at `field` of a caller's request; throws as `parseNics` does, without judging it beside others. */
+export function parseNic(message: NicMessage, field: string): NicDefinition {
   const { device } = message;
   const identity = parseIdentity(message, field);
   switch (device?.$case) {

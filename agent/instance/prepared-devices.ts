@@ -1,8 +1,14 @@
 import { SwitchoverError } from "../../proto/error.ts";
+import { checkNicDefinitions } from "../device/check-nics.ts";
 import type { DeviceOwnership, NicPlace, NicProblem, Registered } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { findDrift, mendNics, type NicDrift } from "../device/nic-mending.ts";
-import { type HostDevices, type PreparedNic, releaseNics } from "../device/nic-preparation.ts";
+import {
+  type HostDevices,
+  type PreparedNic,
+  type ReleaseReport,
+  releaseNics,
+} from "../device/nic-preparation.ts";
 import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../device/nic-set.ts";
 import type { DevicesChange, DevicesMending, GuestDevices } from "../guest/guest-runner.ts";
 
@@ -22,9 +28,10 @@ type DevicesParts = readonly [
  */
 export class PreparedDevices implements GuestDevices {
   readonly #host: HostDevices;
-  readonly #nics: readonly NicDefinition[];
-  readonly #prepared: readonly PreparedNic[];
   readonly #clockUs: () => number;
+  #nics: readonly NicDefinition[];
+  #prepared: readonly PreparedNic[];
+  #withheld: ReadonlySet<string> = new Set();
   /** Null while a device is not where it belongs. */
   #armed: ArmedNicSet | null = null;
 
@@ -49,10 +56,77 @@ export class PreparedDevices implements GuestDevices {
     return devices;
   }
 
+  get nics(): readonly NicDefinition[] {
+    return this.#nics;
+  }
+
+  get prepared(): readonly PreparedNic[] {
+    return this.#prepared;
+  }
+
+  /** Those that are started and stopped. */
+  #delivered(): readonly NicDefinition[] {
+    return this.#nics.filter(({ nicId }) => !this.#withheld.has(nicId));
+  }
+
+  #held(): readonly NicDefinition[] {
+    return this.#nics.filter(({ nicId }) => this.#withheld.has(nicId));
+  }
+
+  /** Also encodes anew what start and stop send. */
+  withhold(nicIds: readonly string[]): void {
+    if (nicIds.length === this.#withheld.size && nicIds.every((nicId) => this.#withheld.has(nicId))) return;
+    this.#withheld = new Set(nicIds);
+    this.#armAnew();
+  }
+
+  /** One device more, which is in quarantine. Throws as `armNicSet` does, nothing changed. */
+  add(nic: NicDefinition, prepared: PreparedNic): void {
+    checkNicDefinitions([...this.#nics, nic]);
+    // One of the others may be missing for now, which is none of this one's business.
+    armNicSet(this.#host.route, [nic], this.#clockUs);
+    this.#nics = [...this.#nics, nic];
+    this.#prepared = [...this.#prepared, prepared];
+    this.#armAnew();
+  }
+
+  /** Forgets the device and releases it, stopped or not. */
+  remove(nicId: string): DevicesChange {
+    const removed = this.#nics.filter((nic) => nic.nicId === nicId);
+    const ownerships = this.#ownerships();
+    this.#nics = this.#nics.filter((nic) => nic.nicId !== nicId);
+    this.#prepared = this.#prepared.filter((nic) => nic.nicId !== nicId);
+    this.#armAnew();
+    return changeOf(releaseNics(this.#host.route, removed, ownerships, "delete"));
+  }
+
+  /** The one NIC, registered and read back; or nothing of it. */
+  startOne(nicId: string): DevicesChange {
+    try {
+      const report = armNicSet(this.#host.route, this.#only(nicId), this.#clockUs).start();
+      return report.result === "started" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
+    } catch (thrown) {
+      return { ok: false, sentence: SwitchoverError.from(thrown).message };
+    }
+  }
+
+  stopOne(nicId: string): DevicesChange {
+    return this.#stopThoseThere(this.#only(nicId));
+  }
+
+  #only(nicId: string): readonly NicDefinition[] {
+    return this.#nics.filter((nic) => nic.nicId === nicId);
+  }
+
+  #armAnew(): void {
+    this.#armed = null;
+    this.#armIfThere();
+  }
+
   /** What keeps the devices from being armed; undefined where they are. */
   #armIfThere(): string | undefined {
     try {
-      this.#armed ??= armNicSet(this.#host.route, this.#nics, this.#clockUs);
+      this.#armed ??= armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
       return undefined;
     } catch (thrown) {
       return SwitchoverError.from(thrown).message;
@@ -74,7 +148,7 @@ export class PreparedDevices implements GuestDevices {
    */
   rearm(): void {
     verifyNics(this.#host.route, this.#nics);
-    this.#armed = armNicSet(this.#host.route, this.#nics, this.#clockUs);
+    this.#armed = armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
   }
 
   /** A tap that this agent had put on its bridge is put there again first, where the bridge was made anew. */
@@ -95,14 +169,14 @@ export class PreparedDevices implements GuestDevices {
 
   stop(): DevicesChange {
     this.#armIfThere();
-    if (this.#armed === null) return this.#stopThoseThere();
+    if (this.#armed === null) return this.#stopThoseThere(this.#delivered());
     const report = this.#armed.stop();
     return report.result === "stopped" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
   }
 
   /** A device that is gone, or off its bridge, has lost its entries with that: trap 4. */
-  #stopThoseThere(): DevicesChange {
-    const sentences = this.#nics.flatMap((nic) => {
+  #stopThoseThere(nics: readonly NicDefinition[]): DevicesChange {
+    const sentences = nics.flatMap((nic) => {
       try {
         const report = armNicSet(this.#host.route, [nic], this.#clockUs).stop();
         return report.result === "stopped" ? [] : [sentenceOf(report.nics)];
@@ -121,12 +195,28 @@ export class PreparedDevices implements GuestDevices {
 
   /** How the NICs differ from what `registered` says. Throws as `RoutePort.execute` does. */
   findDrift(registered: Registered): readonly NicDrift[] {
-    return findDrift(this.#host.route, this.#nics, registered);
+    const { route } = this.#host;
+    const held = this.#held();
+    return [
+      ...findDrift(route, this.#delivered(), registered),
+      ...(held.length === 0 ? [] : findDrift(route, held, "quarantined")),
+    ];
+  }
+
+  /** What `registered` means for that NIC. */
+  registeredAs(nicId: string, registered: Registered): Registered {
+    return this.#withheld.has(nicId) ? "quarantined" : registered;
   }
 
   mend(registered: Registered): DevicesMending {
     try {
-      const left = mendNics(this.#host.route, this.#nics, this.#ownerships(), registered);
+      const { route } = this.#host;
+      const ownerships = this.#ownerships();
+      const held = this.#held();
+      const left = [
+        ...mendNics(route, this.#delivered(), ownerships, registered),
+        ...(held.length === 0 ? [] : mendNics(route, held, ownerships, "quarantined")),
+      ];
       if (left.length === 0) {
         this.#rearmIfAllThere();
         return { result: "mended" };
@@ -141,7 +231,7 @@ export class PreparedDevices implements GuestDevices {
   /** A device that was created again is another one: the next stop must not have to look for it. */
   #rearmIfAllThere(): void {
     try {
-      this.#armed = armNicSet(this.#host.route, this.#nics, this.#clockUs);
+      this.#armed = armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
     } catch {
       // A quarantined device may be missing; what is armed looks it up when it comes to that.
     }
@@ -152,10 +242,13 @@ export class PreparedDevices implements GuestDevices {
   }
 
   release(): DevicesChange {
-    const reports = releaseNics(this.#host.route, this.#nics, this.#ownerships(), "delete");
-    const problems = reports.flatMap(({ problem }) => (problem === undefined ? [] : [problem.sentence]));
-    return problems.length === 0 ? { ok: true } : { ok: false, sentence: problems.join(" ") };
+    return changeOf(releaseNics(this.#host.route, this.#nics, this.#ownerships(), "delete"));
   }
+}
+
+function changeOf(reports: readonly ReleaseReport[]): DevicesChange {
+  const problems = reports.flatMap(({ problem }) => (problem === undefined ? [] : [problem.sentence]));
+  return problems.length === 0 ? { ok: true } : { ok: false, sentence: problems.join(" ") };
 }
 
 type Outcome = { readonly result: string; readonly problem?: NicProblem };

@@ -40,6 +40,8 @@ function decodeLine(line: string, lineNumber: number): JournalEntry {
 function decodeWord(word: JournalWord): JournalWord {
   switch (word.kind) {
     case "nicsPrepared":
+    case "nicAttached":
+    case "nicDetached":
     case "adopted":
     case "vmmReported":
     case "forgotten":

@@ -22,6 +22,9 @@ export type JournalWord =
       readonly nics: readonly NicDefinition[];
       readonly prepared: readonly PreparedNic[];
     }
+  /** A NIC more, of a later call. */
+  | { readonly kind: "nicAttached"; readonly nic: NicDefinition; readonly prepared: PreparedNic }
+  | { readonly kind: "nicDetached"; readonly nicId: string }
   | {
       readonly kind: "adopted";
       readonly qmpPath: string;
@@ -77,11 +80,11 @@ export type JournalWord =
       readonly cpus: "running" | "stopped";
     }
   /** The instance has the right to run: the word came, and `cont` follows this line. */
-  | { readonly kind: "contSent"; readonly fence: Fence }
+  | ({ readonly kind: "contSent"; readonly fence: Fence } & Withheld)
   /** The CPUs ran after that: who stops them from now on has a reason of its own. */
   | { readonly kind: "started"; readonly fence: Fence }
   /** The instance has the right to run and stays stopped, as its owner had it. */
-  | { readonly kind: "takenOverPaused"; readonly fence: Fence }
+  | ({ readonly kind: "takenOverPaused"; readonly fence: Fence } & Withheld)
   /** Never started under this epoch, and never will be. */
   | { readonly kind: "handedBack"; readonly fence: Fence; readonly sentence: string }
   /** The destination handed back: the right to run is here again under this higher epoch. */
@@ -94,3 +97,8 @@ export type JournalWord =
   | { readonly kind: "released"; readonly fence: Fence }
   /** The instance is done with; nothing of it is brought back after a restart. */
   | { readonly kind: "forgotten" };
+
+interface Withheld {
+  /** NICs that are prepared here and that the source's word did not name: they stay quarantined. Absent: none. */
+  readonly withheldNicIds?: readonly string[];
+}

@@ -62,6 +62,8 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
       return { t: "TransferStalled", ...envelope, ...event.value };
     case "registrationDrifted":
     case "registrationMended":
+    case "nicAttached":
+    case "nicDetached":
       return { t: "RegistrationChanged", ...envelope };
     case "phaseChanged":
     case undefined:

@@ -1,9 +1,10 @@
-import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import { withHandOff, withKept, withReachable } from "./agent-words.ts";
 import { type CompleteState, type Side, withFacts, withSide } from "./complete-state.ts";
 import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
+import { nicDifferenceIn } from "./prepare.ts";
 import { isWordForgotten } from "./rollback.ts";
 import { withHostDead } from "./statements.ts";
 import { withTakenOver, withTakenOverAnswer } from "./take-over.ts";
@@ -115,8 +116,24 @@ function learnPreflight(
       sentence: `The ${side} has no such instance of the guest.`,
     });
   }
-  const done = withDone(known, side, "preflight");
+  const difference = nicDifferenceIn(withSide(known, side, { nics: { nics: instance.nics } }));
+  if (difference.found === "differ") {
+    return learnFailure(known, side, "preflight", {
+      code: "FAILED_PRECONDITION",
+      reason: "NIC_SETS_DIFFER",
+      sentence: difference.sentence,
+    });
+  }
+  const done = withDone(withNicsUntilCompared(known, side, instance.nics), side, "preflight");
   return instance.epoch >= done.migration.fence.epoch ? withRaisedEpoch(done, instance.epoch) : done;
+}
+
+/** Kept until the other side's are here, which are compared with them. */
+function withNicsUntilCompared(state: CompleteState, side: Side, nics: readonly NicName[]): CompleteState {
+  const other = side === "source" ? "destination" : "source";
+  return state[other].nics === undefined
+    ? withSide(state, side, { nics: { nics } })
+    : withSide(state, other, { nics: undefined });
 }
 
 /** The reason with which a destination refuses to be aborted: it told its VMM to start the guest. */

@@ -54,6 +54,7 @@ function newSide(instanceId: string): SideState {
     hostDead: false,
     fenceWanted: false,
     wordsForgotten: false,
+    nics: undefined,
   };
 }
 
@@ -204,6 +205,7 @@ function copySide(side: SideState): SideState {
     hostDead: side.hostDead,
     fenceWanted: side.fenceWanted,
     wordsForgotten: side.wordsForgotten,
+    nics: side.nics,
   };
 }
 

@@ -1,5 +1,5 @@
 import type { ErrorCode } from "../../proto/error.ts";
-import type { CpuState, HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { CpuState, HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import type { Refusal, TakenOverAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
 import type { Side } from "./complete-state.ts";
@@ -34,7 +34,7 @@ export type AgentWord =
   | { readonly t: "VmmLost"; readonly sentence: string }
   /** The source's VMM moved no bytes for so long. */
   | { readonly t: "TransferStalled"; readonly stalledForMs: number }
-  /** A registration drifted, or was mended: the agent's own affair. */
+  /** A registration drifted, or was mended, or a NIC came or went: the agents' own affair, the word names the NICs. */
   | { readonly t: "RegistrationChanged" }
   /** The source journaled that it never hands off under the epoch. */
   | { readonly t: "Kept"; readonly runState: string; readonly cpuState: CpuState }
@@ -59,6 +59,7 @@ export type CommandReply =
         readonly instanceId: string;
         readonly runState: string;
         readonly epoch: bigint;
+        readonly nics: readonly NicName[];
       } | null;
     }
   | { readonly name: "prepareDestination"; readonly incomingUri: string }

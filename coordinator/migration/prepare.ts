@@ -1,4 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { compareNics, nicNamesText } from "../../proto/nic-names.ts";
 import { type CompleteState, SIDES } from "./complete-state.ts";
 import { isDone, isSettled, mayBePrepared } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
@@ -20,6 +21,20 @@ export function leavePreparing(state: CompleteState): Phase | null {
     return answered ? Phase.FAILED : null;
   }
   return isDone(state, "source", "armSource") ? Phase.TRANSFERRING : null;
+}
+
+/** Whether both hosts would wire the same NICs, as far as both have told; a guest may leave none of them behind. */
+export function nicDifferenceIn({
+  source,
+  destination,
+}: CompleteState): { readonly found: "none" } | { readonly found: "differ"; readonly sentence: string } {
+  if (source.nics === undefined || destination.nics === undefined) return { found: "none" };
+  const { onlyHere, onlyThere } = compareNics(source.nics.nics, destination.nics.nics);
+  const sentences = [
+    ...(onlyHere.length === 0 ? [] : [`Only the source has ${nicNamesText(onlyHere)}.`]),
+    ...(onlyThere.length === 0 ? [] : [`Only the destination has ${nicNamesText(onlyThere)}.`]),
+  ];
+  return sentences.length === 0 ? { found: "none" } : { found: "differ", sentence: sentences.join(" ") };
 }
 
 export function commandsOfPreparing(state: CompleteState): readonly MigrationCommand[] {

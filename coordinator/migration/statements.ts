@@ -56,6 +56,7 @@ function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteStat
       runState: raised.source.runState === "" ? "running" : raised.source.runState,
       stoppedAtUnixUs: 0n,
       deregisteredAtUnixUs: 0n,
+      nics: undefined,
       journaledAtUnixUs: atUnixUs,
     },
   });

@@ -39,6 +39,7 @@ export async function performCommand(
                 instanceId: instance.instanceId,
                 runState: instance.runState,
                 epoch: instance.fence?.epoch ?? 0n,
+                nics: instance.nics.map(({ nicId, macAddress }) => ({ nicId, macAddress })),
               },
       };
     }

@@ -15,6 +15,8 @@ export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): 
   const implementation: HostAgentServiceServer = {
     describe: serveUnary("Describe", log, (request) => agent.describe(request)),
     prepareNics: serveUnary("PrepareNics", log, (request) => agent.prepareNics(request)),
+    attachNic: serveUnary("AttachNic", log, (request) => agent.attachNic(request)),
+    detachNic: serveUnary("DetachNic", log, (request) => agent.detachNic(request)),
     adoptGuest: serveUnary("AdoptGuest", log, (request) => agent.adoptGuest(request)),
     preflight: serveUnary("Preflight", log, (request) => agent.preflight(request)),
     prepareDestination: serveUnary("PrepareDestination", log, (request) => agent.prepareDestination(request)),

@@ -2,7 +2,11 @@ import type { Client } from "@grpc/grpc-js";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import {
   type AbortDestinationResponse,
+  type AttachNicRequest,
+  type AttachNicResponse,
   type CancelTransferResponse,
+  type DetachNicRequest,
+  type DetachNicResponse,
   type HandBackResponse,
   HostAgentServiceService as methods,
   type Orphan,
@@ -42,6 +46,14 @@ export class AgentClient {
   async removeOrphans(request: RemoveOrphansRequest): Promise<readonly Orphan[]> {
     const options = { timeoutMs: CALL_TIMEOUT_MS };
     return (await callUnary(this.#client, methods.removeOrphans, request, options)).orphans;
+  }
+
+  attachNic(request: AttachNicRequest): Promise<AttachNicResponse> {
+    return callUnary(this.#client, methods.attachNic, request, { timeoutMs: CALL_TIMEOUT_MS });
+  }
+
+  detachNic(request: DetachNicRequest): Promise<DetachNicResponse> {
+    return callUnary(this.#client, methods.detachNic, request, { timeoutMs: CALL_TIMEOUT_MS });
   }
 
   cancelTransfer(request: FencedRequest): Promise<CancelTransferResponse> {

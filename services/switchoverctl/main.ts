@@ -24,6 +24,13 @@ import {
   RESOLVE_USAGE,
 } from "./intervention-settings.ts";
 import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
+import {
+  ATTACH_NIC_SETTINGS,
+  ATTACH_NIC_USAGE,
+  DETACH_NIC_SETTINGS,
+  DETACH_NIC_USAGE,
+} from "./nic-settings.ts";
+import { attachNic, detachNic } from "./nics.ts";
 import { orphans } from "./orphans.ts";
 import { checkOrphansValues, ORPHANS_SETTINGS, ORPHANS_USAGE } from "./orphans-settings.ts";
 import { reportCpuState, startCpus } from "./owner-calls.ts";
@@ -109,9 +116,23 @@ const REPORT_COMMAND: CommandLine<typeof REPORT_SETTINGS> = {
   check: () => [],
 };
 
+const ATTACH_NIC_COMMAND: CommandLine<typeof ATTACH_NIC_SETTINGS> = {
+  settings: ATTACH_NIC_SETTINGS,
+  usage: ATTACH_NIC_USAGE,
+  operand: "none",
+  check: () => [],
+};
+
 const START_CPUS_COMMAND: CommandLine<typeof START_CPUS_SETTINGS> = {
   settings: START_CPUS_SETTINGS,
   usage: START_CPUS_USAGE,
+  operand: "none",
+  check: () => [],
+};
+
+const DETACH_NIC_COMMAND: CommandLine<typeof DETACH_NIC_SETTINGS> = {
+  settings: DETACH_NIC_SETTINGS,
+  usage: DETACH_NIC_USAGE,
   operand: "none",
   check: () => [],
 };
@@ -168,6 +189,20 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     (argv) =>
       runCommand("report-cpu-state", argv, REPORT_COMMAND, (values) =>
         withAgent(values.agent, (client) => reportCpuState(values, client, process.stdout)),
+      ),
+  ],
+  [
+    "attach-nic",
+    (argv) =>
+      runCommand("attach-nic", argv, ATTACH_NIC_COMMAND, (values) =>
+        withAgent(values.agent, (client) => attachNic(values, client, process.stdout)),
+      ),
+  ],
+  [
+    "detach-nic",
+    (argv) =>
+      runCommand("detach-nic", argv, DETACH_NIC_COMMAND, (values) =>
+        withAgent(values.agent, (client) => detachNic(values, client, process.stdout)),
       ),
   ],
   fenced("cancel-transfer", CANCEL_TRANSFER_USAGE, cancelTransfer),

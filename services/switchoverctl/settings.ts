@@ -125,6 +125,8 @@ Commands to one host's agent:
   orphans            Show, and remove, what no guest uses any more there
   start-cpus         Have a guest registered, so that its CPUs may be started
   report-cpu-state   Tell how a VMM stands that the agent does not drive
+  attach-nic         Give a guest there one NIC more, before QEMU's device_add
+  detach-nic         Take a NIC from a guest there, after QEMU's DEVICE_DELETED
 
 Commands to one host's agent that a coordinator gives by itself, for when none is left:
   cancel-transfer    Ask the source to keep the guest

@@ -22,6 +22,8 @@ export interface Bench {
   readonly vmms: Map<string, PretendedVmm>;
   readonly told: FeedEvent[];
   readonly devices: HostDevices;
+  /** The agent is gone, and another one on its state directory is here. */
+  restart(): Promise<void>;
 }
 
 /** An agent on a real kernel: a namespace with br0, whose guests' VMMs are pretended. */
@@ -37,7 +39,7 @@ export function withAgent(
       mkdirSync(spoolDirectory);
       const vmms = new Map<string, PretendedVmm>();
       const told: FeedEvent[] = [];
-      const agent = new HostAgent({
+      const ports: HostAgentPorts = {
         hostId: "ha" as HostId,
         version: "0.0.0",
         kernelRelease: "test",
@@ -62,11 +64,25 @@ export function withAgent(
           return vmm.open(hear);
         },
         ...openPorts(devices, stateDirectory),
-      });
+      };
+      let agent = new HostAgent(ports);
+      const bench: Bench = {
+        get agent() {
+          return agent;
+        },
+        vmms,
+        told,
+        devices,
+        async restart() {
+          agent.close();
+          agent = new HostAgent({ ...ports, spool: openSpoolDirectory(spoolDirectory) });
+          await agent.restored;
+        },
+      };
       // The agent's timers keep no process alive, and there is no server that does.
       const alive = setInterval(() => {}, 1_000);
       try {
-        await body({ agent, vmms, told, devices });
+        await body(bench);
       } finally {
         clearInterval(alive);
         agent.close();

@@ -196,7 +196,12 @@ function withAnnouncingAgent(body: (bench: Bench, fabric: Fabric) => Promise<voi
     async (bench) => {
       bench.vmms.set("/run/a1", new PretendedVmm("prelaunch"));
       await bench.agent.prepareNics(prepare("a1", [nic({ guestAddresses: [IPV4, IPV6] })]));
-      await bench.agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+      await bench.agent.adoptGuest({
+        guestId: "web",
+        instanceId: "a1",
+        qmpPath: "/run/a1",
+        externalCpuSource: undefined,
+      });
       assert.ok(fabric);
       await body(bench, fabric);
       fabric.wire.close();

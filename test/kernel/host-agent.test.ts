@@ -300,6 +300,7 @@ describe("an agent's answers to a coordinator", options, () => {
         stoppedAtUnixUs: 1n,
         deregisteredAtUnixUs: 2n,
         journaledAtUnixUs: 3n,
+        nics: undefined,
       };
       await assert.rejects(bench.agent.deliverHandOff({ ...command, handOff }), {
         code: "FAILED_PRECONDITION",

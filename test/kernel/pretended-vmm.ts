@@ -5,12 +5,17 @@ import type { VmmProcess } from "../../agent/vmm/vmm-process.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 
 const NO_MIGRATION = parseMigrationProgress({ status: "none" });
+const LISTENING = parseMigrationProgress({
+  status: "setup",
+  "socket-address": [{ type: "inet", host: "127.0.0.1", port: "40123" }],
+});
 
 /** A VMM that starts and stops CPUs as QEMU does: the event first, then the answer, and `inmigrate` until it is loaded. */
 export class PretendedVmm {
   readonly commands: string[] = [];
   readonly #process: VmmProcess | undefined;
   #runState: string;
+  #incoming: "closed" | "open" = "closed";
   #hear: (event: VmmEvent) => void = () => {};
 
   constructor(
@@ -60,7 +65,11 @@ export class PretendedVmm {
         migrationCapabilities: [],
       }),
       queryStatus: async () => status(),
-      queryMigrate: async () => NO_MIGRATION,
+      queryMigrate: async () => (this.#incoming === "open" ? LISTENING : NO_MIGRATION),
+      stop: async () => {},
+      migrateIncoming: async () => {
+        this.#incoming = "open";
+      },
       sendQueryStatus: (onAnswer) => soon(onAnswer, status),
       sendCont: (onAnswer) => {
         this.commands.push("cont");

@@ -228,7 +228,12 @@ async function settled(heard: KernelChange[], watching: "watching" | "not watchi
 async function adopted({ agent, vmms }: Bench, runState: "prelaunch" | "inmigrate" | "running") {
   vmms.set("/run/a1", new PretendedVmm(runState));
   await agent.prepareNics(prepare("a1", [NIC]));
-  await agent.adoptGuest({ guestId: "web", instanceId: "a1", qmpPath: "/run/a1" });
+  await agent.adoptGuest({
+    guestId: "web",
+    instanceId: "a1",
+    qmpPath: "/run/a1",
+    externalCpuSource: undefined,
+  });
 }
 
 /** Waits until the event was told so often. */

@@ -29,6 +29,8 @@ export interface BareQemuOptions {
   readonly role: "source" | "destination";
   /** Whether QEMU's command line has `-S`. */
   readonly cpus: "held" | "free";
+  /** More of its command line. */
+  readonly devices?: readonly string[];
 }
 
 /**
@@ -51,12 +53,13 @@ export class BareQemu {
   }
 
   /** Starts the process and connects to its monitor. */
-  static async start({ role, cpus }: BareQemuOptions): Promise<BareQemu> {
+  static async start({ role, cpus, devices = [] }: BareQemuOptions): Promise<BareQemu> {
     const directory = await mkdtemp(join(tmpdir(), "switchover-qmp-"));
     const qmpPath = join(directory, "qmp.sock");
     const qemu = TrackedProcess.start([], "qemu-system-x86_64", [
       ...["-machine", "q35", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none"],
       ...["-qmp", `unix:${qmpPath},server=on,wait=off`],
+      ...devices,
       ...(cpus === "held" ? ["-S"] : []),
       ...(role === "destination" ? ["-incoming", "defer"] : []),
     ]);

@@ -9,12 +9,51 @@ describe("preparing", () => {
     const story = new Story();
     story.hear({ t: "Admitted" });
     const refusal = { reason: "BRIDGE_MISSING", sentence: "There is no br0.", field: "nics[0]" };
-    const instance = { instanceId: "b1", runState: "inmigrate", epoch: 0n };
+    const instance = { instanceId: "b1", runState: "inmigrate", epoch: 0n, nics: [] };
     assert.equal(story.answers("destination", { name: "preflight", refusals: [refusal], instance }), "|");
     assert.equal(story.passes("source", "paused"), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.PAUSED_ON_SOURCE);
     assert.equal(story.state.migration.reasonCode, "BRIDGE_MISSING");
     assert.match(story.state.migration.reason, /There is no br0/);
+  });
+
+  it("is refused where the hosts have other NICs, whichever answers first, with nothing changed", () => {
+    const [net0, net1] = [
+      { nicId: "net0", macAddress: "52:54:00:00:00:01" },
+      { nicId: "net1", macAddress: "52:54:00:00:00:02" },
+    ];
+    for (const sides of [
+      ["source", "destination"],
+      ["destination", "source"],
+    ] as const) {
+      const story = new Story();
+      story.hear({ t: "Admitted" });
+      const nicsOf = {
+        source: [net0, net1],
+        destination: [{ ...net1, macAddress: "52:54:00:00:00:03" }, net0],
+      };
+      assert.equal(story.passes(sides[0], undefined, 0n, nicsOf[sides[0]]), "|");
+      assert.equal(story.passes(sides[1], undefined, 0n, nicsOf[sides[1]]), "FAILED |");
+      assert.equal(story.state.migration.outcome, Outcome.RUNS_ON_SOURCE);
+      assert.equal(story.state.migration.reasonCode, "NIC_SETS_DIFFER");
+      assert.match(
+        story.state.migration.reason,
+        /Only the source has net1 \(.*:02\)\. Only the destination has net1 \(.*:03\)\./,
+      );
+    }
+  });
+
+  it("goes on with the same NICs in another order, and keeps none of them in its record", () => {
+    const nics = ["net0", "net1"].map((nicId, index) => ({ nicId, macAddress: `52:54:00:00:00:0${index}` }));
+    const story = new Story();
+    story.hear({ t: "Admitted" });
+    story.passes("source", "running", 0n, nics);
+    assert.deepEqual(story.state.source.nics, { nics });
+    assert.equal(
+      story.passes("destination", "inmigrate", 0n, nics.toReversed()),
+      "| prepareDestination@destination",
+    );
+    assert.deepEqual([story.state.source.nics, story.state.destination.nics], [undefined, undefined]);
   });
 
   it("raises its epoch above those that the agents have seen, and drives each preflight once", () => {

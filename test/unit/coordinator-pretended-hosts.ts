@@ -251,6 +251,7 @@ export class PretendedHosts implements AgentPort {
       stoppedAtUnixUs: at + 50n,
       deregisteredAtUnixUs: at + 200n,
       journaledAtUnixUs: at + 2_000n,
+      nics: undefined,
     };
     if (this.handOffs === "arrive") {
       this.#say(source, { $case: "handedOff", value: { handOff: this.#handOff } });

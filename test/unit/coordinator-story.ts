@@ -13,7 +13,7 @@ import type {
 } from "../../coordinator/migration/migration-event.ts";
 import { outstandingCommands, type Transition, transition } from "../../coordinator/migration/transition.ts";
 import type { ErrorCode } from "../../proto/error.ts";
-import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import type { HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import {
   MigrationMode,
   type MigrationSpec,
@@ -51,6 +51,7 @@ export function handOffOf(change: Partial<HandOff> = {}): HandOff {
     stoppedAtUnixUs: T0 + 1_000n,
     deregisteredAtUnixUs: T0 + 1_200n,
     journaledAtUnixUs: T0 + 3_000n,
+    nics: undefined,
     ...change,
   };
 }
@@ -131,8 +132,13 @@ export class Story {
     });
   }
 
-  passes(side: Side, runState = side === "source" ? "running" : "inmigrate", epoch = 0n): string {
-    const instance = { instanceId: side === "source" ? "a1" : "b1", runState, epoch };
+  passes(
+    side: Side,
+    runState = side === "source" ? "running" : "inmigrate",
+    epoch = 0n,
+    nics: readonly NicName[] = [],
+  ): string {
+    const instance = { instanceId: side === "source" ? "a1" : "b1", runState, epoch, nics };
     return this.answers(side, { name: "preflight", refusals: [], instance });
   }
 

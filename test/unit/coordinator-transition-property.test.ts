@@ -114,6 +114,7 @@ function replyTo(name: CommandName, side: Side, state: CompleteState, choice: nu
         instanceId: side === "source" ? "a1" : "b1",
         runState: "running",
         epoch: BigInt(choice),
+        nics: [],
       };
       const refusals = choice === 3 ? [{ reason: "NO", sentence: "No.", field: "" }] : [];
       return { name, refusals, instance: choice === 2 ? null : instance };

@@ -62,6 +62,7 @@ export class OwnersHost {
         {
           nicId: "net0",
           macAddress: MAC,
+          guestAddresses: [],
           device: {
             $case: "tapOnBridge",
             value: {

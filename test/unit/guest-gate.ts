@@ -64,6 +64,7 @@ export function residentGuest(cpus: "running" | "paused" | "prelaunch"): Guest {
     hostId: SOURCE,
     fence: { epoch: 0n, revision: 0n },
     cpus: cpus === "running" ? { kind: "running" } : { kind: "stopped", runState: cpus },
+    nics: [],
     registration: cpus === "running" ? "registered" : "quarantined",
     registrationFailures: 0,
     drift: null,
@@ -121,6 +122,7 @@ export function handOff(changes: Partial<HandOff> = {}): HandOff {
     stoppedAtUnixUs: 900n,
     deregisteredAtUnixUs: 910n,
     journaledAtUnixUs: 920n,
+    nics: undefined,
     ...changes,
   };
 }

@@ -66,6 +66,7 @@ function benchedGate(
           return { ok: true };
         },
         release: () => ({ ok: true }),
+        withhold: () => {},
         mend: () => ({ result: "mended" }),
       },
       clock: {

@@ -26,6 +26,7 @@ export const startWithoutWord: BrokenRule = (guest, event) => {
     stoppedAtUnixUs: 0n,
     deregisteredAtUnixUs: 0n,
     journaledAtUnixUs: 0n,
+    nics: undefined,
   };
   const { atUnixUs } = event;
   return after(next, { kind: "handOffReceived", atUnixUs, handOff, route: HandOffRoute.NATS });
