@@ -53,6 +53,8 @@ export interface HostAgentPorts {
   readonly gracePeriods?: GracePeriods;
   /** What has been an orphan for so long is removed; without it nothing is. */
   readonly removeOrphansAfterMs?: number;
+  /** The pauses (QEMU's run states) for which a guest stays registered; without it none, as R2 says. */
+  readonly staysRegisteredFor?: readonly string[];
   /** The rule that gates follow; default: `evolve`. For those who prove it by breaking it. */
   readonly rule?: typeof evolve;
   /** Called at each line of every gate, before the operation is carried out. For those who force an instant. */

@@ -27,7 +27,7 @@ const STOPPED_BY_OWNER: VmmTold = {
 };
 
 export async function startCpus(host: Host, request: StartCpusRequest): Promise<StartCpusResponse> {
-  const instance = resolveOwner(host, request);
+  const instance = await resolveStarter(host, request);
   const { runner } = instance.requireAdopted();
   if (runner.guest.cpus.kind === "running")
     return { applied: Applied.ALREADY_SO, instance: instance.message() };
@@ -46,15 +46,22 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
   const instance = resolveOwner(host, request);
   const { runner, source } = instance.requireAdopted();
   if (isStopped(runner.guest)) return { applied: Applied.ALREADY_SO, instance: instance.message() };
+  const stop = () =>
+    runner.waitUntil(
+      // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
+      (now) => (isStopped(now) && runner.isJournaled) || isSwitchedOver(now) || now.stay.kind === "stays",
+      CPUS_CHANGE_TIMEOUT_MS,
+      "the CPUs to stop and the NICs to be deregistered",
+    );
   if (source.kind === "external" && runner.guest.cpus.kind === "running") {
     source.vmm.report(STOPPED_BY_OWNER);
   } else runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
-  const guest = await runner.waitUntil(
-    // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
-    (now) => (isStopped(now) && runner.isJournaled) || isSwitchedOver(now),
-    CPUS_CHANGE_TIMEOUT_MS,
-    "the CPUs to stop and the NICs to be deregistered",
-  );
+  let guest = await stop();
+  if (guest.stay.kind === "stays") {
+    // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered.
+    runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
+    guest = await stop();
+  }
   if (!isStopped(guest) && !isHandedOffStopped(guest)) {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
@@ -65,13 +72,56 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
   return { applied: Applied.CHANGED, instance: instance.message() };
 }
 
+/**
+ * The instance that is to be started: as `resolveOwner`, or one that no migration has claimed and whose owner had it load
+ * a saved guest. Throws FAILED_PRECONDITION / NOT_OWNER while that still waits for its guest.
+ */
+async function resolveStarter(
+  host: Host,
+  request: { readonly guestId: string; readonly instanceId: string },
+): Promise<Instance> {
+  const guestId = parseGuestId(request.guestId, "guest_id");
+  const instance = host.instances.resolve(guestId, request.instanceId, isOwner);
+  const { runner, vmm } = instance.requireAdopted();
+  if (runner.guest.role.kind !== "vacant") return resolveOwner(host, request);
+  requireVmm(runner.guest);
+  refuseSecondInstance(host, instance);
+  const { runStateText: runState } = await vmm.queryStatus();
+  if (runState === "inmigrate") {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      `Instance ${instance.instanceId} of guest ${guestId} waits for its guest: load one first, or migrate one to it.`,
+      { reason: "NOT_OWNER", field: "instance_id", metadata: { role: "vacant", run_state: runState } },
+    );
+  }
+  const atUnixUs = host.ports.clock.unixUs();
+  runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState });
+  return instance;
+}
+
+/** What was saved of a guest that still runs here is an older state of it. */
+function refuseSecondInstance(host: Host, instance: Instance): void {
+  const running = host.instances
+    .ofGuest(instance.guestId)
+    .find((other) => isOwner(other) && other.adopted?.runner.guest.cpus.kind === "running");
+  if (running === undefined) return;
+  throw new SwitchoverError(
+    "FAILED_PRECONDITION",
+    `Instance ${running.instanceId} of guest ${instance.guestId} runs here: stop it first.`,
+    { reason: "GUEST_RUNS", field: "instance_id" },
+  );
+}
+
+function isOwner({ adopted }: Instance): boolean {
+  return adopted !== null && holdsRightToRun(adopted.runner.guest);
+}
+
 function resolveOwner(
   host: Host,
   request: { readonly guestId: string; readonly instanceId: string },
 ): Instance {
   const guestId = parseGuestId(request.guestId, "guest_id");
-  const owns = ({ adopted }: Instance) => adopted !== null && holdsRightToRun(adopted.runner.guest);
-  const instance = host.instances.resolve(guestId, request.instanceId, owns);
+  const instance = host.instances.resolve(guestId, request.instanceId, isOwner);
   const { guest } = instance.requireAdopted().runner;
   if (holdsRightToRun(guest)) {
     requireVmm(guest);

@@ -1,6 +1,6 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { GuestId, HostId, InstanceId } from "../../proto/ids.ts";
-import { type Cpus, type Guest, RESIDENT } from "./guest.ts";
+import { type Cpus, type Guest, NO_STAY, RESIDENT } from "./guest.ts";
 import { type Step, step } from "./step.ts";
 
 /**
@@ -15,6 +15,7 @@ export function adopt(found: {
   readonly runState: string;
   readonly running: boolean;
   readonly nics: Guest["nics"];
+  readonly staysRegisteredFor: readonly string[];
 }): Step {
   const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
   const guest: Guest = {
@@ -25,6 +26,8 @@ export function adopt(found: {
     cpus,
     nics: found.nics,
     registration: "quarantined",
+    staysRegisteredFor: found.staysRegisteredFor,
+    stay: NO_STAY,
     registrationFailures: 0,
     drift: null,
     migration: null,

@@ -1,13 +1,16 @@
 import { evolveDrift, mendAgain } from "./drift.ts";
+import { explainAnew, explainStop, isBeingSaved, tellReport } from "./explain-stop.ts";
 import { evolveFenced } from "./fenced.ts";
-import type { Guest, MigrationTie } from "./guest.ts";
+import { type Guest, type MigrationTie, NO_STAY } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
+import type { GuestFeedEvent } from "./guest-operation.ts";
 import { evolveIncoming } from "./incoming.ts";
 import { attachNic, detachNic, startWaitingNics } from "./nic-changes.ts";
 import { evolveOutgoing } from "./outgoing.ts";
 import { retriesOf, retryDelayMs } from "./registration-retry.ts";
 import { evolveRelinquished } from "./relinquished.ts";
 import { evolveResident } from "./resident.ts";
+import { deregisterAtStop, endQuestion, endStay } from "./stay-registered.ts";
 import { after, alarm, cpusStarted, cpusStopped, raiseFence, type Step, step, told } from "./step.ts";
 import { evolveVacant } from "./vacant.ts";
 
@@ -15,6 +18,7 @@ import { evolveVacant } from "./vacant.ts";
  * The rule. Whatever a VMM, a coordinator or another host may say, and in whatever order:
  *
  *   CPUs stop, for any reason       -> deregister all NICs, at once, here, asking nobody      (evolve, R2)
+ *   ... a pause to stay through     -> read the reason first, if no transfer can be it        (stay-registered)
  *   source can no longer fail back  -> journal, then publish: this side gave the right away   (outgoing)
  *   guest loaded AND the word here  -> register all NICs and read back, journal, `cont`       (incoming, R1)
  *   guest cannot be started         -> journal "never", then publish: the right goes back     (incoming, fenced)
@@ -26,10 +30,19 @@ import { evolveVacant } from "./vacant.ts";
  *
  * Pure: (guest, event) -> (guest, operations). This is the only place where a CPU event becomes a device operation.
  */
-export function evolve(guest: Guest, event: GuestEvent): Step {
+export function evolve(guest: Guest, heard: GuestEvent): Step {
+  const event = wakingOf(guest, heard) ?? heard;
   const noted = note(untie(guest, event), event);
   const next = startWaitingNics(evolveRole(noted.guest, event));
   return after(noted.operations, next);
+}
+
+/** A guest that was woken, and runs by its VMM's own word: no RESUME says so. */
+function wakingOf({ cpus }: Guest, event: GuestEvent): GuestEvent | null {
+  if (event.kind !== "runStateRead" || event.purpose !== "wakeup") return null;
+  if (cpus.kind === "running" || event.runState !== "running") return null;
+  const { atUnixUs } = event;
+  return { kind: "cpusResumed", atUnixUs, resumedAtUnixUs: atUnixUs, by: "wakeup" };
 }
 
 function evolveRole(guest: Guest, event: GuestEvent): Step {
@@ -78,19 +91,22 @@ function note(guest: Guest, event: GuestEvent): Step {
       return event.fence.epoch === guest.fence.epoch ? raiseFence(guest, event.fence) : step(guest);
     }
     case "cpusStopped":
-      return step({ ...guest, cpus: { kind: "stopped", runState: "unread" } }, [
-        { kind: "deregisterNics" },
-        told(cpusStopped(event)),
-      ]);
-    case "cpusResumed":
-      return step({ ...guest, cpus: { kind: "running" } }, [told(cpusStarted(guest, event))]);
-    case "runStateRead":
-      return step(
-        // An answer from before a stop says nothing of it.
-        guest.cpus.kind === "stopped" && event.runState !== "running"
-          ? { ...guest, cpus: { kind: "stopped", runState: event.runState } }
-          : guest,
+      return andTell(
+        deregisterAtStop({ ...guest, cpus: { kind: "stopped", runState: "unread" } }, event.atUnixUs),
+        cpusStopped(event),
       );
+    case "cpusResumed":
+      return step({ ...guest, cpus: { kind: "running" }, stay: NO_STAY }, [told(cpusStarted(guest, event))]);
+    case "runStateRead":
+      return explainStop(guest, event);
+    case "wakeupHeard":
+      return step(guest, guest.cpus.kind === "stopped" ? [{ kind: "readRunState", purpose: "wakeup" }] : []);
+    case "vmmReported":
+      return tellReport(guest, event);
+    case "stopOrdered":
+      return endStay(guest);
+    case "startOrdered":
+      return step({ ...guest, stay: NO_STAY });
     case "transferStatusChanged":
       return step(
         guest.migration === null || isListening(guest.migration, event.status)
@@ -124,15 +140,30 @@ function note(guest: Guest, event: GuestEvent): Step {
     case "nicsMendingFailed":
       return evolveDrift(guest, event);
     case "timerFired":
-      return event.timer === "mendRegistration"
-        ? mendAgain(guest, event.atUnixUs)
-        : step(guest, retriesOf(guest, event.timer));
+      return wake(guest, event);
     case "vmmLost":
-      return step({ ...guest, vmm: "lost", cpus: { kind: "stopped", runState: "gone" } }, [
+      return step({ ...guest, vmm: "lost", cpus: { kind: "stopped", runState: "gone" }, stay: NO_STAY }, [
         ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
         told({ $case: "vmmLost", value: { sentence: event.sentence } }),
       ]);
     default:
       return step(guest);
+  }
+}
+
+function andTell({ guest, operations }: Step, event: GuestFeedEvent): Step {
+  return step(guest, [...operations, told(event)]);
+}
+
+function wake(guest: Guest, event: GuestEvent & { kind: "timerFired" }): Step {
+  switch (event.timer) {
+    case "mendRegistration":
+      return mendAgain(guest, event.atUnixUs);
+    case "stopUnexplained":
+      return endQuestion(guest, event.atUnixUs);
+    case "readStopCauseAgain":
+      return isBeingSaved(guest) ? explainAnew(guest) : step(guest);
+    default:
+      return step(guest, retriesOf(guest, event.timer));
   }
 }

@@ -1,5 +1,6 @@
 import type { VmmEvent } from "../vmm/vmm.ts";
 import type { GuestEvent } from "./guest-event.ts";
+import { reportOfVmm } from "./report-of-vmm.ts";
 
 /** What a VMM's event means to its guest's gate; null where that is nothing. */
 export function guestEventOfVmm(heard: VmmEvent): GuestEvent | null {
@@ -7,13 +8,19 @@ export function guestEventOfVmm(heard: VmmEvent): GuestEvent | null {
   switch (heard.kind) {
     case "stop":
       return { kind: "cpusStopped", atUnixUs, stoppedAtUnixUs: heard.atUnixUs };
+    case "suspend":
+      return { kind: "cpusStopped", atUnixUs, stoppedAtUnixUs: heard.atUnixUs };
+    case "wakeup":
+      return { kind: "wakeupHeard", atUnixUs };
     case "resume":
       return { kind: "cpusResumed", atUnixUs, resumedAtUnixUs: heard.atUnixUs };
     case "migrationStatusChanged":
       return { kind: "transferStatusChanged", atUnixUs, status: heard.statusText };
     case "disconnected":
       return { kind: "vmmLost", atUnixUs, sentence: heard.error.message };
-    default:
-      return null;
+    default: {
+      const report = reportOfVmm(heard);
+      return report === null ? null : { kind: "vmmReported", atUnixUs, report };
+    }
   }
 }

@@ -1,5 +1,5 @@
 import type { Fence } from "../../proto/epoch.ts";
-import type { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
+import type { HandOffRoute, VmmReported } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { HostId, MigrationId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
@@ -18,7 +18,11 @@ export type GuestEvent = { readonly atUnixUs: number } & (
 /** From the VMM, by event or in answer to a question. */
 export type VmmHeard =
   | { readonly kind: "cpusStopped"; readonly stoppedAtUnixUs: number }
-  | { readonly kind: "cpusResumed"; readonly resumedAtUnixUs: number }
+  /** `wakeup`: the guest had suspended itself, and its VMM woke it. */
+  | { readonly kind: "cpusResumed"; readonly resumedAtUnixUs: number; readonly by?: "wakeup" }
+  /** The VMM says that a suspended guest was woken; whether its CPUs run is to be asked. */
+  | { readonly kind: "wakeupHeard" }
+  | { readonly kind: "vmmReported"; readonly report: VmmReported }
   | { readonly kind: "transferStatusChanged"; readonly status: string }
   | { readonly kind: "runStateRead"; readonly purpose: RunStatePurpose; readonly runState: string }
   | { readonly kind: "transferStatusRead"; readonly purpose: TransferStatusPurpose; readonly status: string }
@@ -29,7 +33,7 @@ export type VmmHeard =
   | { readonly kind: "vmmLost"; readonly sentence: string };
 
 /** Why the run state was asked for: the answer is used for nothing else. */
-export type RunStatePurpose = "stopCause" | "readiness" | "rollback";
+export type RunStatePurpose = "stopCause" | "readiness" | "rollback" | "wakeup";
 export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
 
 export type KernelAnswered =
@@ -63,6 +67,10 @@ export type GuestTimer =
   | "readyOverdue"
   | "readKeepAgain"
   | "readRollbackAgain"
+  /** A guest that may stay registered for what stopped it: nobody knows that yet. */
+  | "stopUnexplained"
+  /** A VMM that was told to save its guest is still at it. */
+  | "readStopCauseAgain"
   /** A guest that is to run again could not be started. */
   | "startAgain"
   /** CPUs without the right to run still run. */

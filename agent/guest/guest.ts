@@ -29,6 +29,9 @@ export interface Guest {
   readonly nics: readonly GuestNic[];
   /** Of the NICs that follow its CPUs. */
   readonly registration: "quarantined" | "registered";
+  /** The reasons (QEMU's run states) for which it stays registered with its CPUs stopped, as its host's agent is told. */
+  readonly staysRegisteredFor: readonly string[];
+  readonly stay: Stay;
   /** Failed attempts in a row to change the registration. */
   readonly registrationFailures: number;
   /** Null while nobody has changed what the gate made. */
@@ -49,6 +52,12 @@ export interface GuestNic {
    */
   readonly delivery: "withCpus" | "waits" | "withheld";
 }
+/** Whether a guest is registered with its CPUs stopped for such a reason. `asked`: the reason of its stop is being read. */
+export type Stay =
+  | { readonly kind: "none" | "stays" }
+  | { readonly kind: "asked"; readonly sinceUnixUs: number };
+
+export const NO_STAY: Stay = { kind: "none" };
 
 export type Cpus =
   | { readonly kind: "stopped" /** QEMU's word. */; readonly runState: string }

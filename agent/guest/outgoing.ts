@@ -6,6 +6,7 @@ import { askToKeep, judgeKeep, keepGuest } from "./keep.ts";
 import { namedInWord } from "./nic-changes.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
+import { endStay } from "./stay-registered.ts";
 import { after, insisting, type Step, step, told } from "./step.ts";
 import { isSwitchoverRunState } from "./stop-cause.ts";
 
@@ -32,7 +33,8 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       ]);
     }
     case "nicsDeregistered":
-      if (role.stop === null || role.stop.deregisteredAtUnixUs !== null) return step(guest);
+      if (role.stop === null) return giveWordIfDue(guest, role, event);
+      if (role.stop.deregisteredAtUnixUs !== null) return step(guest);
       return giveWordIfDue(
         guest,
         { ...role, stop: { ...role.stop, deregisteredAtUnixUs: event.atUnixUs } },
@@ -55,9 +57,10 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       return loseVmm(guest, role, event);
     case "transferOrdered":
       if (role.keep === "decided") return keepGuest(guest, role);
-      return step({ ...guest, fence: event.fence, role: { ...role, transfer: "begun" } }, [
-        { kind: "journal", word: { kind: "transferBegun", fence: event.fence } },
-      ]);
+      return after(
+        [{ kind: "journal", word: { kind: "transferBegun", fence: event.fence } }],
+        forgetQuestion({ ...guest, fence: event.fence, role: { ...role, transfer: "begun" } }),
+      );
     case "transferRefused":
       // One that was begun tells of itself before any later one is refused.
       if (guest.migration?.transferStatus !== "none") return step(guest);
@@ -192,6 +195,15 @@ function confirmationReads(guest: Guest, role: Outgoing): readonly GuestOperatio
 
 function giveWordIfDue(guest: Guest, role: Outgoing, event: GuestEvent): Step {
   const { migration } = guest;
+  // No STOP deregistered a guest that stood and stayed registered: that is the first thing now.
+  if (
+    !role.canFailBack &&
+    role.keep !== "decided" &&
+    guest.cpus.kind === "stopped" &&
+    guest.stay.kind !== "none"
+  ) {
+    return endStay(withRole(guest, role));
+  }
   if (migration === null || !wordIsDue(guest, role)) return step(withRole(guest, role));
   const handOff = wordOf(guest, migration, role, event.atUnixUs);
   const given = step({ ...guest, role: { kind: "relinquished", handOff, released: "kept" } }, [
@@ -222,6 +234,11 @@ function wordOf(guest: Guest, migration: MigrationTie, role: Outgoing, atUnixUs:
     journaledAtUnixUs: BigInt(atUnixUs),
     nics: { nics: namedInWord(guest).map(({ nicId, macAddress }) => ({ nicId, macAddress })) },
   };
+}
+
+/** A stop whose reason is still being read may be the transfer's from now on. */
+function forgetQuestion(guest: Guest): Step {
+  return guest.stay.kind === "asked" ? endStay(guest) : step(guest);
 }
 
 function withRole(guest: Guest, role: Outgoing): Guest {

@@ -8,11 +8,13 @@ import {
   type GuestNic,
   holdsRightToRun,
   type MigrationTie,
+  NO_STAY,
   newTie,
   type Outgoing,
   RESIDENT,
   type Resident,
   type Role,
+  type Stay,
 } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
@@ -29,6 +31,8 @@ export type FoundVmm =
       readonly running: boolean;
       /** QEMU's migration status; a completed one may be from before this attempt. */
       readonly transferStatus: string;
+      /** Whether the kernel has all registrations; `unread` where no guest is to stay registered with its CPUs stopped. */
+      readonly nics: "registered" | "notRegistered" | "unread";
     }
   | { readonly vmm: "lost"; readonly sentence: string };
 
@@ -66,6 +70,7 @@ export function recall(
   found: FoundVmm,
   atUnixUs: number,
   wasTold: WasTold,
+  staysRegisteredFor: readonly string[],
 ): Recalled {
   const running = found.vmm === "connected" && found.running;
   const role = roleOf(memory, found, bootId);
@@ -80,6 +85,8 @@ export function recall(
     nics: nicsIn(memory),
     // What is not known to be registered is registered, or deregistered, first of all.
     registration: "quarantined",
+    staysRegisteredFor,
+    stay: stayOf(role, found, staysRegisteredFor),
     registrationFailures: 0,
     drift: null,
     migration: tieOf(memory, found),
@@ -167,10 +174,20 @@ function outgoingOf(armed: WordOf<"armed">, standing: Standing & { kind: "outgoi
   };
 }
 
+/** As the kernel has it: one that was deregistered by order, or never registered, is not registered for its pause. */
+function stayOf(role: Role, found: FoundVmm, staysRegisteredFor: readonly string[]): Stay {
+  if (found.vmm === "lost" || found.running || found.nics !== "registered") return NO_STAY;
+  const standsByItself =
+    (role.kind === "resident" && role.start === "none" && role.stoppedBy === "owner") ||
+    (role.kind === "outgoing" && role.runStateBefore !== "running");
+  return standsByItself && staysRegisteredFor.includes(found.runState) ? { kind: "stays" } : NO_STAY;
+}
+
 /** What is done before anything missed is heard: the kernel first. */
 function firstOf(guest: Guest, role: Role): readonly GuestOperation[] {
   const isStarting = role.kind === "resident" && role.start === "registering";
-  const isToBeRegistered = holdsRightToRun(guest) && (guest.cpus.kind === "running" || isStarting);
+  const isToBeRegistered =
+    holdsRightToRun(guest) && (guest.cpus.kind === "running" || isStarting || guest.stay.kind === "stays");
   const kernel = { kind: isToBeRegistered ? "registerNics" : "deregisterNics" } as const;
   switch (role.kind) {
     case "relinquished":

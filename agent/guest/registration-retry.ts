@@ -4,7 +4,9 @@ import type { GuestOperation } from "./guest-operation.ts";
 
 /** Retries follow the CPUs as they are when the timer fires, not as they were when it was set. */
 export function retriesOf(guest: Guest, timer: GuestTimer): readonly GuestOperation[] {
-  if (timer === "retryDeregistration" && guest.cpus.kind === "stopped") return [{ kind: "deregisterNics" }];
+  if (timer === "retryDeregistration" && guest.cpus.kind === "stopped" && guest.stay.kind === "none") {
+    return [{ kind: "deregisterNics" }];
+  }
   if (
     timer === "retryRegistration" &&
     guest.cpus.kind === "running" &&

@@ -103,6 +103,7 @@ function pretendedGate(
       runState: vmmSays.runState,
       running: vmmSays.runState === "running",
       nics: NICS,
+      staysRegisteredFor: [],
     }),
   );
   return { runner, hear: (event) => runner.hearVmm({ ...event, atUnixUs: 0, receivedAtUnixUs: 0 }) };

@@ -9,6 +9,11 @@ import { isSwitchoverRunState } from "./stop-cause.ts";
 const READ_ROLLBACK_AGAIN_MS = 5;
 const START_AGAIN_MS = 500;
 
+const RESUMED_OUTSIDE_GATE = alarm(
+  "RESUMED_OUTSIDE_GATE",
+  "The CPUs were started by someone else; the NICs were registered after them.",
+);
+
 /** Holds the right to run: registrations follow the CPUs, and an order to start registers first. */
 export function evolveResident(guest: Guest, role: Resident, event: GuestEvent): Step {
   const as = (next: Partial<Resident>): Guest => ({ ...guest, role: { ...role, ...next } });
@@ -20,7 +25,13 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
       if (role.start !== "registering") return step(guest);
       return step(as({ start: "contSent" }), [{ kind: "sendCont" }]);
     case "nicsRegistrationRefused":
-      if (role.start === "registering") return step(as({ start: "none" }), startAgainLater(role));
+      if (role.start === "registering") {
+        return step(as({ start: "none" }), [
+          // One that had stayed registered: all or nothing.
+          ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
+          ...startAgainLater(role),
+        ]);
+      }
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
     case "contSent":
       return step(as({ contSentAtUnixUs: event.atUnixUs }));
@@ -80,10 +91,7 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
         { kind: "registerNics" },
         ...startedWords(guest, role),
         { kind: "announce" },
-        alarm(
-          "RESUMED_OUTSIDE_GATE",
-          "The CPUs were started by someone else; the NICs were registered after them.",
-        ),
+        ...(event.by === "wakeup" ? [] : [RESUMED_OUTSIDE_GATE]),
       ]);
     case "sourceArmed":
       return step(
@@ -169,7 +177,10 @@ function notedPause({ fence }: Guest): readonly GuestOperation[] {
 
 /** The transfer failed after the switchover's stop, and its VMM has not resumed the guest so far. */
 function isRollingBack(guest: Guest, role: Resident): boolean {
-  return guest.cpus.kind === "stopped" && guest.registration === "registered" && role.start === "none";
+  const { cpus, registration, stay } = guest;
+  return (
+    cpus.kind === "stopped" && registration === "registered" && stay.kind === "none" && role.start === "none"
+  );
 }
 
 /** A VMM that does not resume its guest leaves it unregistered until the destination is fenced. */

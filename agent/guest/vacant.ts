@@ -1,11 +1,15 @@
 import { claimForMigration } from "./await-word.ts";
 import { fence } from "./fence.ts";
 import { stopWithoutRight } from "./guard.ts";
-import type { Guest } from "./guest.ts";
+import { type Guest, RESIDENT } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
+import { evolveResident } from "./resident.ts";
 import { type Step, step } from "./step.ts";
 
-/** A VMM that waits for a guest: it has no right to run until a migration brings it. */
+/**
+ * A VMM that waits for a guest: it has no right to run until a migration brings it, or its owner, who has it load one that
+ * was saved and orders it to start.
+ */
 export function evolveVacant(guest: Guest, event: GuestEvent): Step {
   switch (event.kind) {
     case "handBackOrdered":
@@ -18,6 +22,10 @@ export function evolveVacant(guest: Guest, event: GuestEvent): Step {
       );
     case "destinationPrepared":
       return claimForMigration(guest, event);
+    case "startOrdered": {
+      const isLoaded = guest.cpus.kind === "stopped" && guest.cpus.runState !== "inmigrate";
+      return isLoaded ? evolveResident({ ...guest, role: RESIDENT }, RESIDENT, event) : step(guest);
+    }
     case "cpusResumed":
       return stopWithoutRight(
         guest,

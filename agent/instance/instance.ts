@@ -167,11 +167,13 @@ export class Instance {
         ...(status.runStateText === "inmigrate" ? { waits: true } : {}),
         ...(process === undefined ? {} : { process, bootId: ports.bootId }),
       });
+      const { running, runStateText: runState } = status;
       const found = {
         fence,
-        runState: status.runStateText,
-        running: status.running,
+        runState,
+        running,
         nics: nicsOf(this.nics),
+        staysRegisteredFor: ports.staysRegisteredFor ?? [],
       };
       const source = { kind: "qmp", qmpPath } as const;
       this.#bind(line.vmm, features, source, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
@@ -194,7 +196,13 @@ export class Instance {
       external: { ...report, incomingUri },
     });
     const vmm = this.#externalVmm(report, "none");
-    const found = { fence, runState, running: report.cpus === "running", nics: nicsOf(this.nics) };
+    const found = {
+      fence,
+      runState,
+      running: report.cpus === "running",
+      nics: nicsOf(this.nics),
+      staysRegisteredFor: ports.staysRegisteredFor ?? [],
+    };
     const adopted = adopt({ guestId, instanceId, hostId: ports.hostId, ...found });
     this.#bind(vmm, EXTERNAL_VMM_FEATURES, { kind: "external", vmm, incomingUri }, adopted);
     this.#listenToOwner(vmm);
@@ -206,7 +214,11 @@ export class Instance {
    */
   restoreExternal(memory: Memory, reported: VmmReport): void {
     const remembered = rememberedReport(memory, reported, this.#parts.ports.bootId);
-    const { found, incomingUri, known, transfer } = remembered;
+    const { incomingUri, known, transfer } = remembered;
+    const found: FoundVmm =
+      remembered.found.vmm === "lost"
+        ? remembered.found
+        : { ...remembered.found, nics: remembered.found.running ? "unread" : this.#nicsInKernel() };
     const vmm = this.#externalVmm(known, transfer);
     this.incomingUri = memory.incomingUri;
     this.#recall(memory, { kind: "external", vmm, incomingUri }, vmm, EXTERNAL_VMM_FEATURES, found);
@@ -306,7 +318,8 @@ export class Instance {
       throw new SwitchoverError("CANCELLED", "Closed.", { reason: "CLOSED" });
     }
     this.#letGo();
-    const found = { vmm: "connected", runState, running, transferStatus } as const;
+    const nics = running ? "unread" : this.#nicsInKernel();
+    const found = { vmm: "connected", runState, running, transferStatus, nics } as const;
     this.#recall(memory, { kind: "qmp", qmpPath }, line.vmm, features, found);
     this.#listen(line, qmpPath);
   }
@@ -328,7 +341,19 @@ export class Instance {
     const { guestId, ports, wasTold } = this.#parts;
     const { bootId, hostId } = ports;
     const newest = newestFenceIn(this.journal.entries);
-    return recall(guestId, hostId, bootId, memory, newest, found, atUnixUs, wasTold);
+    const stays = ports.staysRegisteredFor ?? [];
+    return recall(guestId, hostId, bootId, memory, newest, found, atUnixUs, wasTold, stays);
+  }
+
+  /** What cannot be read is not registered: a guest that stands is deregistered then, as R2 says. */
+  #nicsInKernel(): "registered" | "notRegistered" | "unread" {
+    const { devices, ports } = this.#parts;
+    if ((ports.staysRegisteredFor ?? []).length === 0) return "unread";
+    try {
+      return devices.findDrift("registered").length === 0 ? "registered" : "notRegistered";
+    } catch {
+      return "notRegistered";
+    }
   }
 
   #bind(vmm: Vmm, features: VmmFeatures | null, source: CpuSource, adopted: Step): Adopted {

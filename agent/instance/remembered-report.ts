@@ -5,7 +5,8 @@ import { GONE, type VmmReport } from "../vmm/vmm-report.ts";
 /** What an agent that comes back knows of a VMM that its owner drives. */
 export interface RememberedReport {
   readonly known: VmmReport;
-  readonly found: FoundVmm;
+  /** What the kernel holds is yet to be read. */
+  readonly found: Extract<FoundVmm, { vmm: "lost" }> | Omit<Extract<FoundVmm, { vmm: "connected" }>, "nics">;
   /** `begun`: it was to begin a transfer, and may have. */
   readonly transfer: "none" | "begun";
   readonly incomingUri: string;

@@ -31,13 +31,19 @@ export type VmmEventBody =
   | { readonly kind: "powerdown" }
   /** GUEST_PANICKED; `action` is what QEMU does then: `pause`, `poweroff` or `run`. */
   | { readonly kind: "guestPanicked"; readonly action: string }
-  /** BLOCK_IO_ERROR; with the action `stop` the CPUs stop with run state `io-error`. */
+  /** BLOCK_IO_ERROR of a drive, or of a node without one; with the action `stop` the CPUs stop with run state `io-error`. */
   | {
       readonly kind: "blockIoError";
       readonly device: string;
       readonly action: string;
       readonly reason: string;
     }
+  /** WATCHDOG; `action` is what QEMU does then: `pause`, `reset`, `shutdown`, `poweroff`, `debug`, `none`, ... */
+  | { readonly kind: "watchdog"; readonly action: string }
+  /** The guest suspended itself to memory (SUSPEND): its CPUs stand, and no STOP says so. */
+  | { readonly kind: "suspend" }
+  /** Its suspension ended (WAKEUP); no RESUME says so. A transfer's end may make QEMU say it of CPUs that stand. */
+  | { readonly kind: "wakeup" }
   /** The connection ended and not by us: nothing is known of the VMM from here on. It may be alive. */
   | { readonly kind: "disconnected"; readonly error: SwitchoverError }
   /** Anything else QEMU reports; changes nothing here. */
@@ -77,10 +83,16 @@ function knownBody(name: string, data: JsonObject): VmmEventBody | undefined {
       return { kind: "powerdown" };
     case "GUEST_PANICKED":
       return { kind: "guestPanicked", action: textOf(data.action) };
+    case "WATCHDOG":
+      return { kind: "watchdog", action: textOf(data.action) };
+    case "SUSPEND":
+      return { kind: "suspend" };
+    case "WAKEUP":
+      return { kind: "wakeup" };
     case "BLOCK_IO_ERROR":
       return {
         kind: "blockIoError",
-        device: textOf(data.device),
+        device: textOf(data.device) || textOf(data["node-name"]),
         action: textOf(data.action),
         reason: textOf(data.reason),
       };

@@ -65,6 +65,8 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
     case "nicAttached":
     case "nicDetached":
       return { t: "RegistrationChanged", ...envelope };
+    case "stopExplained":
+    case "vmmReported":
     case "phaseChanged":
     case undefined:
       return { t: "NotUnderstood", ...envelope };

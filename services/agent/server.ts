@@ -115,6 +115,9 @@ async function startOn(
       ? {}
       : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
     ...(values["expedite-rcu"] === "never" ? {} : { gracePeriods }),
+    ...(values["stay-registered-for"] === undefined
+      ? {}
+      : { staysRegisteredFor: values["stay-registered-for"] }),
     processLife: readProcessLife,
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,

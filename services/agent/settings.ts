@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { PAUSES } from "../../agent/guest/stay-registered.ts";
 import { invalidArgument } from "../../proto/error.ts";
 import { parseHostId } from "../../proto/ids.ts";
 import {
@@ -50,6 +51,10 @@ export const AGENT_SETTINGS = {
     placeholder: "WHEN",
     help: "while-armed (a macvtap goes offline in 0.06 ms, not in 16) or never",
   }),
+  "stay-registered-for": optional(parsePauses, "default none: whatever stops a guest's CPUs deregisters it", {
+    placeholder: "PAUSES",
+    help: `Pauses for which a guest stays registered, separated by commas: ${PAUSES.join(", ")}`,
+  }),
   "cpu-priority": withDefault(parseCpuPriority, "high", {
     placeholder: "PRIORITY",
     help: "high (nice -20, ahead of the guests) or normal",
@@ -67,6 +72,14 @@ export const AGENT_SETTINGS = {
 function parseAnnouncements(text: string, field: string): "all" | "vmm" {
   if (text === "all" || text === "vmm") return text;
   throw invalidArgument(field, `${field}: "${text}" is neither all nor vmm.`);
+}
+
+/** QEMU's run states; not those of a switchover or a shutdown, which leave nobody to talk to. */
+function parsePauses(text: string, field: string): readonly string[] {
+  const pauses = text.split(",").map((part) => part.trim());
+  const unknown = pauses.find((pause) => !PAUSES.some((known) => known === pause));
+  if (unknown === undefined) return pauses;
+  throw invalidArgument(field, `${field}: "${unknown}" is none of ${PAUSES.join(", ")}.`);
 }
 
 function parseCpuPriority(text: string, field: string): CpuPriority {

@@ -24,7 +24,10 @@ interface Vmm {
 }
 
 /** An agent with a running guest, whose VMM's process and socket do what the test says. */
-function withVmm(body: (bench: Bench, vmm: Vmm) => Promise<void>): Promise<void> {
+function withVmm(
+  body: (bench: Bench, vmm: Vmm) => Promise<void>,
+  staysRegisteredFor: readonly string[] = [],
+): Promise<void> {
   const state: Vmm = {
     vmm: new PretendedVmm("running", PROCESS),
     life: "alive",
@@ -46,6 +49,7 @@ function withVmm(body: (bench: Bench, vmm: Vmm) => Promise<void>): Promise<void>
     (_devices, stateDirectory) => {
       state.stateDirectory = stateDirectory;
       return {
+        staysRegisteredFor,
         processLife: (process) => {
           assert.deepEqual(process, PROCESS);
           return state.life;
@@ -123,6 +127,43 @@ describe("a VMM whose connection closes", options, () => {
       await bench.agent.startCpus({ guestId: "web", instanceId: "a1" });
       assert.equal(fdbOf(MAC), ENTRY);
     }));
+
+  for (const [runState, entry] of [
+    ["paused", ENTRY],
+    ["guest-panicked", ""],
+  ] as const) {
+    it(`is heard again: stopped meanwhile as ${runState}, it is registered only if it may stay so for that`, () =>
+      withVmm(
+        async (bench, state) => {
+          state.vmm.suffers({ kind: "stop" }, "paused");
+          await told(bench, "stopExplained");
+          assert.equal(fdbOf(MAC), ENTRY);
+          state.vmm.disconnects();
+          state.vmm.suffers({ kind: "reset", by: "guest", reason: "" }, runState);
+          const before = bench.told.length;
+          await eventually("what the agent makes of it", () =>
+            bench.told.length > before ? true : undefined,
+          );
+          await eventually("the registration", () => (fdbOf(MAC) === entry ? true : undefined));
+          assert.equal(await cpuState(bench), CpuState.STOPPED);
+        },
+        ["paused"],
+      ));
+  }
+
+  it("stays deregistered for a pause, heard again, where StopCpus stopped it", () =>
+    withVmm(
+      async (bench, state) => {
+        await bench.agent.stopCpus({ guestId: "web", instanceId: "a1" });
+        assert.equal(fdbOf(MAC), "");
+        await told(bench, "nicsDeregistered");
+        const before = bench.told.length;
+        state.vmm.disconnects();
+        await eventually("the agent hears it", () => (bench.told.length > before ? true : undefined));
+        assert.equal(fdbOf(MAC), "");
+      },
+      ["paused"],
+    ));
 
   it("raises no alarm and keeps its registration where it answers at once", () =>
     withVmm(async (bench, state) => {

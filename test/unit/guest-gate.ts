@@ -17,6 +17,8 @@ export const DESTINATION = "hb" as HostId;
 export const MIGRATION = "web-mk3v0q8ya1z9" as MigrationId;
 export const FENCE = { epoch: 7n, revision: 3n };
 
+export type Heard = Untimed<GuestEvent>;
+
 type Untimed<Event> = Event extends unknown ? Omit<Event, "atUnixUs"> : never;
 
 /** What the gate wanted done for one event, told in a word each. */
@@ -66,6 +68,8 @@ export function residentGuest(cpus: "running" | "paused" | "prelaunch"): Guest {
     cpus: cpus === "running" ? { kind: "running" } : { kind: "stopped", runState: cpus },
     nics: [],
     registration: cpus === "running" ? "registered" : "quarantined",
+    staysRegisteredFor: [],
+    stay: { kind: "none" },
     registrationFailures: 0,
     drift: null,
     migration: null,

@@ -234,7 +234,13 @@ describe("the NICs that a journal remembers", () => {
       memory.prepared.map(({ nicId }) => nicId),
       memory.nics.map(({ nicId }) => nicId),
     );
-    const found = { vmm: "connected", runState: "running", running: true, transferStatus: "none" } as const;
+    const found = {
+      vmm: "connected",
+      runState: "running",
+      running: true,
+      transferStatus: "none",
+      nics: "unread",
+    } as const;
     const { guest, operations } = recall(
       GUEST,
       SOURCE,
@@ -244,6 +250,7 @@ describe("the NICs that a journal remembers", () => {
       found,
       5_000,
       () => false,
+      [],
     ).adopted;
     const withheld = operations.flatMap((op) => (op.kind === "withholdNics" ? op.nicIds : []));
     if (withheld.length > 0) assert.equal(operations[0]?.kind, "withholdNics");

@@ -50,10 +50,16 @@ const found = (runState: string, transferStatus = "none"): FoundVmm => ({
   runState,
   running: runState === "running",
   transferStatus,
+  nics: "unread",
 });
 
 /** What an agent that comes back does for an instance with this journal: every operation but questions and news. */
-function comeBack(words: readonly JournalWord[], vmm: FoundVmm, bootId = "boot-1") {
+function comeBack(
+  words: readonly JournalWord[],
+  vmm: FoundVmm,
+  bootId = "boot-1",
+  staysRegisteredFor: readonly string[] = [],
+) {
   const entries = [PREPARED, ADOPTED, ...words].map((word, index) => ({
     atUnixUs: 100 + index,
     instanceId: INSTANCE,
@@ -70,6 +76,7 @@ function comeBack(words: readonly JournalWord[], vmm: FoundVmm, bootId = "boot-1
     vmm,
     5_000,
     () => false,
+    staysRegisteredFor,
   );
   let guest: Guest = adopted.guest;
   const done: string[] = [];
@@ -314,5 +321,30 @@ describe("an agent that comes back to a guest without a migration", () => {
     const [again] = remember([PREPARED, ADOPTED, armed("live"), PREPARED].map(entry));
     assert.equal(again?.adopted, null);
     assert.equal(again?.standing.kind, "unclaimed");
+  });
+});
+
+describe("an agent that comes back to a guest that may stay registered for pauses", () => {
+  const registered = (runState: string): FoundVmm => ({ ...found(runState), nics: "registered" }) as FoundVmm;
+  const back = (words: readonly JournalWord[], vmm: FoundVmm) => comeBack(words, vmm, "boot-1", ["paused"]);
+
+  it("leaves it registered while it is paused, if the kernel has it so", () => {
+    const { done, guest } = back([], registered("paused"));
+    assert.deepEqual(done, ["registerNics"]);
+    assert.equal(guest.stay.kind, "stays");
+  });
+
+  it("deregisters one that is paused and is not registered, or stands for another reason", () => {
+    const unregistered = { ...found("paused"), nics: "notRegistered" } as FoundVmm;
+    assert.deepEqual(back([], unregistered).done, ["deregisterNics"]);
+    assert.deepEqual(back([], registered("io-error")).done, ["deregisterNics"]);
+  });
+
+  it("deregisters one that stopped while its transfer went on, and gives no word while it is registered", () => {
+    assert.equal(back([armed("live"), BEGUN], registered("paused")).done[0], "deregisterNics");
+    const stood = { ...registered("postmigrate"), transferStatus: "completed" } as FoundVmm;
+    const pausedBefore: JournalWord = { kind: "runStateNoted", fence: FENCE, runState: "paused" };
+    const { done } = back([armed("live"), pausedBefore, BEGUN], stood);
+    assert.deepEqual(done, ["deregisterNics", "journal handedOff", "publishHandOff"]);
   });
 });

@@ -40,6 +40,14 @@ const EXPECTED: readonly (readonly [string, Readonly<Record<string, unknown>>, V
     { device: "disk0", operation: "write", action: "stop", reason: "No space left on device" },
     { kind: "blockIoError", device: "disk0", action: "stop", reason: "No space left on device" },
   ],
+  ["WATCHDOG", { action: "pause" }, { kind: "watchdog", action: "pause" }],
+  ["SUSPEND", {}, { kind: "suspend" }],
+  ["WAKEUP", {}, { kind: "wakeup" }],
+  [
+    "BLOCK_IO_ERROR",
+    { device: "", "node-name": "disk0", action: "stop", reason: "No space left on device" },
+    { kind: "blockIoError", device: "disk0", action: "stop", reason: "No space left on device" },
+  ],
   ["RTC_CHANGE", { offset: 1 }, { kind: "other", name: "RTC_CHANGE", data: { offset: 1 } }],
 ];
 

@@ -103,6 +103,21 @@ test("announcements are everybody's, or the VMMs' alone", () => {
   assert.equal(read("--announcements", "none").t, "faults");
 });
 
+test("guests stay registered for pauses, and not for a switchover, a shutdown or what nobody knows", () => {
+  const read = (pauses: string) => readSettings(AGENT_SETTINGS, ["--stay-registered-for", pauses], {});
+  const reading = read("paused, io-error");
+  assert.ok(reading.t === "settings");
+  assert.deepEqual(reading.values["stay-registered-for"], ["paused", "io-error"]);
+  for (const pauses of ["finish-migrate", "postmigrate", "shutdown", "prelaunch", "paused,", "pause"]) {
+    const refused = read(pauses);
+    assert.ok(refused.t === "faults", pauses);
+    assert.deepEqual(
+      refused.faults.map(({ name }) => name),
+      ["--stay-registered-for"],
+    );
+  }
+});
+
 test("targets are host and port, or a unix socket with an absolute path", () => {
   for (const text of ["127.0.0.1:0", "[::1]:7440", "ha.example:65535", "unix:/run/x.sock"]) {
     assert.equal(parseTarget(text, "f"), text);

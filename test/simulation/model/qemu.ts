@@ -76,6 +76,8 @@ export class Qemu {
   readonly parts: QemuParts;
   readonly process: SimulatedProcess;
   runState: string;
+  /** The run state in which its CPUs last stopped; empty before. */
+  stoppedAs = "";
   memory: GuestMemory | null;
   /** The migration that this QEMU is an end of, or was last. */
   transfer: Transfer | null = null;
@@ -160,6 +162,7 @@ export class Qemu {
     const ran = this.isRunning;
     this.runState = runState;
     if (!ran) return;
+    this.stoppedAs = runState;
     this.cpusSinceUs = this.parts.timeline.nowUs;
     this.parts.guest.onStop(this);
     this.onEvent({ kind: "stop" });

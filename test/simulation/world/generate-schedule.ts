@@ -12,6 +12,8 @@ import {
 
 /** The part of the schedules whose runs are cut into steps as finely as can be. */
 const FINE = 0.2;
+/** The part of those whose agents let a guest stay registered that its owner paused. */
+const STAYING = 0.2;
 
 type Plan = "anything" | "sharp" | "again" | "full" | "lost";
 
@@ -31,6 +33,7 @@ export function generateSchedule(seed: number): Schedule {
     nics: random.pick(1, 1, 2),
     feed: random.pick("heard", "away", "away"),
     qemu: random.pick("7.2", "7.2", "10.2"),
+    ...(new Random(seed, 102).chance(STAYING) ? { staysRegisteredFor: ["paused"] } : {}),
     copyUs: random.spread(5_000, 400_000),
     pagesUs: random.spread(2_000, 400_000),
     migrations,

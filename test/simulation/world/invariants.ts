@@ -15,7 +15,7 @@ export interface Violation {
 export const INVARIANTS: Readonly<Record<InvariantName, string>> = {
   I1: "A guest's MAC is never registered by two instances at once on the same L2 segment.",
   I2: "No CPU of an instance starts before its registrations are in the kernel and read back, except where QEMU resumes its own guest: then within the rollback bound.",
-  I3: "An instance whose CPUs are stopped has no registration, beyond the deregistration bound.",
+  I3: "An instance whose CPUs are stopped has no registration, beyond the deregistration bound, but while it holds the right to run and its agent is to let it stay registered for what stopped it.",
   I4: "No two instances of a guest ever run, and none goes on from an older state than the guest has reached, but by the statement that the host with the newer one is dead.",
   I5: "A running guest always has all its registrations, beyond the repair bound.",
   I6: "An operation of a lower epoch or an older revision changes nothing, whenever it arrives.",
@@ -130,7 +130,11 @@ export class InvariantChecker {
     const { qemu } = instance;
     // Of what it does not know an agent can hold no bounds.
     const isBad =
-      instance.isKnown && registration !== "none" && !qemu.isRunning && qemu.process.state !== "stopped";
+      instance.isKnown &&
+      registration !== "none" &&
+      !qemu.isRunning &&
+      qemu.process.state !== "stopped" &&
+      !this.#mayStay(instance);
     const boundUs = qemu.contOnTheWay > 0 ? Number.POSITIVE_INFINITY : BOUNDS.deregistrationUs;
     this.#bound(
       "I3",
@@ -140,6 +144,14 @@ export class InvariantChecker {
       boundUs,
       "is registered with its CPUs stopped",
     );
+  }
+
+  /** Of a guest that stood, a transfer's end alone makes another's. */
+  #mayStay(instance: SimulatedInstance): boolean {
+    const { schedule } = this.#world;
+    const { qemu } = instance;
+    if (schedule.staysRegisteredFor?.includes(qemu.stoppedAs) !== true) return false;
+    return !this.#world.hasSaid(instance, "handedOff") && qemu.runState !== "postmigrate";
   }
 
   #boundRunning(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {

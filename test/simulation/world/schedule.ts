@@ -11,6 +11,8 @@ export interface Schedule {
   /** Whether coordinators hear agents by the feed, too, or only by their own streams. */
   readonly feed: "heard" | "away";
   readonly qemu: QemuVersion;
+  /** Pauses for which agents let the guest stay registered; none where it is not said. */
+  readonly staysRegisteredFor?: readonly string[];
   /** About how long a live copy takes, and the rest of the pages in post-copy. */
   readonly copyUs: number;
   readonly pagesUs: number;

@@ -412,6 +412,7 @@ export class World {
       journals: host.disk.storeFor(process),
       clock: process,
       log: this.#logOf(process.name),
+      staysRegisteredFor: this.schedule.staysRegisteredFor ?? [],
       handOffs: this.#watchWords(hostId, this.nats.handOffBus(peer)),
       spool: host.disk.spool.storeFor(process),
       feed: this.nats.feedStream(peer),
