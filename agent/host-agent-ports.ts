@@ -2,7 +2,6 @@ import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
 import type { Announcer } from "./announce/announcer.ts";
 import type { Clock } from "./clock.ts";
-import type { GracePeriods } from "./device/grace-periods.ts";
 import type { HostDevices } from "./device/nic-preparation.ts";
 import type { FeedStream } from "./feed/feed-stream.ts";
 import type { SpoolStore } from "./feed/spool-store.ts";
@@ -49,8 +48,6 @@ export interface HostAgentPorts {
   readonly openVmm: (qmpPath: string, listener: (event: VmmEvent) => void) => Promise<Vmm>;
   /** Whether a VMM's process lives. Default: `unknown`, and a VMM is dead when nobody listens on its socket. */
   readonly processLife?: (process: VmmProcess) => ProcessLife;
-  /** Makes macvtaps quick to take offline; without it they take their time. */
-  readonly gracePeriods?: GracePeriods;
   /** What has been an orphan for so long is removed; without it nothing is. */
   readonly removeOrphansAfterMs?: number;
   /** The pauses (QEMU's run states) for which a guest stays registered; without it none, as R2 says. */

@@ -6,7 +6,6 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import { parseNicId } from "../device/check-nics.ts";
-import { deviceTypeOf } from "../device/device-types.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 
@@ -19,16 +18,8 @@ export function detachNic(host: Host, request: DetachNicRequest): DetachNicRespo
   const nicId = parseNicId(request.nicId, "nic_id");
   const instance = host.instances.resolve(guestId, request.instanceId, () => true);
   if (instance.state === "restoring") instance.requireAdopted();
-  const nic = instance.nics.find((its) => its.nicId === nicId);
-  if (nic === undefined) return { applied: Applied.ALREADY_SO };
-  // Another guest may switch over meanwhile: what takes the kernel long would be in its way.
-  const isSlow = deviceTypeOf(nic).stopping === "afterGracePeriod";
-  const endHaste = isSlow ? host.ports.gracePeriods?.hasten() : undefined;
-  try {
-    stopAndForget(host, instance, nicId);
-  } finally {
-    endHaste?.();
-  }
+  if (instance.nics.every((its) => its.nicId !== nicId)) return { applied: Applied.ALREADY_SO };
+  stopAndForget(host, instance, nicId);
   return { applied: Applied.CHANGED };
 }
 

@@ -148,8 +148,6 @@ export interface DeviceType<Nic extends NicDefinition> {
   segment(nic: Nic): string | undefined;
   /** The prefixes that the host routes to this NIC and to no other; for types that have some. */
   readonly routes?: (nic: Nic) => readonly IpPrefix[];
-  /** Whether `stop` has the kernel wait for an RCU grace period. */
-  readonly stopping: "atOnce" | "afterGracePeriod";
   /** Whether preparing and releasing depend on devices that no definition names, such as others of the same parent. */
   readonly surveys: "namedLinks" | "allLinks";
   /** The links to look up before anything is decided. */

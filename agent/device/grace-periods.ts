@@ -1,31 +1,31 @@
 /**
- * How long the kernel takes to set a macvtap down: it waits for an RCU grace period, 16 ms, or 0.06 ms while
+ * How long the kernel takes to set a device down: it waits for an RCU grace period, 16 ms for a macvtap, or 0.06 ms while
  * `rcu_expedited` is set. That costs every CPU of the host an interrupt a grace period, and is the host's setting: so it is
- * held only while somebody needs it, and put back as it was, also by the next agent after one that was killed.
+ * set only for as long as the kernel works for us, and put back at once, by the next agent too after one that was killed
+ * in between.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log.ts";
 
-/** Hastens what waits for the kernel's grace periods. */
+/** Shortens what waits for the kernel's grace periods. */
 export interface GracePeriods {
-  /** Short from now on, if the host lets it be, until the returned function is called; never throws. Counted. */
-  hasten(): () => void;
+  /** Does ahead what `shorten` needs once; never throws. */
+  ready(): void;
+  /** Works with short grace periods where the host lets it; what `work` returns or throws is passed on. */
+  shorten<Result>(work: () => Result): Result;
+  /** The host's setting stands, and is nobody's to put back any more. Idempotent. */
+  close(): void;
 }
 
 export interface GracePeriodsParts {
   /** The kernel's switch, /sys/kernel/rcu_expedited. */
   readonly switchPath: string;
-  /** Where the host's own setting is kept meanwhile, for an agent that comes after; this agent's alone. */
+  /** There while an agent may have it set, for one that comes after; this agent's alone. */
   readonly memoPath: string;
   /** A reboot puts the switch back by itself. */
   readonly bootId: string;
   readonly log: Log;
-}
-
-interface Memo {
-  readonly bootId: string;
-  readonly setting: string;
 }
 
 /** Puts back at once what an agent before this one could not. */
@@ -33,71 +33,78 @@ export function openGracePeriods(parts: GracePeriodsParts): GracePeriods {
   return new ExpeditedGracePeriods(parts);
 }
 
+const EXPEDITED = "1";
+const NORMAL = "0";
+
 class ExpeditedGracePeriods implements GracePeriods {
   readonly #parts: GracePeriodsParts;
-  #holders = 0;
-  #complaint: "none" | "made" = "none";
+  readonly #setting = Buffer.alloc(8);
+  /** Of the switch; null while it is not open, undefined where it cannot be. */
+  #fd: number | null | undefined = null;
 
   constructor(parts: GracePeriodsParts) {
     this.#parts = parts;
-    this.#restore();
+    this.#putBack();
   }
 
-  hasten(): () => void {
-    this.#holders += 1;
-    if (this.#holders === 1) this.#expedite();
-    let hold: "held" | "released" = "held";
-    return () => {
-      if (hold === "released") return;
-      hold = "released";
-      this.#holders -= 1;
-      if (this.#holders === 0) this.#restore();
-    };
-  }
-
-  #expedite(): void {
+  ready(): void {
+    if (this.#fd !== null) return;
     const { bootId, memoPath, switchPath } = this.#parts;
     try {
-      const setting = readFileSync(switchPath, "utf8").trim();
-      if (setting !== "0") return;
-      const memo: Memo = { bootId, setting };
-      writeFileSync(memoPath, JSON.stringify(memo));
-      writeFileSync(switchPath, "1");
+      writeFileSync(memoPath, bootId);
+      this.#fd = openSync(switchPath, "r+");
     } catch (thrown) {
-      this.#complain("cannot be set", thrown);
+      this.#fd = undefined;
+      this.#complain(thrown);
     }
   }
 
-  #restore(): void {
-    const { bootId, memoPath, switchPath } = this.#parts;
-    const memo = this.#readMemo();
-    if (memo === undefined) return;
+  shorten<Result>(work: () => Result): Result {
+    this.ready();
+    if (!this.#set(NORMAL, EXPEDITED)) return work();
     try {
-      if (memo.bootId === bootId) writeFileSync(switchPath, memo.setting);
-      rmSync(memoPath, { force: true });
-    } catch (thrown) {
-      this.#complain("could not be put back", thrown);
+      return work();
+    } finally {
+      this.#set(EXPEDITED, NORMAL);
     }
   }
 
-  /** Undefined where the switch is as its host has it. */
-  #readMemo(): Memo | undefined {
+  close(): void {
+    if (typeof this.#fd === "number") closeSync(this.#fd);
+    this.#fd = undefined;
+    rmSync(this.#parts.memoPath, { force: true });
+  }
+
+  /** Whether the switch stood so, and stands otherwise now. A host that has it set itself keeps it so. */
+  #set(from: string, to: string): boolean {
+    const fd = this.#fd;
+    if (typeof fd !== "number") return false;
     try {
-      return JSON.parse(readFileSync(this.#parts.memoPath, "utf8")) as Memo;
+      const length = readSync(fd, this.#setting, 0, this.#setting.length, 0);
+      if (this.#setting.toString("latin1", 0, length).trim() !== from) return false;
+      writeSync(fd, to, 0);
+      return true;
+    } catch (thrown) {
+      this.#fd = undefined;
+      this.#complain(thrown);
+      return false;
+    }
+  }
+
+  #putBack(): void {
+    const { bootId, memoPath, switchPath } = this.#parts;
+    try {
+      if (readFileSync(memoPath, "utf8") === bootId) writeFileSync(switchPath, NORMAL);
     } catch {
-      return undefined;
+      // No agent before this one was killed with the switch set.
     }
+    rmSync(memoPath, { force: true });
   }
 
-  /** Once: what it costs is time, each time, and nothing else. */
-  #complain(what: string, thrown: unknown): void {
-    if (this.#complaint === "made") return;
-    this.#complaint = "made";
+  /** Once, for the switch is not tried again: what it costs is time, each time, and nothing else. */
+  #complain(thrown: unknown): void {
     const { message } = SwitchoverError.from(thrown);
-    const { log, switchPath } = this.#parts;
-    log.warn(
-      { path: switchPath },
-      `${switchPath} ${what}: taking a macvtap down takes some 16 ms. ${message}`,
-    );
+    const { log, switchPath: path } = this.#parts;
+    log.warn({ path }, `${path} cannot be set: taking a macvtap down takes some 16 ms. ${message}`);
   }
 }

@@ -58,8 +58,6 @@ export interface GuestRunnerPorts {
   readonly beginAnnouncements?: (() => AnnouncementRun) | undefined;
   /** Called once its devices were released: the instance is done with. */
   readonly released: () => void;
-  /** Called after each turn, when all that it decided is done. */
-  readonly turned?: (guest: Guest) => void;
   /** Default: `evolve`. */
   readonly rule?: typeof evolve | undefined;
   readonly beforeOperation?: BeforeOperation | undefined;
@@ -180,7 +178,6 @@ export class GuestRunner {
     // Also of a guest that stays registered.
     if (this.#guest.cpus.kind === "stopped") this.#announcements.end();
     for (const said of this.#toPublish.splice(0)) this.#ports.publish(...said);
-    this.#ports.turned?.(this.#guest);
     for (const watch of [...this.#watchers]) watch();
     if (this.#queue.length > 0) setImmediate(() => this.#run());
   }

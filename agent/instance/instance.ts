@@ -24,7 +24,6 @@ import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import type { VmmReport } from "../vmm/vmm-report.ts";
 import type { CpuSource } from "./cpu-source.ts";
-import { HastenedStop } from "./hastened-stop.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
 import { lifeOf, type Reached, reachVmm } from "./reach-vmm.ts";
@@ -60,7 +59,6 @@ export interface Adopted {
 export class Instance {
   readonly #parts: InstanceParts;
   readonly #closed = new AbortController();
-  readonly #hastenedStop: HastenedStop;
   #adopted: Adopted | null = null;
   #state: "prepared" | "restoring" | "adopted" = "prepared";
   #endHandOffs: () => void = () => {};
@@ -74,7 +72,6 @@ export class Instance {
 
   constructor(parts: InstanceParts) {
     this.#parts = parts;
-    this.#hastenedStop = new HastenedStop(parts.ports.gracePeriods, parts.ports.clock);
   }
 
   get guestId(): GuestId {
@@ -372,7 +369,6 @@ export class Instance {
           ? {}
           : { beginAnnouncements: () => announcer.begin(this.nics, this.#logFields()) }),
         released,
-        turned: (guest) => this.#hastenedStop.follow(guest, this.nics),
         rule: ports.rule,
         beforeOperation: ports.beforeOperation,
       },
@@ -413,7 +409,6 @@ export class Instance {
   /** Lets go of the VMM; devices and guest stay as they are. */
   close(): void {
     this.#closed.abort("closed");
-    this.#hastenedStop.end();
     this.#letGo();
   }
 

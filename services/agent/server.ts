@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createAnnouncer } from "../../agent/announce/announcer.ts";
 import { openBridgePorts } from "../../agent/announce/bridge-ports.ts";
 import { packetPort } from "../../agent/announce/packet-socket.ts";
+import { ExpeditedRoute } from "../../agent/device/expedited-route.ts";
 import { openGracePeriods } from "../../agent/device/grace-periods.ts";
 import { deviceFactory } from "../../agent/device/tap-creation.ts";
 import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
@@ -90,7 +91,7 @@ async function startOn(
   // Opened in any case: what an agent before this one left set is put back.
   const gracePeriods = openGracePeriods({
     switchPath: "/sys/kernel/rcu_expedited",
-    memoPath: join(stateDirectory, "rcu-expedited.json"),
+    memoPath: join(stateDirectory, "rcu-expedited"),
     bootId,
     log,
   });
@@ -106,7 +107,10 @@ async function startOn(
     handOffs,
     spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
-    devices: { route, factory: deviceFactory },
+    devices: {
+      route: values["expedite-rcu"] === "never" ? route : new ExpeditedRoute(route, gracePeriods),
+      factory: deviceFactory,
+    },
     kernelChanges,
     ...(values.announcements === "vmm"
       ? {}
@@ -114,7 +118,6 @@ async function startOn(
     ...(values["remove-orphans-after-ms"] === undefined
       ? {}
       : { removeOrphansAfterMs: values["remove-orphans-after-ms"] }),
-    ...(values["expedite-rcu"] === "never" ? {} : { gracePeriods }),
     ...(values["stay-registered-for"] === undefined
       ? {}
       : { staysRegisteredFor: values["stay-registered-for"] }),
@@ -128,6 +131,7 @@ async function startOn(
     agent.close();
     kernelChanges.close();
     bridgePorts.close();
+    gracePeriods.close();
     route.close();
     handOffs.close();
     await link.close();

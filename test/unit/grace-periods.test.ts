@@ -3,62 +3,42 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { openGracePeriods } from "../../agent/device/grace-periods.ts";
-import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
-import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
-import { HastenedStop } from "../../agent/instance/hastened-stop.ts";
-import { parseMacAddress } from "../../proto/mac-address.ts";
-import { armedGuest, residentGuest } from "./guest-gate.ts";
+import { ExpeditedRoute } from "../../agent/device/expedited-route.ts";
+import { type GracePeriods, openGracePeriods } from "../../agent/device/grace-periods.ts";
+import { encodeBatch } from "../../agent/netlink/route-batch.ts";
+import type { RouteRequest } from "../../agent/netlink/route-request.ts";
+import { PretendedKernel } from "./device-pretended-kernel.ts";
 
-const TAP: TapOnBridgeNic = {
-  type: "tapOnBridge",
-  nicId: "net0",
-  macAddress: parseMacAddress("52:54:00:00:00:01", ""),
-  deviceName: "tap0",
-  bridge: "br0",
-  macTableManager: "switchover",
-  sticky: "sticky",
-};
+interface HostSwitch {
+  open(bootId?: string): GracePeriods;
+  setting(): string;
+  set(setting: string): void;
+  readonly warnings: string[];
+  readonly memoPath: string;
+  readonly switchPath: string;
+}
 
-const MACVTAP: MacvtapNic = {
-  type: "macvtap",
-  nicId: "net1",
-  macAddress: parseMacAddress("52:54:00:00:00:02", ""),
-  deviceName: "mv0",
-  parent: "eth0",
-  mode: "bridge",
-};
-
-/** A host's switch as a file, and what agents on that host make of it. */
-function onHost(
-  setting: string,
-  body: (host: {
-    readonly open: (bootId?: string) => ReturnType<typeof openGracePeriods>;
-    readonly setting: () => string;
-    readonly reboot: () => void;
-    readonly warnings: string[];
-    readonly memoPath: string;
-    readonly switchPath: string;
-  }) => void,
-): () => void {
+/** A host's switch as a file. */
+function onHost(setting: string, body: (host: HostSwitch) => void): () => void {
   return () => {
     const folder = mkdtempSync(join(tmpdir(), "grace-"));
     const switchPath = join(folder, "rcu_expedited");
-    const memoPath = join(folder, "memo.json");
+    const memoPath = join(folder, "memo");
     const warnings: string[] = [];
     const write = () => {};
     const log = {
       debug: write,
       info: write,
       error: write,
-      warn: (_: object, text: string) => warnings.push(text),
+      warn: (_: object, text: string) => void warnings.push(text),
     };
-    writeFileSync(switchPath, `${setting}\n`);
+    const set = (to: string) => writeFileSync(switchPath, `${to}\n`);
+    set(setting);
     try {
       body({
         open: (bootId = "boot-1") => openGracePeriods({ switchPath, memoPath, bootId, log }),
         setting: () => readFileSync(switchPath, "utf8").trim(),
-        reboot: () => writeFileSync(switchPath, "0\n"),
+        set,
         warnings,
         memoPath,
         switchPath,
@@ -71,35 +51,42 @@ function onHost(
 
 describe("the kernel's grace periods", () => {
   it(
-    "are short while somebody holds them so, and as the host has them after the last",
+    "are short while it works for us, and as the host has them after, also where the work throws",
     onHost("0", (host) => {
       const gracePeriods = host.open();
-      const ends = [gracePeriods.hasten(), gracePeriods.hasten()];
-      assert.equal(host.setting(), "1");
-      ends[0]?.();
-      ends[0]?.();
-      assert.equal(host.setting(), "1");
-      ends[1]?.();
+      assert.equal(
+        gracePeriods.shorten(() => host.setting()),
+        "1",
+      );
       assert.equal(host.setting(), "0");
+      assert.throws(() =>
+        gracePeriods.shorten(() => {
+          throw new Error("refused");
+        }),
+      );
+      assert.equal(host.setting(), "0");
+      gracePeriods.close();
       assert.equal(existsSync(host.memoPath), false);
     }),
   );
 
   it(
-    "are put back by the next agent after one that was killed",
+    "are put back by the next agent after one that was killed meanwhile",
     onHost("0", (host) => {
-      host.open().hasten();
-      assert.equal(host.setting(), "1");
-      host.open();
-      assert.equal(host.setting(), "0");
+      host.open().shorten(() => {
+        host.open();
+        assert.equal(host.setting(), "0");
+      });
     }),
   );
 
   it(
-    "are left alone where the host has them short itself, also after that",
+    "are left alone where the host has them short itself",
     onHost("1", (host) => {
-      host.open().hasten()();
+      const gracePeriods = host.open();
+      gracePeriods.shorten(() => {});
       assert.equal(host.setting(), "1");
+      gracePeriods.close();
       host.open();
       assert.equal(host.setting(), "1");
     }),
@@ -108,9 +95,8 @@ describe("the kernel's grace periods", () => {
   it(
     "of another boot are not put back: the host has set them since",
     onHost("0", (host) => {
-      host.open().hasten();
-      host.reboot();
-      writeFileSync(host.switchPath, "1\n");
+      host.open().ready();
+      host.set("1");
       host.open("boot-2");
       assert.equal(host.setting(), "1");
       assert.equal(existsSync(host.memoPath), false);
@@ -118,54 +104,43 @@ describe("the kernel's grace periods", () => {
   );
 
   it(
-    "are told once that they cannot be changed, and nothing fails",
+    "are told once that they cannot be changed, and the work is done",
     onHost("0", (host) => {
       const gracePeriods = host.open();
       rmSync(host.switchPath);
-      gracePeriods.hasten()();
-      gracePeriods.hasten()();
+      assert.equal(
+        gracePeriods.shorten(() => "done"),
+        "done",
+      );
+      gracePeriods.shorten(() => {});
       assert.equal(host.warnings.length, 1);
     }),
   );
 });
 
-describe("an instance", () => {
-  const clock = { unixUs: () => 0, after: () => () => {} };
-
-  it(
-    "with a macvtap holds them short from arming until it has handed off or was kept, one without does not",
-    onHost("0", (host) => {
-      const gracePeriods = host.open();
-      const stop = new HastenedStop(gracePeriods, clock);
-      const armed = armedGuest("live", "completed");
-      stop.follow(armed, [TAP]);
-      assert.equal(host.setting(), "0");
-      stop.follow(armed, [TAP, MACVTAP]);
-      stop.follow(armed, [TAP, MACVTAP]);
-      assert.equal(host.setting(), "1");
-      stop.follow(residentGuest("running"), [TAP, MACVTAP]);
-      assert.equal(host.setting(), "0");
-    }),
-  );
-
-  it(
-    "lets go of them after an hour, however long it stays armed",
-    onHost("0", (host) => {
-      let fire = () => {};
-      const limited = {
-        unixUs: () => 0,
-        after: (delayMs: number, then: () => void) => {
-          assert.equal(delayMs, 3_600_000);
-          fire = then;
-          return () => {};
+describe("a route with short grace periods", () => {
+  const requests: readonly [string, RouteRequest][] = [
+    ["shortened", { op: "setLink", ifindex: 2, change: { state: "down" } }],
+    ["shortened", { op: "deleteLink", ifindex: 2 }],
+    ["plain", { op: "setLink", ifindex: 2, change: { state: "up" } }],
+    ["plain", { op: "getLink", name: "tap0" }],
+  ];
+  for (const [how, request] of requests) {
+    it(`carries ${JSON.stringify(request)} out ${how}`, () => {
+      const done: string[] = [];
+      const gracePeriods: GracePeriods = {
+        ready: () => void done.push("ready"),
+        shorten: (work) => {
+          done.push("shortened");
+          return work();
         },
+        close: () => {},
       };
-      const stop = new HastenedStop(host.open(), limited);
-      stop.follow(armedGuest("live", "completed"), [MACVTAP]);
-      fire();
-      assert.equal(host.setting(), "0");
-      stop.end();
-      assert.equal(host.setting(), "0");
-    }),
-  );
+      const route = new ExpeditedRoute(new PretendedKernel(), gracePeriods);
+      const batch = encodeBatch([request]);
+      route.ready(batch);
+      assert.equal(route.execute(batch).length, 1);
+      assert.deepEqual(done, how === "shortened" ? ["ready", "shortened"] : []);
+    });
+  }
 });

@@ -32,7 +32,6 @@ export const macvtap: DeviceType<MacvtapNic> = {
   segment: (nic) => nic.parent,
   characterDevice: characterDeviceOf,
 
-  stopping: "afterGracePeriod",
   surveys: "allLinks",
   linkNames: (nic) => [nic.parent, nic.deviceName],
 

@@ -48,7 +48,6 @@ export const routedTap: DeviceType<RoutedTapNic> = {
   deviceName: (nic) => nic.deviceName,
   segment: () => undefined,
   routes: (nic) => nic.routes,
-  stopping: "atOnce",
   surveys: "namedLinks",
 
   /** Behind a routed tap is nobody to be told: frames come by the host's routes, which start has made. */

@@ -36,7 +36,6 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.bridge,
 
-  stopping: "atOnce",
   surveys: "namedLinks",
   linkNames: (nic) => [nic.bridge, nic.deviceName],
 

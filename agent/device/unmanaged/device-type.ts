@@ -11,7 +11,6 @@ export const unmanaged: DeviceType<UnmanagedNic> = {
   check: () => {},
   deviceName: () => undefined,
   segment: () => undefined,
-  stopping: "atOnce",
   surveys: "namedLinks",
   linkNames: () => [],
   announceOn: () => [],
