@@ -32,12 +32,11 @@ export function judgeOnline(
   device: RouteResult | undefined,
   parent: RouteResult | undefined,
 ): NicProblem | undefined {
-  const link = linkOf(device);
-  if (link === undefined) return refused(nic, "read back", device);
-  const problem = judgeIdentity(nic, place, link);
+  const problem = judgeIdentity(nic, place, device);
   if (problem !== undefined) return problem;
-  if (link.state !== "up")
+  if (linkOf(device)?.state !== "up") {
     return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: DEVICE };
+  }
   const below = linkOf(parent);
   if (below === undefined) return refusedBy(nic.parent, PARENT, "read back", parent);
   if (below.state === "up") return undefined;
@@ -52,11 +51,9 @@ export function judgeOffline(
   device: RouteResult | undefined,
   parent: RouteResult | undefined,
 ): NicProblem | undefined {
-  const link = linkOf(device);
-  if (link === undefined) return refused(nic, "read back", device);
-  const problem = judgeIdentity(nic, place, link);
+  const problem = judgeIdentity(nic, place, device);
   if (problem !== undefined) return problem;
-  if (link.state !== "down") {
+  if (linkOf(device)?.state !== "down") {
     const sentence = `${nic.deviceName} is up, and its guest does not run.`;
     return { reason: "UNWANTED_REGISTRATION", sentence, field: DEVICE };
   }
@@ -65,7 +62,13 @@ export function judgeOffline(
   return { reason: "UNWANTED_REGISTRATION", sentence, field: PARENT };
 }
 
-function judgeIdentity(nic: MacvtapNic, place: NicPlace, link: Link): NicProblem | undefined {
+function judgeIdentity(
+  nic: MacvtapNic,
+  place: NicPlace,
+  device: RouteResult | undefined,
+): NicProblem | undefined {
+  const link = linkOf(device);
+  if (link === undefined) return refused(nic, "read back", device);
   if (link.ifindex !== place.deviceIfindex) {
     const sentence = `${nic.deviceName} is another device now (ifindex ${link.ifindex}, was ${place.deviceIfindex}).`;
     return { reason: "DEVICE_RECREATED", sentence, field: DEVICE };
