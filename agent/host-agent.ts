@@ -192,13 +192,13 @@ export class HostAgent {
   /** What an owner waits for may be what the calls behind it bring: it holds up none of them. */
   async startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {
     const external = findExternal(this.#host, request);
-    if (external !== undefined) return permitStart(this.#host, external);
+    if (external !== undefined) return permitStart(this.#host, external, request);
     const answer = await this.#inTurn<Instance | wire.StartCpusResponse>(
       request,
       // It may have been adopted by the calls before it.
       async () => findExternal(this.#host, request) ?? startCpus(this.#host, request),
     );
-    return answer instanceof Instance ? permitStart(this.#host, answer) : answer;
+    return answer instanceof Instance ? permitStart(this.#host, answer, request) : answer;
   }
 
   stopCpus(request: wire.StopCpusRequest): Promise<wire.StopCpusResponse> {

@@ -11,13 +11,14 @@ import type { Host } from "../host.ts";
 import { newestFenceIn } from "../journal/journal.ts";
 import { hasSaid, saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, type MigrationCall, requireFence } from "./migration-call.ts";
+import { wordNotFound } from "./word-forgotten.ts";
 
 /** QEMU's last word on a transfer that it was told to give up takes milliseconds; a hung one is asked for again. */
 const LAST_WORD_TIMEOUT_MS = 4_000;
 
 /**
  * By the journal where it has said something under this epoch; else the transfer is given up and QEMU's last word
- * decides. What is answered is on disk.
+ * decides. What is answered is on disk. NOT_FOUND / WORD_FORGOTTEN where it may have handed off before the journal began.
  */
 export async function cancelTransfer(
   host: Host,
@@ -37,6 +38,7 @@ export async function cancelTransfer(
   const call = admitMigrationCall(host, request);
   const { instance, adopted, fence } = call;
   const { runner } = adopted;
+  if (runner.guest.role.kind === "forgotten") throw wordNotFound(guestId, epoch);
   requireSource(runner.guest, call);
   if (saidUnder(entries(), epoch, "kept") === undefined) {
     runner.order({ kind: "keepOrdered", atUnixUs: host.ports.clock.unixUs(), fence });

@@ -12,6 +12,8 @@ import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 import type { VmmTold } from "../vmm/vmm-report.ts";
 import { requireVmm } from "./require-vmm.ts";
+import { takeBackForOwner } from "./take-back.ts";
+import { wordForgotten } from "./word-forgotten.ts";
 
 const ENDED_WITHOUT_SWITCH: ReadonlySet<string> = new Set(["failed", "cancelled"]);
 /** The VMM may wait for disks when its CPUs start or stop. */
@@ -73,15 +75,13 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
 }
 
 /**
- * The instance that is to be started: as `resolveOwner`, or one that no migration has claimed and whose owner had it load
- * a saved guest. Throws FAILED_PRECONDITION / NOT_OWNER while that still waits for its guest.
+ * The instance that is to be started: as `resolveOwner`, taken back first where its owner states that; or one that no
+ * migration has claimed and whose owner had it load a saved guest. Throws FAILED_PRECONDITION / NOT_OWNER while that still waits for its guest.
  */
-async function resolveStarter(
-  host: Host,
-  request: { readonly guestId: string; readonly instanceId: string },
-): Promise<Instance> {
+async function resolveStarter(host: Host, request: StartCpusRequest): Promise<Instance> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const instance = host.instances.resolve(guestId, request.instanceId, isOwner);
+  if (request.runsNowhereElse === true) await takeBackForOwner(host, instance);
   const { runner, vmm } = instance.requireAdopted();
   if (runner.guest.role.kind !== "vacant") return resolveOwner(host, request);
   requireVmm(runner.guest);
@@ -127,6 +127,7 @@ function resolveOwner(
     requireVmm(guest);
     return instance;
   }
+  if (guest.role.kind === "forgotten") throw wordForgotten(guest);
   throw notOwner(guest);
 }
 

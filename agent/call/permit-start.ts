@@ -11,6 +11,8 @@ import type { Instance } from "../instance/instance.ts";
 import { mayStart } from "../instance/vmm-demands.ts";
 import { notOwner, requireNotMigrating, startRefused } from "./cpus.ts";
 import { requireVmm } from "./require-vmm.ts";
+import { takeBackForOwner } from "./take-back.ts";
+import { wordForgotten } from "./word-forgotten.ts";
 
 /** The memory of a guest may be on its way for longer: its owner asks again then. */
 const PERMISSION_TIMEOUT_MS = 30_000;
@@ -31,10 +33,16 @@ export function findExternal(host: Host, request: StartCpusRequest): Instance | 
  * start journaled. The gate gets there by itself; this waits for it, and orders a start only where the right to run is
  * held already.
  */
-export async function permitStart(host: Host, instance: Instance): Promise<StartCpusResponse> {
+export async function permitStart(
+  host: Host,
+  instance: Instance,
+  request: StartCpusRequest,
+): Promise<StartCpusResponse> {
   const { runner } = instance.requireAdopted();
+  if (request.runsNowhereElse === true) await takeBackForOwner(host, instance);
   const before = runner.guest;
   requireVmm(before);
+  if (before.role.kind === "forgotten") throw wordForgotten(before);
   const { kind } = before.role;
   if (kind === "relinquished" || kind === "fenced") throw notOwner(before);
   if (before.cpus.kind === "running") return { applied: Applied.ALREADY_SO, instance: instance.message() };

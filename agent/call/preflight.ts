@@ -11,6 +11,7 @@ import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import { toInstanceMessage } from "../instance/instance-message.ts";
 import { parseMode } from "./migration-call.ts";
+import { wordForgotten } from "./word-forgotten.ts";
 
 const VMM_ANSWER_TIMEOUT_MS = 1_000;
 
@@ -48,6 +49,10 @@ function suits(guest: Guest, side: Side): boolean {
 }
 
 function runStateRefusals(guest: Guest, side: Side, runState: string): readonly Refusal[] {
+  if (side === "source" && guest.role.kind === "forgotten") {
+    const { message: sentence, reason } = wordForgotten(guest);
+    return [{ reason, sentence, field: "instance_id" }];
+  }
   if (!suits(guest, side)) {
     const sentence =
       side === "source"

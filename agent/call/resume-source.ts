@@ -9,14 +9,16 @@ import type { GuestRunner } from "../guest/guest-runner.ts";
 import type { Host } from "../host.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
-import { reclaimVmm } from "./reclaim-vmm.ts";
+import { noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
+import { takeBack } from "./take-back.ts";
 
 /** The VMM may wait for disks when its CPUs start. */
 const CPUS_START_TIMEOUT_MS = 10_000;
 
 /**
  * Lets the source run its guest again. After it kept it, the right is here and nothing moves; after a hand-back the
- * request's epoch is above that of the word, and the journal has the right back before anything is registered.
+ * request's epoch is above that of the word, and the journal has the right back before anything is registered. So it is
+ * where the journal has forgotten which of the two it was: the coordinator has the destination's word.
  */
 export async function resumeSource(host: Host, request: ResumeSourceRequest): Promise<ResumeSourceResponse> {
   const call = admitMigrationCall(host, request);
@@ -33,6 +35,7 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
   }
   if (role.kind === "resident" && role.stoppedBy === "unread") await awaitStart(runner);
   if (role.kind === "relinquished") await retake(host, call, role);
+  else if (role.kind === "forgotten") await takeBack(host, adopted, fence, request.runState || "running");
   else if (role.kind === "resident") runner.order({ kind: "resumeOrdered", atUnixUs, fence });
   else throw notKept(runner.guest);
   const guest = await awaitStart(runner);
@@ -63,7 +66,8 @@ async function retake(
   }
   const { entries } = instance.journal;
   if (saidUnder(entries, fence.epoch, "declined") !== undefined) throw noWayBack();
-  const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, runner.guest, host.ports.clock);
+  const transfer = runner.guest.migration?.mode === "postCopy" ? "toBeCancelled" : "over";
+  const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, transfer, host.ports.clock);
   const atUnixUs = host.ports.clock.unixUs();
   if (way === "back" && runner.guest.vmm === "connected") {
     runner.order({ kind: "retakeOrdered", atUnixUs, fence });
@@ -71,13 +75,6 @@ async function retake(
   }
   runner.order({ kind: "declineOrdered", atUnixUs, fence });
   throw noWayBack();
-}
-
-function noWayBack(): SwitchoverError {
-  return new SwitchoverError("FAILED_PRECONDITION", "The source's VMM cannot go on with the guest.", {
-    reason: "NO_WAY_BACK",
-    field: "instance_id",
-  });
 }
 
 function awaitStart(runner: GuestRunner): Promise<Guest> {

@@ -1,11 +1,13 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { GuestId, HostId, InstanceId } from "../../proto/ids.ts";
-import { type Cpus, type Guest, NO_STAY, RESIDENT } from "./guest.ts";
+import { type Cpus, type Guest, NO_STAY, RESIDENT, type Role } from "./guest.ts";
 import { type Step, step } from "./step.ts";
+import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /**
  * Takes an instance as it is found: without a journal a running guest keeps running and is registered, a stopped one
- * stays stopped.
+ * stays stopped. One that stands where a switchover left it, or that its VMM has sent past one, may be another host's, and
+ * holds no right to run.
  */
 export function adopt(found: {
   readonly guestId: GuestId;
@@ -16,6 +18,8 @@ export function adopt(found: {
   readonly running: boolean;
   readonly nics: Guest["nics"];
   readonly staysRegisteredFor: readonly string[];
+  /** What its VMM has sent of the guest, as it says. */
+  readonly sent: "past a switch" | "nothing that counts";
 }): Step {
   const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
   const guest: Guest = {
@@ -31,8 +35,15 @@ export function adopt(found: {
     registrationFailures: 0,
     drift: null,
     migration: null,
-    role: found.runState === "inmigrate" ? { kind: "vacant" } : RESIDENT,
+    role: roleOf(found),
     vmm: "connected",
   };
   return step(guest, found.running ? [{ kind: "registerNics" }] : []);
+}
+
+function roleOf(found: Parameters<typeof adopt>[0]): Role {
+  if (found.runState === "inmigrate") return { kind: "vacant" };
+  if (found.running) return RESIDENT;
+  const isSwitched = isSwitchoverRunState(found.runState) || found.sent === "past a switch";
+  return isSwitched ? { kind: "forgotten" } : RESIDENT;
 }

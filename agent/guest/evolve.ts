@@ -1,6 +1,7 @@
 import { evolveDrift, mendAgain } from "./drift.ts";
 import { explainAnew, explainStop, isBeingSaved, tellReport } from "./explain-stop.ts";
 import { evolveFenced } from "./fenced.ts";
+import { evolveForgotten } from "./forgotten.ts";
 import { type Guest, type MigrationTie, NO_STAY } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestFeedEvent } from "./guest-operation.ts";
@@ -53,6 +54,8 @@ function evolveRole(guest: Guest, event: GuestEvent): Step {
       return evolveOutgoing(guest, guest.role, event);
     case "relinquished":
       return evolveRelinquished(guest, guest.role, event);
+    case "forgotten":
+      return evolveForgotten(guest, event);
     case "vacant":
       return evolveVacant(guest, event);
     case "incoming":

@@ -114,6 +114,8 @@ export type Ordered =
   | { readonly kind: "resumeOrdered"; readonly fence: Fence }
   /** The destination gave its word: the right to run is here again. */
   | { readonly kind: "retakeOrdered"; readonly fence: Fence }
+  /** The journal has forgotten whether the right is here, and the caller knows: with what its owner had the guest do. */
+  | { readonly kind: "reclaimOrdered"; readonly fence: Fence; readonly runState: string }
   | { readonly kind: "declineOrdered"; readonly fence: Fence }
   /** Never to be started under the epoch; the VMM ends at once, in post-copy once the source does not need it. */
   | { readonly kind: "handBackOrdered"; readonly fence: Fence }

@@ -17,6 +17,8 @@ import type { MacAddress } from "../../proto/mac-address.ts";
  *    |          prepared    |
  *    `----------------------`-> fenced     never started, and never will be   (guard: never runs)
  *
+ *   forgotten: found after a switchover of which the journal says nothing; resident once it runs, or is taken back
+ *
  * `resident` and `outgoing` hold the right to run; the others do not.
  */
 export interface Guest {
@@ -75,7 +77,7 @@ export interface MigrationTie {
 
 export type MigrationMode = "live" | "postCopy";
 
-export type Role = Resident | Outgoing | Relinquished | Vacant | Incoming | Fenced;
+export type Role = Resident | Outgoing | Relinquished | Forgotten | Vacant | Incoming | Fenced;
 
 /** Holds the right to run. */
 export interface Resident {
@@ -134,6 +136,14 @@ export interface Relinquished {
   readonly kind: "relinquished";
   readonly handOff: HandOff;
   readonly released: "kept" | "released";
+}
+
+/**
+ * Stands after a switchover, and the journal, which was lost, does not say whether it gave the guest away. Holds no right until
+ * somebody who knows says so, or its CPUs run.
+ */
+export interface Forgotten {
+  readonly kind: "forgotten";
 }
 
 /** A VMM that waits for an incoming guest and that no migration has claimed. */

@@ -119,7 +119,8 @@ function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm,
   switch (standing.kind) {
     case "unclaimed": {
       const waits = found.vmm === "connected" ? found.runState === "inmigrate" : adopted?.waits === true;
-      return waits ? { kind: "vacant" } : RESIDENT;
+      if (waits) return { kind: "vacant" };
+      return adopted?.switched === true ? { kind: "forgotten" } : RESIDENT;
     }
     case "outgoing":
       return claim?.kind === "armed" ? outgoingOf(claim, standing) : RESIDENT;
@@ -237,6 +238,7 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
     case "fenced":
       // It may be given the guest after all, and its pages may be complete by then.
       return [...(found.running ? [resumed] : []), ...(role.vmm === "heldForSource" ? statusOf(found) : [])];
+    case "forgotten":
     case "vacant":
       return found.running ? [resumed] : [];
   }

@@ -1,7 +1,8 @@
 import { stopWithoutRight } from "./guard.ts";
-import { type Guest, RESIDENT, type Relinquished, type Resident } from "./guest.ts";
+import type { Guest, Relinquished } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
-import { type Step, step, told } from "./step.ts";
+import { retake } from "./retake.ts";
+import { type Step, step } from "./step.ts";
 
 /**
  * Gave the right away: the guard. Its devices stay quarantined while its VMM lives and go with it.
@@ -17,7 +18,7 @@ export function evolveRelinquished(guest: Guest, role: Relinquished, event: Gues
         ? stopWithoutRight(guest, "The CPUs still run after the hand-off; they are stopped again.")
         : step(guest);
     case "retakeOrdered":
-      return retake(guest, role, event);
+      return retake(guest, event.fence, role.handOff.runState);
     case "declineOrdered":
       return step({ ...guest, fence: event.fence }, [
         { kind: "journal", word: { kind: "declined", fence: event.fence } },
@@ -35,22 +36,4 @@ export function evolveRelinquished(guest: Guest, role: Relinquished, event: Gues
     default:
       return step(guest);
   }
-}
-
-/** Journaled before anything is registered or started; a guest that its owner had stopped stays so. */
-function retake(guest: Guest, role: Relinquished, event: GuestEvent & { kind: "retakeOrdered" }): Step {
-  const { fence } = event;
-  const { runState } = role.handOff;
-  const wasRunning = runState === "running";
-  const starts = wasRunning && guest.cpus.kind === "stopped" && guest.vmm === "connected";
-  const resident: Resident = {
-    ...RESIDENT,
-    start: starts ? "registering" : "none",
-    stoppedBy: wasRunning ? "switchover" : "owner",
-  };
-  return step({ ...guest, fence, role: resident }, [
-    { kind: "journal", word: { kind: "retaken", fence, runState } },
-    ...(starts || guest.cpus.kind === "running" ? [{ kind: "registerNics" } as const] : []),
-    ...(wasRunning ? [] : [told({ $case: "sourceResumed", value: { runState } })]),
-  ]);
 }

@@ -136,11 +136,14 @@ function runStateOf({ cpus }: Guest): string {
   return cpus.kind === "running" ? "running" : cpus.runState;
 }
 
-/** After our own `cont` in a migration: a stop that comes later is somebody's, also for an agent that restarts. */
+/** After our own `cont` that ends a switchover's stop: a later stop is somebody's, also for an agent that restarts. */
 function startedWords(guest: Guest, role: Resident): readonly GuestOperation[] {
-  if (guest.migration === null || (role.start !== "contSent" && role.stoppedBy === "owner")) return [];
+  const started = { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } } as const;
+  // Taken back by an agent that had forgotten its migration.
+  if (guest.migration === null) return role.stoppedBy === "switchover" ? [started] : [];
+  if (role.start !== "contSent" && role.stoppedBy === "owner") return [];
   return [
-    { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } } as const,
+    started,
     ...(guest.migration.side === "source"
       ? [told({ $case: "sourceResumed", value: { runState: "running" } })]
       : []),

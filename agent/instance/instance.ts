@@ -6,6 +6,7 @@ import type { GuestId, InstanceId } from "../../proto/ids.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
+import type { Guest } from "../guest/guest.ts";
 import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
 import { nicsOf } from "../guest/nic-changes.ts";
 import { type FoundVmm, type Recalled, recall } from "../guest/recall.ts";
@@ -19,6 +20,7 @@ import type { JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
 import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
+import { hasSentGuest } from "../vmm/migration-progress.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
@@ -152,28 +154,21 @@ export class Instance {
 
   /** Connects to the VMM and takes its CPUs under the gate. What the VMM says meanwhile is heard in order after. */
   async adopt(qmpPath: string, fence: Fence): Promise<void> {
-    const { ports, guestId, instanceId } = this.#parts;
+    const { ports } = this.#parts;
     const line = await openVmmLine(ports.openVmm, qmpPath);
     try {
       const features = await line.vmm.describeFeatures();
-      const status = await line.vmm.queryStatus();
+      const sent = hasSentGuest(await line.vmm.queryMigrate()) ? "past a switch" : "nothing that counts";
+      const { running, runStateText: runState } = await line.vmm.queryStatus();
       const { process } = line.vmm;
+      const adopted = this.#adoptAsFound({ fence, runState, running, sent });
       this.note({
         kind: "adopted",
         qmpPath,
-        ...(status.runStateText === "inmigrate" ? { waits: true } : {}),
+        ...marksOf(adopted.guest),
         ...(process === undefined ? {} : { process, bootId: ports.bootId }),
       });
-      const { running, runStateText: runState } = status;
-      const found = {
-        fence,
-        runState,
-        running,
-        nics: nicsOf(this.nics),
-        staysRegisteredFor: ports.staysRegisteredFor ?? [],
-      };
-      const source = { kind: "qmp", qmpPath } as const;
-      this.#bind(line.vmm, features, source, adopt({ guestId, instanceId, hostId: ports.hostId, ...found }));
+      this.#bind(line.vmm, features, { kind: "qmp", qmpPath }, adopted);
       this.#listen(line, qmpPath);
     } catch (thrown) {
       line.vmm.close();
@@ -181,26 +176,32 @@ export class Instance {
     }
   }
 
+  #adoptAsFound(found: Pick<Parameters<typeof adopt>[0], "fence" | "runState" | "running" | "sent">): Step {
+    const { guestId, instanceId, ports } = this.#parts;
+    return adopt({
+      ...found,
+      guestId,
+      instanceId,
+      hostId: ports.hostId,
+      nics: nicsOf(this.nics),
+      staysRegisteredFor: ports.staysRegisteredFor ?? [],
+    });
+  }
+
   /** Takes the CPUs of a VMM under the gate that its owner drives. */
   adoptExternal(report: VmmReport, incomingUri: string, fence: Fence): void {
-    const { ports, guestId, instanceId } = this.#parts;
-    const { runState } = report;
+    const { ports } = this.#parts;
+    const running = report.cpus === "running";
+    const found = { fence, runState: report.runState, running, sent: "nothing that counts" } as const;
+    const adopted = this.#adoptAsFound(found);
     this.note({
       kind: "adopted",
       qmpPath: "",
-      ...(runState === "inmigrate" ? { waits: true } : {}),
+      ...marksOf(adopted.guest),
       bootId: ports.bootId,
       external: { ...report, incomingUri },
     });
     const vmm = this.#externalVmm(report, "none");
-    const found = {
-      fence,
-      runState,
-      running: report.cpus === "running",
-      nics: nicsOf(this.nics),
-      staysRegisteredFor: ports.staysRegisteredFor ?? [],
-    };
-    const adopted = adopt({ guestId, instanceId, hostId: ports.hostId, ...found });
     this.#bind(vmm, EXTERNAL_VMM_FEATURES, { kind: "external", vmm, incomingUri }, adopted);
     this.#listenToOwner(vmm);
   }
@@ -444,4 +445,10 @@ export class Instance {
   #logFields() {
     return { guest_id: this.guestId, host_id: this.#parts.ports.hostId, instance_id: this.instanceId };
   }
+}
+
+/** What of the VMM as it was found the journal is to remember. */
+function marksOf({ role }: Guest): Pick<WordOf<"adopted">, "waits" | "switched"> {
+  if (role.kind === "vacant") return { waits: true };
+  return role.kind === "forgotten" ? { switched: true } : {};
 }

@@ -30,6 +30,8 @@ export type JournalWord =
       readonly qmpPath: string;
       /** Its VMM waited for an incoming guest: whatever becomes of it, the instance never had one. */
       readonly waits?: true;
+      /** Its VMM stood after a switchover, or had sent its guest past one: that may be another host's. */
+      readonly switched?: true;
       /** Where it could be seen: tells a dead VMM from one that does not answer. */
       readonly process?: VmmProcess;
       /** Names the host's run that the process belongs to. */

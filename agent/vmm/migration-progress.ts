@@ -54,3 +54,8 @@ export function parseMigrationProgress(value: unknown): MigrationProgress {
     addresses: parseMigrationAddresses(answer["socket-address"]),
   };
 }
+
+/** Whether the VMM has sent its guest past a switch: a source says how much it sent, a destination does not. */
+export function hasSentGuest({ statusText, transferredBytes }: MigrationProgress): boolean {
+  return transferredBytes > 0 && /^(postcopy-.*|completed)$/.test(statusText);
+}

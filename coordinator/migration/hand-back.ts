@@ -17,6 +17,7 @@ import { command, type MigrationCommand } from "./migration-command.ts";
 import {
   commandsOnceKept,
   commandsToKeep,
+  commandToResume,
   isDestinationCleared,
   isSourceRunning,
   isSourceSafe,
@@ -100,9 +101,7 @@ export function commandsOfHandingBack(state: CompleteState): readonly MigrationC
   }
   if (!state.handedOff) return isSourceSafe(state) ? commandsOnceKept(state) : commandsToKeep(state);
   if (!isTakenBack(state)) {
-    return isSettled(state, "source", "resumeSource")
-      ? []
-      : [command(state, "source", { name: "resumeSource" })];
+    return isSettled(state, "source", "resumeSource") ? [] : [commandToResume(state)];
   }
   return isDestinationCleared(state) ? [] : [command(state, "destination", { name: "abortDestination" })];
 }

@@ -35,8 +35,8 @@ export type CommandBody =
   | { readonly name: "abortDestination" }
   /** Asks the destination for its word that it never starts the guest: `handedBack` or `tooLate`. */
   | { readonly name: "handBack" }
-  /** Lets the source run the guest again where the switchover had stopped it. */
-  | { readonly name: "resumeSource" }
+  /** Lets the source run the guest again where the switchover had stopped it; its owner had it in that run state. */
+  | { readonly name: "resumeSource"; readonly runState: string }
   /** `migrate-pause`, out-of-band. */
   | { readonly name: "pauseMigration" }
   /** `migrate-recover` at the destination, which answers a URI; then `migrate` with `resume` at the source. */

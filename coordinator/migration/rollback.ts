@@ -4,6 +4,7 @@ import {
   isDone,
   isGivenUpThere,
   isLostOnBothSides,
+  isPostCopyMode,
   isRefused,
   isSettled,
   isSourceLost,
@@ -18,9 +19,10 @@ import { command, type MigrationCommand } from "./migration-command.ts";
 /**
  * CANCELLING, ROLLING_BACK: the guest stays where it was.
  *
- * The source alone knows whether it still has the right to run, so it is asked first; only its word `kept` lets
- * the destination be aborted. Where it cannot say that any more, the destination's word counts: it may have the guest.
- * Then the source resumes the guest under the same epoch, where the switchover had stopped it.
+ * The source alone knows whether it still has the right to run, so it is asked first; only its word `kept` lets the
+ * destination be aborted, and the source then resumes the guest, under the same epoch, where the switchover had stopped
+ * it. Where it cannot say that any more, the destination's word counts, for it may have the guest; the source is to have
+ * it back in any case then, and in post-copy before the destination is aborted, whose VMM it needs for that.
  */
 export function leaveRollback(state: CompleteState): Phase | null {
   if (state.handedOff) return Phase.SWITCHING_OVER;
@@ -46,9 +48,9 @@ export function isWordForgotten(state: CompleteState): boolean {
   return mayHaveBegun(state) && isUnknownThere(state, "source", "cancelTransfer");
 }
 
-/** Nor does anybody say whether its guest stands, which in post-copy goes on nowhere once the destination's VMM ends. */
+/** In post-copy the guest of such a source goes on nowhere once the destination's VMM ends. */
 function isForgottenInPostCopy(state: CompleteState): boolean {
-  return state.postCopyActive && isWordForgotten(state);
+  return isPostCopyMode(state) && isWordForgotten(state);
 }
 
 /** Nobody at the source will say whether it gave its word; the destination may have it, and be running the guest. */
@@ -66,13 +68,15 @@ export function isDestinationCleared(state: CompleteState): boolean {
   );
 }
 
-/** The switchover had stopped a guest that its owner had running. */
+/**
+ * The switchover had stopped a guest that its owner had running, or may have. A source that forgot its word does not say
+ * whether its guest stands, and holds no right to run it before it is told to take it back, running or not.
+ */
 function isResumeNeeded(state: CompleteState): boolean {
   const { source } = state;
   if (!mayHaveBegun(state) || isSourceLost(state)) return false;
-  if (isForgottenInPostCopy(state)) return true;
-  const mayStand = source.cpusStopped || (source.wordsForgotten && !state.kept);
-  return mayStand && source.runState === "running";
+  if (isWordForgotten(state) && !state.kept) return true;
+  return (source.cpusStopped || (source.wordsForgotten && !state.kept)) && source.runState === "running";
 }
 
 export function isSourceRunning(state: CompleteState): boolean {
@@ -101,12 +105,19 @@ export function commandsToKeep(state: CompleteState): readonly MigrationCommand[
     : [command(state, "source", { name: "cancelTransfer" })];
 }
 
-/** The destination first, but a guest does not wait for one that cannot be reached: it was never given the right. */
+export function commandToResume(state: CompleteState): MigrationCommand {
+  return command(state, "source", { name: "resumeSource", runState: state.source.runState });
+}
+
+/**
+ * The destination first, but a guest does not wait for one that cannot be reached: it was never given the right. A source
+ * that forgot its word in post-copy first: both VMMs are needed for its way back.
+ */
 export function commandsOnceKept(state: CompleteState): readonly MigrationCommand[] {
   const isCleared = isDestinationCleared(state);
   const abort = isCleared ? [] : [command(state, "destination", { name: "abortDestination" })];
   const isResumed = isSourceRunning(state) || isSettled(state, "source", "resumeSource");
-  const resume = isResumed ? [] : [command(state, "source", { name: "resumeSource" })];
+  const resume = isResumed ? [] : [commandToResume(state)];
   if (isForgottenInPostCopy(state) && !isSourceRunning(state)) return resume;
   return !isCleared && !state.destination.hostUnreachable ? abort : [...abort, ...resume];
 }

@@ -92,7 +92,11 @@ export async function performCommand(
     case "handBack":
       return handedBackOrTooLate(await agents.handBack(hostId, { ...target, migrationId }, call), hostId);
     case "resumeSource": {
-      const { runState } = await agents.resumeSource(hostId, { ...target, migrationId }, call);
+      const { runState } = await agents.resumeSource(
+        hostId,
+        { ...target, migrationId, runState: command.runState },
+        call,
+      );
       return { name: command.name, runState };
     }
     case "pauseMigration":

@@ -504,6 +504,83 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a source that forgot its word and is adopted again is not started against the destination that has the guest",
+    schedule: {
+      seed: 2020,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 8775,
+      pagesUs: 199856,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "ownerStarts" },
+        {
+          when: { migration: 0, mark: "handedOff", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 652,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that forgot its word does not say that it kept the guest",
+    schedule: {
+      seed: 9653,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 46438,
+      pagesUs: 4749,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 103 },
+          kind: "hostCrashed",
+          side: "destination",
+          forUs: 567,
+        },
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 349,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that forgot its word stops no guest that may run elsewhere",
+    schedule: {
+      seed: 10593,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 52579,
+      pagesUs: 5285,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "resumed", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 819,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "ownerStops" },
+      ],
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

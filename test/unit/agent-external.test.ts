@@ -212,7 +212,7 @@ describe("a source whose owner drives its VMM", () => {
       await host.report(stops ? STOPPED : RUNNING, { transferStatus: "cancelled" });
       const { answer } = await cancelled;
       assert.equal(answer?.$case, "kept");
-      const resumed = host.agent.resumeSource(host.command());
+      const resumed = host.agent.resumeSource({ ...host.command(), runState: "running" });
       await host.pass(50);
       assert.deepEqual(await host.state(), { demands: stops ? ["START_CPUS"] : [], entries: ENTRY });
       await host.running();
@@ -237,7 +237,7 @@ describe("a source whose owner drives its VMM", () => {
   it("takes its guest back under a higher epoch, registered before it is to start", async () => {
     const host = await formerSource();
     const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
-    const resumed = host.agent.resumeSource(host.command(higher));
+    const resumed = host.agent.resumeSource({ ...host.command(higher), runState: "running" });
     await host.pass(50);
     assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
     await host.running();
@@ -249,7 +249,7 @@ describe("a source whose owner drives its VMM", () => {
       const host = await sourceOf(MigrationMode.POST_COPY);
       await host.stopped({ transferStatus: "postcopy-active" });
       const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
-      const resumed = host.agent.resumeSource(host.command(higher));
+      const resumed = host.agent.resumeSource({ ...host.command(higher), runState: "running" });
       await host.pass(50);
       assert.deepEqual(await host.state(), { demands: ["CANCEL_TRANSFER"], entries: "" });
       if (!isCancelled) {

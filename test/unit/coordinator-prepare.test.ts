@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { Outcome } from "../../proto/gen/switchover/v1/migration.ts";
-import { handOffOf, inPostCopy, outstanding, Story } from "./coordinator-story.ts";
+import { handOffOf, inPostCopy, outstanding, POST_COPY, Story } from "./coordinator-story.ts";
 
 describe("preparing", () => {
   it("fails with all refusals told and nothing changed", () => {
@@ -307,7 +307,42 @@ describe("cancelling", () => {
       story.answers("destination", { name: "handBack", answer: "handedBack" }),
       "| abortDestination@destination",
     );
-    assert.equal(story.answers("destination", { name: "abortDestination" }), "CANCELLED |");
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "| resumeSource@source");
+    assert.equal(story.fails("source", "resumeSource", "NOT_FOUND", "INSTANCE_UNKNOWN"), "|");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
+    assert.equal(
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "WORD_FORGOTTEN"),
+      "| resumeSource@source",
+    );
+    assert.equal(story.answers("source", { name: "resumeSource", runState: "running" }), "CANCELLED |");
+  });
+
+  it("gives such a source a guest back that its owner had stopped, and says how he had it", () => {
+    const story = new Story().toTransferring("paused");
+    story.hear({ t: "CancelAsked" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "WORD_FORGOTTEN");
+    story.answers("destination", { name: "handBack", answer: "handedBack" });
+    story.answers("destination", { name: "abortDestination" });
+    assert.deepEqual(
+      story.last?.commands.map((command) => command.name === "resumeSource" && command.runState),
+      ["paused"],
+    );
+    assert.equal(story.answers("source", { name: "resumeSource", runState: "postmigrate" }), "CANCELLED |");
+    assert.equal(story.state.migration.outcome, Outcome.PAUSED_ON_SOURCE);
+  });
+
+  it("gives a post-copy guest back to such a source before its destination ends, whether or not it was seen to switch", () => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.hear({ t: "CancelAsked" });
+    story.fails("source", "cancelTransfer", "NOT_FOUND", "WORD_FORGOTTEN");
+    assert.equal(
+      story.answers("destination", { name: "handBack", answer: "handedBack" }),
+      "| resumeSource@source",
+    );
+    assert.equal(
+      story.answers("source", { name: "resumeSource", runState: "running" }),
+      "| abortDestination@destination",
+    );
   });
 
   it("goes forward where such a source had given its guest to a destination that may have started it", () => {

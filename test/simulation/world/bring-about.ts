@@ -83,7 +83,11 @@ export function bringAbout(
     }
     case "stateLost":
       world.loseState(hostId);
-      return () => world.startAgent(hostId);
+      return () => {
+        world.startAgent(hostId);
+        if (world.schedule.adoptedAgain === "livingAtOnce")
+          void control.adoptAgain(({ host }) => host.hostId === hostId);
+      };
     case "entryFlushed":
       world.noteDrift();
       flushEntries(world, instance);

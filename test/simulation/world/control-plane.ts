@@ -85,12 +85,15 @@ export class ControlPlane {
   }
 
   /** Starts or stops the guest's CPUs as its owner wishes, one wish after another; what is refused is left. */
-  ownerWants(wanted: "running" | "stopped"): Promise<void> {
-    this.#wishes = this.#wishes.then(() => this.#askForOwner(wanted));
+  ownerWants(
+    wanted: "running" | "stopped",
+    seen: "nothing" | "runs nowhere else" = "nothing",
+  ): Promise<void> {
+    this.#wishes = this.#wishes.then(() => this.#askForOwner(wanted, seen === "runs nowhere else"));
     return this.#wishes;
   }
 
-  async #askForOwner(wanted: "running" | "stopped"): Promise<void> {
+  async #askForOwner(wanted: "running" | "stopped", runsNowhereElse: boolean): Promise<void> {
     const { owner } = this;
     const { guest } = this.#world;
     if (owner === null) return;
@@ -98,7 +101,7 @@ export class ControlPlane {
     guest.wanted = "either";
     const method = wanted === "running" ? "startCpus" : "stopCpus";
     const ending = await this.#keepAsking(owner.host.hostId, (agent) =>
-      agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId }),
+      agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId, runsNowhereElse }),
     );
     // Who knows which of the two the CPUs heard last.
     if (guest.strangersConts !== strangersConts) return;
@@ -260,11 +263,13 @@ export class ControlPlane {
     }
   }
 
-  /** Starts a guest that is to run and stands. */
+  /** Starts a guest that is to run and stands; that it runs nowhere else, its owner has seen. */
   async startAgain(): Promise<void> {
     const { owner } = this;
-    const isToRun = this.#world.guest.wanted === "running";
-    if (isToRun && owner?.qemu.isAlive === true && !owner.qemu.isRunning) await this.ownerWants("running");
+    const { guest } = this.#world;
+    if (guest.wanted !== "running" || owner?.qemu.isAlive !== true || owner.qemu.isRunning) return;
+    if (guest.qemus.some((qemu) => qemu.isRunning)) return;
+    await this.ownerWants("running", "runs nowhere else");
   }
 
   #prepareNics(hostId: string, instanceId: string, nics: SimulatedInstance["nics"]): Promise<void> {

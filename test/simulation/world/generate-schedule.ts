@@ -26,7 +26,7 @@ export function generateSchedule(seed: number): Schedule {
   const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
   );
-  return {
+  const planned: Schedule = {
     seed,
     grain: new Random(seed, 101).chance(FINE) ? "fine" : "coarse",
     coordinators: random.pick(1, 1, 2),
@@ -39,6 +39,10 @@ export function generateSchedule(seed: number): Schedule {
     migrations,
     faults: planFaults(random, plan, migrations.length),
   };
+  const isStateLost = planned.faults.some(({ kind }) => kind === "stateLost");
+  return isStateLost
+    ? { ...planned, adoptedAgain: new Random(seed, 102).pick("running", "living", "livingAtOnce") }
+    : planned;
 }
 
 function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {

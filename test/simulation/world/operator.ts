@@ -37,12 +37,13 @@ export class Operator {
 
   /** Looks after what lost state directories left, until no migration is open and the guest is under a gate. */
   async attendToLostState(): Promise<void> {
-    const { hosts, trace } = this.#world;
+    const { hosts, schedule, trace } = this.#world;
+    const isRunningEnough = (schedule.adoptedAgain ?? "running") === "running";
     const isLost = (hostId: string) => (hosts.get(hostId)?.disk.losses ?? 0) > 0;
     if (![...hosts.keys()].some(isLost)) return;
     for (let round = 0; round < ROUNDS && (await this.#staysOpen()); round += 1) {
-      // A guest that runs is taken under the gate again first: its agent can then answer for it.
-      await this.#control.adoptAgain((instance) => instance.qemu.isRunning);
+      // What is taken under the gate again its agent can answer for, as far as that can be known.
+      await this.#control.adoptAgain(({ qemu }) => qemu.isRunning || !isRunningEnough);
       if (!(await this.#staysOpen())) break;
       const { source, destination } = this.#control;
       const dead = [destination, source].find((side) => side !== null && isLost(side.host.hostId));

@@ -16,6 +16,11 @@ export interface Schedule {
   /** About how long a live copy takes, and the rest of the pages in post-copy. */
   readonly copyUs: number;
   readonly pagesUs: number;
+  /**
+   * What an operator brings under the gate again on a host whose state directory was lost: what runs, all that lives, or
+   * all that lives as soon as the agent is back. "running" where it is not said.
+   */
+  readonly adoptedAgain?: "running" | "living" | "livingAtOnce";
   readonly migrations: readonly PlannedMigration[];
   readonly faults: readonly Fault[];
 }

@@ -1,0 +1,32 @@
+import type { Fence } from "../../proto/epoch.ts";
+import type { Host } from "../host.ts";
+import type { Adopted, Instance } from "../instance/instance.ts";
+import { isOver, noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
+import { requireVmm } from "./require-vmm.ts";
+
+/**
+ * Takes back a guest of which the journal has forgotten whether it was given away, for a caller who knows that it runs
+ * nowhere else; journaled under the fence before anything is started. Throws FAILED_PRECONDITION / NO_WAY_BACK where its
+ * VMM cannot go on, and / VMM_LOST.
+ */
+export async function takeBack(
+  host: Host,
+  { runner, vmm }: Adopted,
+  fence: Fence,
+  runState: string,
+): Promise<void> {
+  requireVmm(runner.guest);
+  const { statusText } = await vmm.queryMigrate();
+  const way = await reclaimVmm(vmm, isOver(statusText) ? "over" : "toBeCancelled", host.ports.clock);
+  if (way === "none") throw noWayBack();
+  // A VMM that gave its transfer up may have gone on by itself.
+  if (runner.guest.role.kind !== "forgotten") return;
+  runner.order({ kind: "reclaimOrdered", atUnixUs: host.ports.clock.unixUs(), fence, runState });
+}
+
+/** The same by its owner's own statement; of a guest that is not forgotten that says nothing new. */
+export async function takeBackForOwner(host: Host, instance: Instance): Promise<void> {
+  const adopted = instance.requireAdopted();
+  if (adopted.runner.guest.role.kind !== "forgotten") return;
+  await takeBack(host, adopted, host.newestFence(instance.guestId), "running");
+}
