@@ -114,9 +114,14 @@ const TRIED_UNTIL_DONE: readonly string[] = [
 export function mayBeAskedAgain(failure: CommandFailure): boolean {
   if (!ASKED_UNTIL_ANSWERED.includes(failure.command)) return false;
   if (isUnanswered(failure) || failure.reason === NOT_GIVEN) return true;
-  // The guest's memory may be there all the same, and its agent may be told of it again.
-  if (failure.command === "resumeSource" && failure.code === "NOT_FOUND") return true;
+  // The guest's memory may be there all the same, and its agent may be told of it again, in two calls.
+  if (failure.command === "resumeSource" && isNotAdopted(failure)) return true;
   return TRIED_UNTIL_DONE.includes(failure.command) && failure.code !== "UNIMPLEMENTED";
+}
+
+/** The agent has no such instance, or its devices only. */
+function isNotAdopted({ code, reason }: CommandFailure): boolean {
+  return code === "NOT_FOUND" || reason === "NOT_ADOPTED";
 }
 
 /** `prepareDestination` was driven, so the destination may hold something. */

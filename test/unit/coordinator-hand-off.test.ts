@@ -190,6 +190,19 @@ describe("handing back", () => {
     assert.equal(story.startsCpus(), "POST_COPY |");
   });
 
+  it("keeps the destination's VMM while the source's is not under its gate, which may change", () => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.status("source", "postcopy-active");
+    story.handsOff();
+    story.says("destination", { t: "HandedBack", sentence: "Registration was refused." });
+    assert.equal(story.fails("source", "resumeSource", "FAILED_PRECONDITION", "NOT_ADOPTED"), "|");
+    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| resumeSource@source");
+    assert.equal(
+      story.answers("source", { name: "resumeSource", runState: "running" }),
+      "| abortDestination@destination",
+    );
+  });
+
   it("fails where neither side can start the guest", () => {
     const story = new Story(POST_COPY).toTransferring();
     story.status("source", "postcopy-active");
