@@ -76,7 +76,7 @@ export function isUnanswered(failure: Pick<CommandFailure, "code">): boolean {
 }
 
 /** Reasons of an agent that is there and asks to be asked again; nobody is silent. */
-const NOT_NOW: readonly string[] = ["STILL_WAITING", "RESTORING", "STALE_FENCE"];
+const NOT_NOW: readonly string[] = ["STILL_WAITING", "RESTORING", "STALE_FENCE", "JOURNAL_UNWRITABLE"];
 
 /** Nobody answered at all. */
 export function isSilence(failure: Pick<CommandFailure, "code" | "reason">): boolean {

@@ -285,13 +285,18 @@ describe("cancelling", () => {
     assert.equal(story.state.kept, false);
   });
 
-  it("is no ambiguity where the source is there and its VMM has not said its last", () => {
-    const story = new Story().toStopped();
-    story.hear({ t: "CancelAsked" });
-    story.awaitsHandOff();
-    assert.equal(story.fails("source", "cancelTransfer", "DEADLINE_EXCEEDED", "STILL_WAITING"), "|");
-    assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
-  });
+  for (const [fact, code, reason] of [
+    ["its VMM has not said its last", "DEADLINE_EXCEEDED", "STILL_WAITING"],
+    ["its disk is full", "UNAVAILABLE", "JOURNAL_UNWRITABLE"],
+  ] as const) {
+    it(`is no ambiguity where the source is there and ${fact}`, () => {
+      const story = new Story().toStopped();
+      story.hear({ t: "CancelAsked" });
+      story.awaitsHandOff();
+      assert.equal(story.fails("source", "cancelTransfer", code, reason), "|");
+      assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| cancelTransfer@source");
+    });
+  }
 
   it("ends by the destination's word where the source's agent knows nothing of its guest any more", () => {
     const story = new Story().toTransferring();
