@@ -12,16 +12,21 @@ import { parseGuestId } from "../../proto/ids.ts";
 import type { Guest } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
-import { hasSaid } from "../journal/said-under.ts";
+import { hasSaid, saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, requireFence } from "./migration-call.ts";
+import { wordNotFound } from "./word-forgotten.ts";
 
-/** By the journal alone, so also after the instance is gone. */
+/**
+ * By the journal alone, so also after the instance is gone. NOT_FOUND / WORD_FORGOTTEN where the journal knows of no such
+ * epoch, and so cannot say that nothing was given under it.
+ */
 export function getHandOff(host: Host, request: GetHandOffRequest): GetHandOffResponse {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const { epoch } = requireFence(request.fence);
-  for (const { word } of host.knownJournalOf(guestId)?.entries ?? []) {
-    if (word.kind === "handedOff" && word.handOff.fence?.epoch === epoch) return { handOff: word.handOff };
-  }
+  const entries = host.knownJournalOf(guestId)?.entries ?? [];
+  const handedOff = saidUnder(entries, epoch, "handedOff");
+  if (handedOff !== undefined) return { handOff: handedOff.handOff };
+  if (saidUnder(entries, epoch, "armed") === undefined) throw wordNotFound(guestId, epoch);
   return { handOff: undefined };
 }
 

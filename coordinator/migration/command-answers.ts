@@ -1,7 +1,15 @@
 import type { HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import { withHandOff, withKept, withReachable } from "./agent-words.ts";
 import { type CompleteState, type Side, withFacts, withSide } from "./complete-state.ts";
-import { isSilence, NOT_GIVEN, withDone, withEnding, withFailure, withRaisedEpoch } from "./facts.ts";
+import {
+  isSilence,
+  isUnknownThere,
+  NOT_GIVEN,
+  withDone,
+  withEnding,
+  withFailure,
+  withRaisedEpoch,
+} from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply } from "./migration-event.ts";
 import { nicDifferenceIn } from "./prepare.ts";
@@ -170,5 +178,12 @@ export function learnFailure(
   const known = error.reason === VMM_LOST ? withSide(answered, side, { vmmLost: true }) : answered;
   const failed = withFailure(known, side, name, error);
   if (name === "recoverMigration" && side === "source") return withListenerForgotten(failed);
+  if (name === "getHandOff" && isUnknownThere(failed, side, name)) {
+    return withEnding(
+      failed,
+      "WORDS_FORGOTTEN",
+      "The source does not remember the migration: it gives no word of it.",
+    );
+  }
   return NEEDED_TO_BEGIN.includes(name) ? withEnding(failed, error.reason, error.sentence) : failed;
 }

@@ -13,6 +13,7 @@ import {
   NOT_GIVEN,
 } from "./facts.ts";
 import { restBeforeRecoveryUs } from "./post-copy.ts";
+import { isSourceRunning, isWordUnheard } from "./rollback.ts";
 import { isReleaseMissing } from "./switch-over.ts";
 
 /** Where the guest is when the migration ends in `phase` now. */
@@ -69,6 +70,9 @@ export function reasonIn(state: CompleteState, phase: Phase): Reason {
       return reasonOfHandingBack(state);
     case Phase.POST_COPY_PAUSED:
       return reasonOfPause(state);
+    case Phase.CANCELLING:
+    case Phase.ROLLING_BACK:
+      return reasonOfRollback(state);
     default:
       return reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
   }
@@ -128,6 +132,26 @@ function reasonOfHandingBack(state: CompleteState): Reason {
     ? `The guest is lost unless ${destination} says that it has it.`
     : `The source runs the guest once ${destination} says that it never started it, or is dead.`;
   return { code: waiting.code, sentence: `${waiting.sentence} ${word}` };
+}
+
+/** Where the source cannot say whether it handed off, the guest waits for somebody who can: who that is is to be plain. */
+function reasonOfRollback(state: CompleteState): Reason {
+  const waiting = reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
+  const awaited = isWordUnheard(state) ? awaitedWithoutWord(state) : "";
+  return { code: waiting.code, sentence: `${waiting.sentence} ${awaited}`.trim() };
+}
+
+function awaitedWithoutWord(state: CompleteState): string {
+  const [source, destination] = [hostOf(state, "source"), hostOf(state, "destination")];
+  if (!isGivenUpThere(state)) {
+    return (
+      `Nobody knows whether ${source} handed the guest off: ${destination} is to say whether it has it, or a person that ` +
+      `${destination} is dead or the guest lost.`
+    );
+  }
+  return isSourceRunning(state)
+    ? ""
+    : `The guest is ${source}'s once its VMM is adopted there, unless a person says that ${source} is dead or the guest lost.`;
 }
 
 function reasonOfPause(state: CompleteState): Reason {

@@ -54,7 +54,7 @@ function isForgottenInPostCopy(state: CompleteState): boolean {
 }
 
 /** Nobody at the source will say whether it gave its word; the destination may have it, and be running the guest. */
-function isWordUnheard(state: CompleteState): boolean {
+export function isWordUnheard(state: CompleteState): boolean {
   return isWordForgotten(state) || (mayHaveBegun(state) && state.source.hostDead);
 }
 

@@ -12,6 +12,7 @@ import {
   isSettled,
   isSourceSilent,
   isTornApart,
+  isUnknownThere,
   NOT_GIVEN,
 } from "./facts.ts";
 import { commandsToFence } from "./fence-host.ts";
@@ -51,9 +52,11 @@ export function leaveAmbiguous(state: CompleteState): Phase | null {
   if (decided !== null) return decided;
   if (state.handedOff) return null;
   if (state.kept || state.source.hostDead) return Phase.ROLLING_BACK;
-  // The source answers again, and it has not handed off: it is asked to keep the guest, and says which it is.
-  const answersAgain = failureOf(state, "source", "getHandOff")?.reason === NOT_GIVEN;
-  return answersAgain && !isSourceSilent(state) && !isRefused(state, "source", "cancelTransfer")
+  // The source answers again, and knows of no hand-off: it is asked to keep the guest, and says which it is, if it can.
+  const isAnswered =
+    failureOf(state, "source", "getHandOff")?.reason === NOT_GIVEN ||
+    isUnknownThere(state, "source", "getHandOff");
+  return isAnswered && !isSourceSilent(state) && !isRefused(state, "source", "cancelTransfer")
     ? Phase.ROLLING_BACK
     : null;
 }

@@ -288,7 +288,7 @@ describe("an agent's answers to a coordinator", options, () => {
   it("find no hand-off that was not given, and take none where none is awaited", () =>
     withAgent(async (bench) => {
       await adopted(bench, "prelaunch");
-      assert.equal((await bench.agent.getHandOff(command)).handOff, undefined);
+      await assert.rejects(bench.agent.getHandOff(command), { code: "NOT_FOUND", reason: "WORD_FORGOTTEN" });
       const handOff = {
         migrationId: MIGRATION,
         guestId: "web",

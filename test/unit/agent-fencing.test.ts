@@ -115,6 +115,28 @@ describe("what one side is asked is refused by the other", () => {
   });
 });
 
+describe("a source that is asked for its word", () => {
+  const armed = (epoch: bigint): JournalWord => ({
+    kind: "armed",
+    fence: { epoch, revision: 1n },
+    migrationId: MIGRATION,
+    destinationHostId: DESTINATION,
+    mode: "live",
+    pointOfNoReturn: "completed",
+    runState: "running",
+  });
+
+  it("says that it gave none where it was armed, and that it does not know where its journal lacks that", async () => {
+    const words = [NICS_PREPARED, ADOPTED, armed(FENCE.epoch)].map((word) => [INSTANCE, word] as const);
+    const { agent } = await agentOf(words, "running");
+    assert.equal((await agent.getHandOff(call())).handOff, undefined);
+    const unknown = { code: "NOT_FOUND", reason: "WORD_FORGOTTEN" };
+    await assert.rejects(agent.getHandOff(call({ epoch: FENCE.epoch + 1n, revision: 1n })), unknown);
+    const { agent: forgetful } = await agentOf([], "running");
+    await assert.rejects(forgetful.getHandOff(call()), unknown);
+  });
+});
+
 describe("a source whose VMM stands where its last transfer left it", () => {
   it("is refused before anything is armed: QEMU begins no transfer of it", async () => {
     const words = [NICS_PREPARED, ADOPTED].map((word) => [INSTANCE, word] as const);

@@ -113,6 +113,32 @@ describe("a source that has forgotten what it said of its transfer", () => {
     assert.equal(story.state.migration.reasonCode, "WORDS_FORGOTTEN");
   });
 
+  it("ends a migration of which its journal knows nothing, by what the destination says, and tells who is waited for", () => {
+    const ambiguous = new Story().toStopped();
+    ambiguous.awaitsHandOff();
+    ambiguous.fails("source", "getHandOff", "UNAVAILABLE");
+    ambiguous.hear({ t: "DeadlinePassed", deadline: "askAgain" });
+    assert.equal(ambiguous.phase, "AMBIGUOUS");
+    const waiting = new Story().toStopped();
+    waiting.awaitsHandOff();
+    for (const story of [waiting, ambiguous]) {
+      assert.equal(
+        story.fails("source", "getHandOff", "NOT_FOUND", "WORD_FORGOTTEN"),
+        "ROLLING_BACK | cancelTransfer@source",
+      );
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "WORD_FORGOTTEN");
+      story.fails("destination", "handBack", "NOT_FOUND", "INSTANCE_UNKNOWN");
+      assert.match(story.state.migration.reason, /handBack says .* Nobody knows whether ha .*: hb is to say/);
+      story.hear({ t: "DeadlinePassed", deadline: "askAgain" });
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "WORD_FORGOTTEN");
+      story.answers("destination", { name: "handBack", answer: "handedBack" });
+      story.answers("destination", { name: "abortDestination" });
+      story.fails("source", "resumeSource", "FAILED_PRECONDITION", "NOT_ADOPTED");
+      assert.match(story.state.migration.reason, /The guest is ha's once its VMM is adopted there/);
+      assert.equal(story.state.endingReasonCode, "WORDS_FORGOTTEN");
+    }
+  });
+
   it("is asked to run the guest where it does not remember that it kept it: its stop may be what was lost", () => {
     const story = new Story().toTransferring();
     story.says("source", FORGOTTEN);
