@@ -12,6 +12,7 @@ import {
 } from "./complete-state.ts";
 import {
   failureOf,
+  isDone,
   isPostCopyMode,
   isUnanswered,
   mayBeAskedAgain,
@@ -213,10 +214,12 @@ function learnFromDestination(state: CompleteState, event: AgentEvent): Complete
     case "HandOffReceived":
       return withFacts(withHandOff(state, event.handOff), { handOffWanted: false });
     case "HandOffAwaited":
-      if (state.takenOver || state.handOffWanted) return state;
-      // "Not yet" may be old by now.
+      if (state.takenOver || (state.handOffWanted && !isDone(state, "destination", "deliverHandOff"))) {
+        return state;
+      }
+      // "Not yet" may be old by now, and a word that was brought is gone with the agent that had it.
       return withFacts(
-        withoutFailures(state, "source", ({ reason }) => reason === NOT_GIVEN),
+        withoutFailures(withoutDelivery(state), "source", ({ reason }) => reason === NOT_GIVEN),
         { handOffWanted: true },
       );
     case "CpusStarted":

@@ -56,7 +56,7 @@ export function isTakeOverAwaited(state: CompleteState): boolean {
 }
 
 /** The word was brought by hand, or is being, and the destination has not taken the guest over by it. */
-export function isTakeOverOverdue(state: CompleteState): boolean {
+export function isWordCarried(state: CompleteState): boolean {
   return isWordWanted(state) && isWordOut(state);
 }
 

@@ -95,10 +95,10 @@ export interface CommandError {
 
 /**
  * postCopy: the policy's time is up. handOff: a destination has been ready for so long that the source is asked whether
- * it keeps the guest. askAgain: those who did not answer may be asked again. fenceSource, fenceDestination: that host
+ * it keeps the guest. takeOver: a destination that has the word has said nothing of it. recall: a source that forgot its
+ * words says no more. askAgain: those who did not answer may be asked again. fenceSource, fenceDestination: that host
  * cannot be asked, and has been so for long enough to be powered off. words: the last words of both agents are not
- * waited for. takeOver: a
- * destination that has the word has said nothing of it. recall: a source that forgot its words says no more. recover: a transfer that broke has been left alone for long enough.
+ * waited for. recover: a transfer that broke has been left alone for long enough.
  */
 export type DeadlineName =
   | "postCopy"

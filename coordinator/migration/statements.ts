@@ -1,5 +1,5 @@
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { isTakeOverOverdue, withGuestAsked } from "./carry-word.ts";
+import { isWordCarried, withGuestAsked } from "./carry-word.ts";
 import {
   type CompleteState,
   guestIdOf,
@@ -74,7 +74,7 @@ const MAY_BE_GIVEN_UP: readonly Phase[] = [
 
 export function mayBeGivenUp(state: CompleteState): boolean {
   const { phase } = state.migration;
-  if (phase === Phase.SWITCHING_OVER) return isTakeOverOverdue(state);
+  if (phase === Phase.SWITCHING_OVER) return isWordCarried(state);
   if (phase === Phase.POST_COPY)
     return isSourceLost(state) || isRefused(state, "destination", "deliverHandOff");
   return MAY_BE_GIVEN_UP.includes(phase);
@@ -83,7 +83,7 @@ export function mayBeGivenUp(state: CompleteState): boolean {
 /** The guest's right is out, or nobody says where it is: the source may ask for it back, and waits until it has it. */
 export function mayBeResumed(state: CompleteState): boolean {
   const { phase } = state.migration;
-  if (phase === Phase.SWITCHING_OVER) return isTakeOverOverdue(state);
+  if (phase === Phase.SWITCHING_OVER) return isWordCarried(state);
   return phase === Phase.AMBIGUOUS || phase === Phase.HANDING_BACK;
 }
 

@@ -9,21 +9,23 @@ export function encodeGuestRecord(record: GuestRecord): Uint8Array {
   return Buffer.from(JSON.stringify(GuestRecord.toJSON(record)));
 }
 
-/** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote. */
-export function decodeGuestRecord(bytes: Uint8Array): GuestRecord {
-  return decode("guest record", bytes, GuestRecord.fromJSON);
+/** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote, with `where` they are. */
+export function decodeGuestRecord(bytes: Uint8Array, where: Where = {}): GuestRecord {
+  return decode("guest record", bytes, where, GuestRecord.fromJSON);
 }
 
 export function encodeMigrationState(state: MigrationState): Uint8Array {
   return Buffer.from(JSON.stringify(MigrationState.toJSON(state)));
 }
 
-/** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote. */
-export function decodeMigrationState(bytes: Uint8Array): MigrationState {
-  return decode("ended migration", bytes, MigrationState.fromJSON);
+/** As `decodeGuestRecord`. */
+export function decodeMigrationState(bytes: Uint8Array, where: Where = {}): MigrationState {
+  return decode("ended migration", bytes, where, MigrationState.fromJSON);
 }
 
-function decode<T>(noun: string, bytes: Uint8Array, fromJson: (json: unknown) => T): T {
+type Where = Readonly<Record<string, string>>;
+
+function decode<T>(noun: string, bytes: Uint8Array, where: Where, fromJson: (json: unknown) => T): T {
   try {
     const json: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
     if (typeof json !== "object" || json === null) throw new TypeError(`${typeof json} instead of an object`);
@@ -31,6 +33,7 @@ function decode<T>(noun: string, bytes: Uint8Array, fromJson: (json: unknown) =>
   } catch (thrown) {
     throw new SwitchoverError("INTERNAL", `A stored ${noun} cannot be read.`, {
       reason: "RECORD_UNREADABLE",
+      metadata: where,
       cause: thrown,
     });
   }

@@ -1,7 +1,13 @@
 import type { KvEntry } from "nats";
+import {
+  decodeGuestRecord,
+  decodeMigrationState,
+  encodeGuestRecord,
+  encodeMigrationState,
+} from "../../coordinator/record/record-codec.ts";
 import type { RecordStore, StoredRecord } from "../../coordinator/record/record-store.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
+import type { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, MigrationId } from "../../proto/ids.ts";
 import { GUEST_BUCKET, HISTORY_BUCKET } from "../../proto/subjects.ts";
 import { Bucket } from "./bucket.ts";
@@ -35,7 +41,7 @@ export class NatsGuestRecordStore implements RecordStore {
 
   /** Revision 0 is that of a key without a value, so that a first write is a compare-and-set as any other. */
   #write(record: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
-    const body = JSON.stringify(GuestRecord.toJSON(record));
+    const body = encodeGuestRecord(record);
     return this.#guests.run(`The record of guest ${record.guestId} was not written`, async (kv) => {
       try {
         const revision = await (expectedRevision === 0
@@ -72,14 +78,14 @@ export class NatsGuestRecordStore implements RecordStore {
 
   async archive(state: MigrationState): Promise<void> {
     const migrationId = state.migration?.migrationId ?? "";
-    const body = JSON.stringify(MigrationState.toJSON(state));
+    const body = encodeMigrationState(state);
     await this.#history.run(`Migration ${migrationId} was not archived`, (kv) => kv.put(migrationId, body));
   }
 
   async readArchived(migrationId: MigrationId): Promise<MigrationState | null> {
     const what = `The archived migration ${migrationId} was not read`;
     const entry = await this.#history.run(what, (kv) => kv.get(migrationId));
-    return isPresent(entry) ? MigrationState.fromJSON(parseBody(entry)) : null;
+    return isPresent(entry) ? decodeMigrationState(entry.value, whereIs(entry)) : null;
   }
 }
 
@@ -88,19 +94,11 @@ function isPresent(entry: KvEntry | null): entry is KvEntry {
 }
 
 function storedRecord(entry: KvEntry): StoredRecord {
-  return { record: GuestRecord.fromJSON(parseBody(entry)), revision: entry.revision };
+  return { record: decodeGuestRecord(entry.value, whereIs(entry)), revision: entry.revision };
 }
 
-function parseBody(entry: KvEntry): unknown {
-  try {
-    return JSON.parse(entry.string());
-  } catch (cause) {
-    throw new SwitchoverError("INTERNAL", `The value of ${entry.key} in ${entry.bucket} is not JSON.`, {
-      reason: "MALFORMED_RECORD",
-      metadata: { bucket: entry.bucket, key: entry.key, revision: String(entry.revision) },
-      cause,
-    });
-  }
+function whereIs({ bucket, key, revision }: KvEntry): Record<string, string> {
+  return { bucket, key, revision: String(revision) };
 }
 
 function revisionConflict(guestId: string, cause: unknown): SwitchoverError {

@@ -57,6 +57,16 @@ describe("a hand-off that does not arrive", () => {
     assert.equal(story.startsCpus(), "COMPLETING | releaseSource@source");
   });
 
+  it("is brought again at once to a destination that was given it, came back since, and awaits it", () => {
+    const story = new Story().toStopped();
+    story.handsOff();
+    story.isReady();
+    assert.equal(story.awaitsHandOff(), "| deliverHandOff@destination");
+    story.answers("destination", { name: "deliverHandOff" });
+    assert.equal(story.awaitsHandOff(), "| deliverHandOff@destination");
+    assert.equal(story.awaitsHandOff(), "|");
+  });
+
   it("is rolled back where the source answers that it never handed off", () => {
     const story = new Story().toStopped();
     story.awaitsHandOff();
