@@ -50,12 +50,12 @@ async function main(): Promise<number> {
     return 0;
   }
   const { runs, seed, workers, rule, schedule } = readValues(values);
-  if (schedule !== undefined) return replay(schedule, rule, values.trace);
-  if (runs === 1) return replay(generateSchedule(seed), rule, values.trace);
+  if (schedule !== undefined) return replay(schedule, "given", rule, values.trace);
+  if (runs === 1) return replay(generateSchedule(seed), "of its seed", rule, values.trace);
   const beganAt = performance.now();
   const { totals, failure } = await simulate({ runs, seed, workers, rule });
   const seconds = (performance.now() - beganAt) / 1_000;
-  if (failure !== null) await explain(generateSchedule(failure.seed), failure.violation, rule);
+  if (failure !== null) await explain(generateSchedule(failure.seed), "of its seed", failure.violation, rule);
   process.stdout.write(`${totalsLine(totals, seconds)}\n`);
   return failure === null ? 0 : 1;
 }
@@ -107,12 +107,20 @@ function parseSchedule(text: string | undefined): Schedule | undefined {
   }
 }
 
+/** A given schedule is not the one that its seed stands for. */
+type Origin = "given" | "of its seed";
+
 /** One run, with its trace where that is asked for or something is wrong. */
-async function replay(schedule: Schedule, rule: BreakRule | undefined, trace: boolean): Promise<number> {
+async function replay(
+  schedule: Schedule,
+  origin: Origin,
+  rule: BreakRule | undefined,
+  trace: boolean,
+): Promise<number> {
   const beganAt = performance.now();
   const show = (line: string) => process.stdout.write(`${line}\n`);
   const report = await runSchedule(schedule, breakageOf(rule), trace ? show : undefined);
-  if (report.violation !== null) await explain(schedule, report.violation, rule);
+  if (report.violation !== null) await explain(schedule, origin, report.violation, rule);
   const faults = Object.fromEntries(
     report.faults.map((kind) => [kind, report.faults.filter((one) => one === kind).length]),
   );
@@ -121,7 +129,12 @@ async function replay(schedule: Schedule, rule: BreakRule | undefined, trace: bo
   return report.violation === null ? 0 : 1;
 }
 
-async function explain(schedule: Schedule, violation: Violation, rule: BreakRule | undefined): Promise<void> {
+async function explain(
+  schedule: Schedule,
+  origin: Origin,
+  violation: Violation,
+  rule: BreakRule | undefined,
+): Promise<void> {
   const say = (line: string) => process.stdout.write(`${line}\n`);
   const { invariant } = violation;
   const shrunk = await shrinkSchedule(schedule, async (simpler) => {
@@ -136,7 +149,8 @@ async function explain(schedule: Schedule, violation: Violation, rule: BreakRule
   say(`${invariant} is broken: ${INVARIANTS[invariant]}`);
   say(violation.sentence);
   if (found !== null && found.sentence !== violation.sentence) say(`Shrunk: ${found.sentence}`);
-  say(`Again:  npm run -s simulate -- --seed ${schedule.seed} --runs 1${breaking}`);
+  if (origin === "of its seed")
+    say(`Again:  npm run -s simulate -- --seed ${schedule.seed} --runs 1${breaking}`);
   say(`Shrunk: npm run -s simulate --${breaking} --schedule '${JSON.stringify(shrunk)}'`);
 }
 

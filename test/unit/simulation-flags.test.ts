@@ -26,3 +26,26 @@ describe("simulate with what it cannot play", () => {
     });
   }
 });
+
+describe("simulate with a schedule that is given", () => {
+  it("tells how to play that again, and not its seed, which stands for another", () => {
+    const schedule = {
+      seed: 1,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 20_000,
+      pagesUs: 5_000,
+      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        { when: { migration: 0, mark: "handedOff", afterUs: 0 }, kind: "strangerConts", side: "source" },
+      ],
+    };
+    const flags = ["--break", "guard", "--schedule", JSON.stringify(schedule)];
+    const { status, stdout } = spawnSync(process.execPath, [MAIN, ...flags], { encoding: "utf8" });
+    assert.equal(status, 1, stdout);
+    assert.match(stdout, /^Shrunk: npm run -s simulate -- --break guard --schedule '\{/m);
+    assert.doesNotMatch(stdout, /--seed/);
+  });
+});

@@ -20,8 +20,8 @@ export class SimulatedGuest {
   wentBackwards: string | null = null;
   /** What the guest's owner was last granted; "either" while that is not known, or a stranger meddled. */
   wanted: "running" | "stopped" | "either" = "running";
-  /** How often a stranger started its CPUs. */
-  strangersConts = 0;
+  /** When a stranger last started or stopped its CPUs. Microseconds of the run. */
+  meddledAtUs = Number.NEGATIVE_INFINITY;
   /** Told whenever CPUs start. */
   onResume: (qemu: Qemu) => void = () => {};
   /** Told whenever CPUs stop. */

@@ -234,8 +234,8 @@ export class SimulatedFeed {
   mayLackNumbers: (subject: string) => boolean = () => false;
   /** Whether a host's disk may have lost words that its agent had told. */
   hasLostWords: (hostId: string) => boolean = () => false;
-  /** Since when a host's agent lives. */
-  livesSinceUnixUs: (hostId: string) => bigint = () => 0n;
+  /** When the agent of a host was started that lived at a time. */
+  lifeBeganUnixUs: (hostId: string, atUnixUs: bigint) => bigint = () => 0n;
   readonly #toldOnce = new ToldOnce();
   readonly #subjects = new Map<string, StoredMessage>();
   readonly #messageIds = new Map<string, number>();
@@ -259,7 +259,8 @@ export class SimulatedFeed {
     const event = FeedEvent.fromJSON(JSON.parse(body));
     const { hostId } = event;
     const disk = this.mayLackNumbers(subject) || this.hasLostWords(hostId) ? "lost words" : "has all";
-    this.fault ??= this.#toldOnce.repeated(event, this.livesSinceUnixUs(hostId), disk);
+    const lifeBeganUnixUs = this.lifeBeganUnixUs(hostId, event.atUnixUs);
+    this.fault ??= this.#toldOnce.repeated(event, lifeBeganUnixUs, disk);
     this.onHostEvent?.(event);
     return { t: "stored", position };
   }

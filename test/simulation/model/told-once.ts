@@ -65,10 +65,10 @@ export class ToldOnce {
   }
 
   /**
-   * In words, where this was told before; `livesSinceUnixUs`: when its host's agent was started; a predecessor's words
-   * may come late. `disk`: whether its host's has all that was told, and why.
+   * In words, where this was told before; `lifeBeganUnixUs`: when the agent that told it was started, whose words may come
+   * late, when a next one lives. `disk`: whether its host's has all that was told, and why.
    */
-  repeated(event: FeedEvent, livesSinceUnixUs: bigint, disk: "has all" | "lost words"): string | null {
+  repeated(event: FeedEvent, lifeBeganUnixUs: bigint, disk: "has all" | "lost words"): string | null {
     const { hostId, instanceId, migrationId, event: told } = event;
     const who = `${hostId}/${instanceId}`;
     if (isWord(event)) {
@@ -82,8 +82,7 @@ export class ToldOnce {
       const { status } = told.value;
       const subject = `${who} ${event.migrationId}`;
       const last = this.#statuses.get(subject);
-      const isToldByIt = event.atUnixUs >= livesSinceUnixUs;
-      const isFirst = last === undefined || (isToldByIt && last.atUnixUs < livesSinceUnixUs);
+      const isFirst = last === undefined || last.atUnixUs < lifeBeganUnixUs;
       this.#statuses.set(subject, { status, atUnixUs: event.atUnixUs, isFirst });
       // What an agent that comes back reads of a VMM, it may hear from it at the same time.
       const isAgain = last?.status === status && !isFirst && !last.isFirst && status !== LISTENING;

@@ -137,7 +137,7 @@ export function bringAbout(
       // From QEMU's switch until the word nobody can tell a stranger's start from QEMU's own.
       if (instance !== null && (isUnguarded(world, instance) || !instance.isKnown)) return nothing;
       world.guest.wanted = "either";
-      world.guest.strangersConts += 1;
+      world.guest.meddledAtUs = world.timeline.nowUs;
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);
       return nothing;
     case "cpusToggled":

@@ -89,22 +89,29 @@ export class ControlPlane {
     wanted: "running" | "stopped",
     seen: "nothing" | "runs nowhere else" = "nothing",
   ): Promise<void> {
-    this.#wishes = this.#wishes.then(() => this.#askForOwner(wanted, seen === "runs nowhere else"));
+    const wishedAtUs = this.#world.timeline.nowUs;
+    this.#wishes = this.#wishes.then(() =>
+      this.#askForOwner(wanted, seen === "runs nowhere else", wishedAtUs),
+    );
     return this.#wishes;
   }
 
-  async #askForOwner(wanted: "running" | "stopped", runsNowhereElse: boolean): Promise<void> {
+  async #askForOwner(
+    wanted: "running" | "stopped",
+    runsNowhereElse: boolean,
+    wishedAtUs: number,
+  ): Promise<void> {
     const { owner } = this;
     const { guest } = this.#world;
     if (owner === null) return;
-    const { wanted: before, strangersConts } = guest;
+    const { wanted: before } = guest;
     guest.wanted = "either";
     const method = wanted === "running" ? "startCpus" : "stopCpus";
     const ending = await this.#keepAsking(owner.host.hostId, (agent) =>
       agent[method]({ guestId: GUEST_ID, instanceId: owner.instanceId, runsNowhereElse }),
     );
-    // Who knows which of the two the CPUs heard last.
-    if (guest.strangersConts !== strangersConts) return;
+    // Who knows which of the two the CPUs heard last, also where both spoke at one moment.
+    if (guest.meddledAtUs >= wishedAtUs) return;
     // An instance whose QEMU is gone is stopped, whatever becomes of its guest; what a full disk does not take of it, a
     // killed agent forgets.
     const holds = owner.qemu.isAlive && owner.host.disk.room === "some";

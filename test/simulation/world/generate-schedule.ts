@@ -14,6 +14,8 @@ import {
 const FINE = 0.2;
 /** The part of those whose agents let a guest stay registered that its owner paused. */
 const STAYING = 0.2;
+/** The part in which a silent agent's commands are given up. */
+const IMPATIENT = 0.25;
 
 type Plan = "anything" | "sharp" | "again" | "full" | "lost";
 
@@ -40,9 +42,11 @@ export function generateSchedule(seed: number): Schedule {
     faults: planFaults(random, plan, migrations.length),
   };
   const isStateLost = planned.faults.some(({ kind }) => kind === "stateLost");
-  return isStateLost
-    ? { ...planned, adoptedAgain: new Random(seed, 102).pick("running", "living", "livingAtOnce") }
-    : planned;
+  return {
+    ...planned,
+    ...(isStateLost && { adoptedAgain: new Random(seed, 102).pick("running", "living", "livingAtOnce") }),
+    ...(new Random(seed, 103).chance(IMPATIENT) && { patience: "short" }),
+  };
 }
 
 function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {

@@ -21,6 +21,8 @@ export interface Schedule {
    * all that lives as soon as the agent is back. "running" where it is not said.
    */
   readonly adoptedAgain?: "running" | "living" | "livingAtOnce";
+  /** How long coordinators try to reach an agent before they give the command up: 30 s, or 0.8 s. "long" where it is not said. */
+  readonly patience?: "long" | "short";
   readonly migrations: readonly PlannedMigration[];
   readonly faults: readonly Fault[];
 }

@@ -27,7 +27,7 @@ export function toggleCpus(
     if (left === 0 || !qemu.isAlive || state === "over") return;
     // What its owner wants of it, nobody knows any more.
     world.guest.wanted = "either";
-    world.guest.strangersConts += 1;
+    world.guest.meddledAtUs = world.timeline.nowUs;
     if (qemu.isRunning) {
       hasStopped = true;
       qemu.execute({ name: "stop", runState }, () => {});

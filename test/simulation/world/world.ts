@@ -35,6 +35,8 @@ export const CONTROL_PLANE = "control";
 
 const START_AGAIN_US = 200_000;
 const FIRST_PORT = 40_000;
+/** Shorter than many faults last. */
+const SHORT_PATIENCE_MS = 800;
 
 /** One QEMU of the guest with its devices, as the control plane made them. */
 export interface SimulatedInstance {
@@ -51,7 +53,6 @@ export interface SimulatedInstance {
 
 export interface LivingAgent extends Peer {
   readonly agent: HostAgent;
-  readonly startedAtUs: number;
 }
 
 export interface LivingCoordinator extends Peer {
@@ -93,6 +94,7 @@ export class World {
   readonly #random: Random;
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
+  readonly #agentStarts = new Map<string, readonly bigint[]>();
   readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
@@ -127,8 +129,8 @@ export class World {
       );
     // A journal that lost what it had not synced says it anew.
     this.nats.feed.hasLostWords = (hostId) => (this.hosts.get(hostId)?.boots ?? 1) > 1;
-    this.nats.feed.livesSinceUnixUs = (hostId) =>
-      BigInt(EPOCH_UNIX_US + (this.agents.get(hostId)?.startedAtUs ?? 0));
+    this.nats.feed.lifeBeganUnixUs = (hostId, atUnixUs) =>
+      this.#agentStarts.get(hostId)?.findLast((began) => began <= atUnixUs) ?? 0n;
     if (schedule.feed === "heard") this.nats.feed.onHostEvent = (event) => this.#bringToCoordinators(event);
     this.guest.onResume = (qemu) => {
       this.trace?.(qemu.parts.name, `RESUME by ${qemu.startedBy}`);
@@ -212,11 +214,13 @@ export class World {
     if (present !== undefined && present.process.state !== "dead") return;
     const process = new SimulatedProcess(`agent ${hostId}`, this.timeline);
     this.trace?.(process.name, "started");
+    const startedAtUnixUs = BigInt(EPOCH_UNIX_US + this.timeline.nowUs);
+    this.#agentStarts.set(hostId, [...(this.#agentStarts.get(hostId) ?? []), startedAtUnixUs]);
     const agent = this.#tryToStart(hostId, process);
     if (agent === null) return;
     // A killed agent's promises may break; nobody waits for them.
     agent.restored.catch(() => {});
-    this.agents.set(hostId, { node: hostId, process, agent, startedAtUs: this.timeline.nowUs });
+    this.agents.set(hostId, { node: hostId, process, agent });
   }
 
   /** One that cannot start is started again by its host's init system. */
@@ -249,14 +253,17 @@ export class World {
       peer,
     );
     const store = nats.recordStore(peer);
-    const runner = new MigrationRunner({
-      store,
-      agents: this.breakage.agentPort(agents),
-      feed: nats.feedPort(peer),
-      fencing: { fence: (hostId) => this.#fence(hostId) },
-      clock: process,
-      log: this.#logOf(name),
-    });
+    const runner = new MigrationRunner(
+      {
+        store,
+        agents: this.breakage.agentPort(agents),
+        feed: nats.feedPort(peer),
+        fencing: { fence: (hostId) => this.#fence(hostId) },
+        clock: process,
+        log: this.#logOf(name),
+      },
+      this.schedule.patience === "short" ? { unansweredForMs: SHORT_PATIENCE_MS } : {},
+    );
     const hosts = { get: async (hostId: HostId) => ({ hostId }) as unknown as HostRecord };
     const api = new MigrationApi({ store, hosts, clock: process, random: () => this.#random.next(), runner });
     this.coordinators[index] = { ...peer, runner, api };
@@ -286,8 +293,11 @@ export class World {
     this.killAgent(hostId);
     this.trace?.(hostId, "STATE LOST");
     const host = this.host(hostId);
+    const instances = this.instances.filter((instance) => instance.host === host);
+    // What its owner had a guest do since it was armed, the source's journal alone knows.
+    if (instances.some((instance) => this.hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
     host.disk.lose();
-    for (const instance of this.instances) if (instance.host === host) instance.isKnown = false;
+    for (const instance of instances) instance.isKnown = false;
     this.commands.forgetHost(hostId);
   }
 
