@@ -44,8 +44,8 @@ export function generateSchedule(seed: number): Schedule {
   const isStateLost = planned.faults.some(({ kind }) => kind === "stateLost");
   return {
     ...planned,
-    ...(isStateLost && { adoptedAgain: new Random(seed, 102).pick("running", "living", "livingAtOnce") }),
-    ...(new Random(seed, 103).chance(IMPATIENT) && { patience: "short" }),
+    ...(isStateLost && { adoptedAgain: new Random(seed, 103).pick("running", "living", "livingAtOnce") }),
+    ...(new Random(seed, 104).chance(IMPATIENT) && { patience: "short" }),
   };
 }
 
