@@ -76,7 +76,8 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
 
 /**
  * The instance that is to be started: as `resolveOwner`, taken back first where its owner states that; or one that no
- * migration has claimed and whose owner had it load a saved guest. Throws FAILED_PRECONDITION / NOT_OWNER while that still waits for its guest.
+ * migration has claimed and whose owner had it load a saved guest. Throws FAILED_PRECONDITION / NOT_OWNER while that
+ * still waits for its guest.
  */
 async function resolveStarter(host: Host, request: StartCpusRequest): Promise<Instance> {
   const guestId = parseGuestId(request.guestId, "guest_id");

@@ -6,7 +6,7 @@ import {
 import type { AgentClient } from "./agent-client.ts";
 import type { Screen } from "./display.ts";
 import { EXIT_CODES } from "./exit-code.ts";
-import type { ReportValues, StartCpusValues } from "./owner-settings.ts";
+import type { ReportValues, StartCpusValues, TargetValues } from "./owner-settings.ts";
 
 /** Tells how a VMM stands, and shows what it is to do next; returns the exit code, throws SwitchoverError. */
 export async function reportCpuState(
@@ -31,17 +31,20 @@ export async function startCpus(
   client: Pick<AgentClient, "startCpus">,
   screen: Screen,
 ): Promise<number> {
-  const response = await client.startCpus(targetOf(values));
+  const response = await client.startCpus({
+    ...targetOf(values),
+    runsNowhereElse: values["runs-nowhere-else"] === "on",
+  });
   show(values, screen, response.instance, StartCpusResponse.toJSON(response));
   return EXIT_CODES.done;
 }
 
-function targetOf({ guest, instance }: StartCpusValues): { guestId: string; instanceId: string } {
+function targetOf({ guest, instance }: TargetValues): { guestId: string; instanceId: string } {
   return { guestId: guest, instanceId: instance ?? "" };
 }
 
 function show(
-  { json }: StartCpusValues,
+  { json }: TargetValues,
   screen: Screen,
   instance: GuestInstance | undefined,
   answer: unknown,

@@ -6,8 +6,8 @@ import type { Values } from "../config/read-settings.ts";
 import { onOff, optional, required } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 
-/** Flags and help of the commands of a VMM's owner, which no agent drives. */
-export const START_CPUS_SETTINGS = {
+/** Flags and help of the commands of a VMM's owner. */
+const TARGET_SETTINGS = {
   agent: required(parseTarget, { placeholder: "TARGET", help: "The host's agent, HOST:PORT or unix:/PATH" }),
   guest: required(parseGuestId, { placeholder: "ID", help: "The guest" }),
   instance: optional(parseInstanceId, "not needed where there is one", {
@@ -15,6 +15,13 @@ export const START_CPUS_SETTINGS = {
     help: "The guest's instance on that host",
   }),
   json: onOff("Print the agent's answer as proto3 JSON"),
+};
+
+export const START_CPUS_SETTINGS = {
+  "runs-nowhere-else": onOff(
+    "State that no other instance of the guest runs, where its agent has forgotten (WORD_FORGOTTEN)",
+  ),
+  ...TARGET_SETTINGS,
 };
 
 export const REPORT_SETTINGS = {
@@ -35,9 +42,10 @@ export const REPORT_SETTINGS = {
     placeholder: "SENTENCE",
     help: "Why CPUs that were to be started were not",
   }),
-  ...START_CPUS_SETTINGS,
+  ...TARGET_SETTINGS,
 };
 
+export type TargetValues = Values<typeof TARGET_SETTINGS>;
 export type StartCpusValues = Values<typeof START_CPUS_SETTINGS>;
 export type ReportValues = Values<typeof REPORT_SETTINGS>;
 
@@ -69,6 +77,7 @@ export const START_CPUS_USAGE: UsageText = {
   examples: [
     `switchoverctl start-cpus ${LINE}`,
     `switchoverctl start-cpus ${LINE} --instance web-7-b --json`,
+    `switchoverctl start-cpus ${LINE} --runs-nowhere-else`,
   ],
 };
 

@@ -77,12 +77,16 @@ describe("switchoverctl report-cpu-state", () => {
 describe("switchoverctl start-cpus", () => {
   it("asks for the guest's start and shows the permission, as JSON where that is asked for", async () => {
     const { asked, client, screen } = agentThatWants(VmmDemand.START_CPUS);
-    for (const flags of [[], ["--json"]]) {
+    for (const flags of [[], ["--json", "--runs-nowhere-else"]]) {
       const reading = readSettings(START_CPUS_SETTINGS, [...FLAGS, ...flags], {});
       assert.ok(reading.t === "settings");
       assert.equal(await startCpus(reading.values, client, screen), 0);
     }
-    assert.deepEqual(asked, Array(2).fill({ guestId: "web-7", instanceId: "" }));
+    const target = { guestId: "web-7", instanceId: "" };
+    assert.deepEqual(asked, [
+      { ...target, runsNowhereElse: false },
+      { ...target, runsNowhereElse: true },
+    ]);
     const [text, json] = screen.text.split("\n");
     assert.equal(text, "start-cpus");
     assert.deepEqual(JSON.parse(json ?? "").instance.demands, ["VMM_DEMAND_START_CPUS"]);
