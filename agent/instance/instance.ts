@@ -7,15 +7,13 @@ import type { NicDefinition } from "../device/nic-definition.ts";
 import type { PreparedNic } from "../device/nic-preparation.ts";
 import { adopt } from "../guest/adopt.ts";
 import type { Guest } from "../guest/guest.ts";
-import { GuestRunner, type PublishGuestEvent } from "../guest/guest-runner.ts";
+import { GuestRunner } from "../guest/guest-runner.ts";
 import { nicsOf } from "../guest/nic-changes.ts";
-import { type FoundVmm, type Recalled, recall } from "../guest/recall.ts";
+import type { FoundVmm } from "../guest/recall.ts";
 import { type Memory, memoryOf } from "../guest/remember.ts";
 import type { Step } from "../guest/step.ts";
-import type { WasTold } from "../guest/tell-again.ts";
 import { TransferProgressReader } from "../guest/transfer-progress-reader.ts";
-import type { HostAgentPorts } from "../host-agent-ports.ts";
-import { type Journal, newestFenceIn } from "../journal/journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
 import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
@@ -27,24 +25,14 @@ import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import type { VmmReport } from "../vmm/vmm-report.ts";
 import type { CpuSource } from "./cpu-source.ts";
 import { toInstanceMessage } from "./instance-message.ts";
+import { InstanceNotes } from "./instance-notes.ts";
+import type { InstanceParts } from "./instance-parts.ts";
 import type { PreparedDevices } from "./prepared-devices.ts";
 import { lifeOf, type Reached, reachVmm } from "./reach-vmm.ts";
+import { nicsInKernel, recalledGuest } from "./recalled-guest.ts";
 import { rememberedReport } from "./remembered-report.ts";
 import { openVmmLine, type VmmLine } from "./vmm-line.ts";
 
-export interface InstanceParts {
-  readonly ports: HostAgentPorts;
-  readonly guestId: GuestId;
-  readonly instanceId: InstanceId;
-  readonly devices: PreparedDevices;
-  readonly journal: Journal;
-  readonly publish: PublishGuestEvent;
-  readonly wasTold: WasTold;
-  readonly released: () => void;
-}
-
-/** A switchover is over by then. A killed agent loses nothing meanwhile; a host that dies loses its QEMU too. */
-const SYNC_AFTER_MS = 50;
 /** As long as a destination has to get ready once it has the word. */
 const HAND_BACK_AFTER_MS = 10_000;
 
@@ -60,11 +48,11 @@ export interface Adopted {
 /** One VMM of a guest on this host, from the preparation of its devices to their release. */
 export class Instance {
   readonly #parts: InstanceParts;
+  readonly #notes: InstanceNotes;
   readonly #closed = new AbortController();
   #adopted: Adopted | null = null;
   #state: "prepared" | "restoring" | "adopted" = "prepared";
   #endHandOffs: () => void = () => {};
-  #sync: "due" | "done" = "done";
   /** Where the source's VMM connects to; null before the incoming side was opened. */
   incomingUri: string | null = null;
   /** Where it connects to for the rest of a paused transfer; null while that is not open. */
@@ -74,6 +62,7 @@ export class Instance {
 
   constructor(parts: InstanceParts) {
     this.#parts = parts;
+    this.#notes = new InstanceNotes(parts.journal, parts.instanceId, parts.ports, this.#logFields());
   }
 
   get guestId(): GuestId {
@@ -216,7 +205,7 @@ export class Instance {
     const found: FoundVmm =
       remembered.found.vmm === "lost"
         ? remembered.found
-        : { ...remembered.found, nics: remembered.found.running ? "unread" : this.#nicsInKernel() };
+        : { ...remembered.found, nics: remembered.found.running ? "unread" : nicsInKernel(this.#parts) };
     const vmm = this.#externalVmm(known, transfer);
     this.incomingUri = memory.incomingUri;
     this.#recall(memory, { kind: "external", vmm, incomingUri }, vmm, EXTERNAL_VMM_FEATURES, found);
@@ -261,7 +250,7 @@ export class Instance {
     const sentence = "Its VMM does not answer since this host's agent came back.";
     this.note({ kind: "handedBack", fence, sentence });
     const atUnixUs = ports.clock.unixUs();
-    const { adopted } = this.#recalled(memory, { vmm: "lost", sentence }, atUnixUs);
+    const { adopted } = recalledGuest(this.#parts, memory, { vmm: "lost", sentence }, atUnixUs);
     publish(adopted.guest, { $case: "handedBack", value: { sentence } }, atUnixUs);
   }
 
@@ -316,14 +305,14 @@ export class Instance {
       throw new SwitchoverError("CANCELLED", "Closed.", { reason: "CLOSED" });
     }
     this.#letGo();
-    const nics = running ? "unread" : this.#nicsInKernel();
+    const nics = running ? "unread" : nicsInKernel(this.#parts);
     const found = { vmm: "connected", runState, running, transferStatus, nics } as const;
     this.#recall(memory, { kind: "qmp", qmpPath }, line.vmm, features, found);
     this.#listen(line, qmpPath);
   }
 
   #recall(memory: Memory, source: CpuSource, vmm: Vmm, features: VmmFeatures | null, found: FoundVmm): void {
-    const { adopted, missed } = this.#recalled(memory, found, this.#parts.ports.clock.unixUs());
+    const { adopted, missed } = recalledGuest(this.#parts, memory, found, this.#parts.ports.clock.unixUs());
     const { runner, progress } = this.#bind(vmm, features, source, adopted);
     const { role } = adopted.guest;
     if (found.vmm === "connected" && role.kind === "outgoing" && role.transfer === "begun") {
@@ -333,25 +322,6 @@ export class Instance {
     for (const event of missed) runner.dispatch(event);
     // An owner tells no numbers, of which nobody may make a stall.
     if (source.kind === "qmp") progress.resume();
-  }
-
-  #recalled(memory: Memory, found: FoundVmm, atUnixUs: number): Recalled {
-    const { guestId, ports, wasTold } = this.#parts;
-    const { bootId, hostId } = ports;
-    const newest = newestFenceIn(this.journal.entries);
-    const stays = ports.staysRegisteredFor ?? [];
-    return recall(guestId, hostId, bootId, memory, newest, found, atUnixUs, wasTold, stays);
-  }
-
-  /** What cannot be read is not registered: a guest that stands is deregistered then, as R2 says. */
-  #nicsInKernel(): "registered" | "notRegistered" | "unread" {
-    const { devices, ports } = this.#parts;
-    if ((ports.staysRegisteredFor ?? []).length === 0) return "unread";
-    try {
-      return devices.findDrift("registered").length === 0 ? "registered" : "notRegistered";
-    } catch {
-      return "notRegistered";
-    }
   }
 
   #bind(vmm: Vmm, features: VmmFeatures | null, source: CpuSource, adopted: Step): Adopted {
@@ -419,27 +389,9 @@ export class Instance {
     this.#adopted?.runner.close();
   }
 
-  /** Journals a word: written at once, on disk a moment later: no disk flush belongs between STOP and RESUME. */
+  /** Journals a word: written at once, on disk a moment later. Throws UNAVAILABLE / JOURNAL_UNWRITABLE. */
   note(word: JournalWord): void {
-    const { journal, ports } = this.#parts;
-    journal.write({ atUnixUs: ports.clock.unixUs(), instanceId: this.instanceId, word });
-    if (this.#sync === "due") return;
-    this.#sync = "due";
-    ports.clock.after(SYNC_AFTER_MS, () => {
-      this.#sync = "done";
-      void this.#syncJournal();
-    });
-  }
-
-  async #syncJournal(): Promise<void> {
-    const { journal, ports } = this.#parts;
-    try {
-      await journal.sync();
-    } catch (thrown) {
-      const { reason, message } = SwitchoverError.from(thrown);
-      const fields = { ...this.#logFields(), reason };
-      ports.log.error(fields, `The journal could not be synced: ${message}`);
-    }
+    this.#notes.write(word);
   }
 
   #logFields() {
