@@ -1,11 +1,12 @@
 import type { GuestAddress } from "../../proto/guest-address.ts";
 import type { AnnouncementPath } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
+import { addressesOf } from "../device/nic-identity.ts";
 import { encodeArpAnnouncement, encodeNeighbourAdvertisement, encodeReverseArp } from "./frame.ts";
 
 /** A NIC and where it can be announced; empty where there is nothing that the host could announce it on. */
 export interface AnnouncedNic {
-  readonly nic: Pick<NicDefinition, "nicId" | "macAddress" | "guestAddresses">;
+  readonly nic: Pick<NicDefinition, "nicId" | "macAddress" | "additionalMacAddresses" | "guestAddresses">;
   readonly paths: readonly AnnouncementPath[];
 }
 
@@ -25,9 +26,11 @@ export interface Announcement {
  */
 export function* announcementsOf(nics: readonly AnnouncedNic[]): Generator<Announcement> {
   for (const { nic, paths } of nics) {
-    const { macAddress, nicId } = nic;
-    for (const { ifindex, vlan } of paths) {
-      yield { nicId, kind: "reverseArp", ifindex, frame: encodeReverseArp(macAddress, vlan) };
+    const { nicId } = nic;
+    for (const { macAddress } of addressesOf(nic)) {
+      for (const { ifindex, vlan } of paths) {
+        yield { nicId, kind: "reverseArp", ifindex, frame: encodeReverseArp(macAddress, vlan) };
+      }
     }
   }
   for (const { nic, paths } of nics) {

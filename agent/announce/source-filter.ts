@@ -14,6 +14,8 @@ const RETURN = 0x06;
 const PACKET_TYPE = 0xfffff004;
 const PACKET_OUTGOING = 4;
 const ETHERTYPE_AT = 12;
+const TAGGED_ETHERTYPE_AT = 16;
+const ETHERTYPE_8021Q = 0x8100;
 const ETHERTYPE_RARP = 0x8035;
 const SOURCE_AT = 6;
 const DROP = 0;
@@ -22,7 +24,7 @@ type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, oper
 
 /**
  * The filter (`struct sock_filter[]`) that keeps of a link's frames those which leave by it from one of the sources, but
- * for reverse ARP.
+ * for reverse ARP. The tag of a VLAN is in the frame only where the link's device does not add it by itself.
  */
 export function encodeSourceFilter(sources: readonly MacAddress[]): Uint8Array {
   const program: Instruction[] = [
@@ -30,6 +32,8 @@ export function encodeSourceFilter(sources: readonly MacAddress[]): Uint8Array {
     [JUMP_IF_EQUAL, 1, 0, PACKET_OUTGOING],
     [RETURN, 0, 0, DROP],
     [LOAD_HALF, 0, 0, ETHERTYPE_AT],
+    [JUMP_IF_EQUAL, 0, 1, ETHERTYPE_8021Q],
+    [LOAD_HALF, 0, 0, TAGGED_ETHERTYPE_AT],
     [JUMP_IF_EQUAL, 0, 1, ETHERTYPE_RARP],
     [RETURN, 0, 0, DROP],
     ...sources.flatMap(keepFrom),

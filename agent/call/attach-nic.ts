@@ -16,7 +16,7 @@ import type { Instance } from "../instance/instance.ts";
 import { registrationOf } from "../instance/instance-message.ts";
 import { parseNic } from "../instance/nic-message.ts";
 import { toPreparedNicMessage } from "../instance/prepared-nic-message.ts";
-import { devicesInUse, refuseForeignMacs, refuseForeignRoutes } from "./nics-in-use.ts";
+import { devicesInUse, refuseForeignMacs, refuseForeignRoutes, refuseSharedDevices } from "./nics-in-use.ts";
 import { requireVmm } from "./require-vmm.ts";
 
 const pathOf = (): string => "nic";
@@ -37,6 +37,7 @@ export function attachNic(host: Host, request: AttachNicRequest): AttachNicRespo
   checkNicDefinitions([...instance.nics, nic], pathOf);
   refuseForeignMacs(host, guestId, [nic], pathOf);
   refuseForeignRoutes(host, guestId, [nic], pathOf);
+  refuseSharedDevices(host, guestId, [nic], instance, pathOf);
   const abandoned = devicesInUse(host, [nic], instance, pathOf);
   const [refusal] = preflightNics(host.ports.devices.route, [nic], pathOf);
   if (refusal !== undefined) {

@@ -1,9 +1,11 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import type { IpPrefix } from "../../proto/ip-prefix.ts";
+import type { MacAddress } from "../../proto/mac-address.ts";
 import type { NicPath } from "../device/check-nics.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
+import { addressesOf } from "../device/nic-identity.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 
@@ -42,20 +44,50 @@ export function refuseForeignMacs(
   pathOf: NicPath,
 ): void {
   const others = instancesOfOthers(host, guestId);
-  nics.forEach((nic, index) => {
-    const { macAddress } = nic;
+  for (const [index, nic] of nics.entries()) {
     const segment = deviceTypeOf(nic).segment(nic);
-    if (segment === undefined) return;
-    const owner = others.find((other) =>
-      other.nics.some((its) => its.macAddress === macAddress && deviceTypeOf(its).segment(its) === segment),
+    if (segment === undefined) continue;
+    for (const { macAddress, field } of addressesOf(nic)) {
+      const owner = others.find((other) =>
+        other.nics.some((its) => deviceTypeOf(its).segment(its) === segment && hasAddress(its, macAddress)),
+      );
+      if (owner === undefined) continue;
+      throw new SwitchoverError(
+        "FAILED_PRECONDITION",
+        `${macAddress} on ${segment} belongs to guest ${owner.guestId}.`,
+        { reason: "MAC_IN_USE", field: `${pathOf(index)}.${field}` },
+      );
+    }
+  }
+}
+
+/** A VXLAN device has one entry an address: one instance's quarantine would take it from the other one, which runs. */
+export function refuseSharedDevices(
+  host: Host,
+  guestId: GuestId,
+  nics: readonly NicDefinition[],
+  own: Instance | undefined,
+  pathOf: NicPath,
+): void {
+  const others = host.instances
+    .ofGuest(guestId)
+    .filter((other) => other !== own && !other.isAbandoned())
+    .flatMap(({ instanceId, nics: its }) => its.map((nic) => ({ instanceId, nic })));
+  for (const [index, nic] of nics.entries()) {
+    const shared = deviceTypeOf(nic).hostwide?.(nic);
+    const holder = others.find(
+      ({ nic: its }) =>
+        shared !== undefined &&
+        deviceTypeOf(its).hostwide?.(its)?.device === shared.device &&
+        addressesOf(nic).some(({ macAddress }) => hasAddress(its, macAddress)),
     );
-    if (owner === undefined) return;
+    if (shared === undefined || holder === undefined) continue;
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
-      `${macAddress} on ${segment} belongs to guest ${owner.guestId}.`,
-      { reason: "MAC_IN_USE", field: `${pathOf(index)}.mac_address` },
+      `${shared.device} has one entry for an address of NIC ${nic.nicId}, and that is instance ${holder.instanceId}'s.`,
+      { reason: "VXLAN_IN_USE", field: `${pathOf(index)}.${deviceTypeOf(nic).field}.${shared.field}` },
     );
-  });
+  }
 }
 
 /** A prefix leads to one device: the guest that starts last would take it over silently. */
@@ -81,6 +113,10 @@ export function refuseForeignRoutes(
       });
     });
   });
+}
+
+function hasAddress(nic: NicDefinition, macAddress: MacAddress): boolean {
+  return addressesOf(nic).some((its) => its.macAddress === macAddress);
 }
 
 function routesOf(nic: NicDefinition): readonly IpPrefix[] {

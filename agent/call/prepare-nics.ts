@@ -11,7 +11,7 @@ import type { Host } from "../host.ts";
 import { parseNics } from "../instance/nic-message.ts";
 import { PreparedDevices } from "../instance/prepared-devices.ts";
 import { toPreparedNicMessage } from "../instance/prepared-nic-message.ts";
-import { devicesInUse, refuseForeignMacs, refuseForeignRoutes } from "./nics-in-use.ts";
+import { devicesInUse, refuseForeignMacs, refuseForeignRoutes, refuseSharedDevices } from "./nics-in-use.ts";
 
 export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNicsResponse {
   const guestId = parseGuestId(request.guestId, "guest_id");
@@ -28,6 +28,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
   }
   refuseForeignMacs(host, guestId, nics, nicPathInList);
   refuseForeignRoutes(host, guestId, nics, nicPathInList);
+  refuseSharedDevices(host, guestId, nics, known, nicPathInList);
   const abandoned = devicesInUse(host, nics, known, nicPathInList);
   const [refusal] = preflightNics(devices.route, nics);
   if (refusal !== undefined) {

@@ -2,8 +2,10 @@ import { invalidArgument } from "../../proto/error.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
+import { addressesOf } from "./nic-identity.ts";
 
 export const MAX_NICS_PER_GUEST = 64;
+const MAX_ADDITIONAL_MAC_ADDRESSES = 64;
 
 const NIC_ID_TEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
 
@@ -32,7 +34,7 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicP
     const at = pathOf(index);
     const type = deviceTypeOf(nic);
     parseNicId(nic.nicId, `${at}.nic_id`);
-    parseMacAddress(nic.macAddress, `${at}.mac_address`);
+    checkAddresses(nic, at);
     type.check(nic, `${at}.${type.field}`);
     if (nicIds.has(nic.nicId)) {
       throw invalidArgument(`${at}.nic_id`, `${nic.nicId} names two NICs.`, "DUPLICATE");
@@ -58,10 +60,37 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicP
     for (const route of ownRoutes) routes.add(route);
     const segment = type.segment(nic);
     if (segment === undefined) return;
-    const place = `${nic.macAddress} on ${segment}`;
-    if (places.has(place)) {
-      throw invalidArgument(`${at}.mac_address`, `${place} serves two NICs.`, "DUPLICATE");
+    for (const { macAddress, field: addressField } of addressesOf(nic)) {
+      const place = `${macAddress} on ${segment}`;
+      if (places.has(place)) {
+        throw invalidArgument(`${at}.${addressField}`, `${place} serves two NICs.`, "DUPLICATE");
+      }
+      places.add(place);
     }
-    places.add(place);
   });
+}
+
+function checkAddresses(nic: NicDefinition, at: string): void {
+  const { additionalMacAddresses: additional = [] } = nic;
+  const type = deviceTypeOf(nic);
+  const field = `${at}.additional_mac_addresses`;
+  if (additional.length > 0 && !type.extras.includes("additional_mac_addresses")) {
+    throw invalidArgument(field, `A NIC of type ${type.field} has one MAC address.`, "UNSUPPORTED");
+  }
+  if (additional.length > MAX_ADDITIONAL_MAC_ADDRESSES) {
+    const sentence = `${additional.length} more addresses are more than the ${MAX_ADDITIONAL_MAC_ADDRESSES} of a NIC.`;
+    throw invalidArgument(field, sentence, "TOO_MANY");
+  }
+  const seen = new Set<string>();
+  for (const { macAddress, field: addressField } of addressesOf(nic)) {
+    parseMacAddress(macAddress, `${at}.${addressField}`);
+    if (seen.has(macAddress)) {
+      throw invalidArgument(
+        `${at}.${addressField}`,
+        `${macAddress} is an address of the NIC already.`,
+        "DUPLICATE",
+      );
+    }
+    seen.add(macAddress);
+  }
 }

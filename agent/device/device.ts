@@ -18,6 +18,7 @@ import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
 import type { Link } from "../netlink/link.ts";
+import type { MulticastGroup } from "../netlink/multicast.ts";
 import type { RouteResult } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
 import type { NicDefinition } from "./nic-definition.ts";
@@ -38,7 +39,14 @@ export interface NicPlace {
   readonly deviceIfindex: number;
   /** The bridge of a tap, the parent of a macvtap; 0 for devices without one. */
   readonly parentIfindex: number;
+  /** The VXLAN device that a NIC's definition names; missing where it is not there, or none is named. */
+  readonly overlayIfindex?: number;
+  /** VLANs of the definition that the port is not in; missing where there are none. */
+  readonly missingVlans?: readonly number[];
 }
+
+/** What a definition may ask for beyond its device, by the proto's names; each type says which it takes. */
+export type NicExtra = "additional_mac_addresses";
 
 export type Located =
   | { readonly found: "yes"; readonly place: NicPlace }
@@ -138,6 +146,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly type: Nic["type"];
   /** The type's field of the proto's NicDefinition. */
   readonly field: string;
+  /** What it honours; a definition that asks for anything else is refused by that name. */
+  readonly extras: readonly NicExtra[];
   /** Throws INVALID_ARGUMENT for what can never be right; `field` is the path of the type's own part of the definition. */
   check(nic: Nic, field: string): void;
   /** What serves this NIC and no other; undefined where that is no network device of the host. */
@@ -157,6 +167,15 @@ export interface DeviceType<Nic extends NicDefinition> {
    * has the links that the definition names and the ports of bridges among them.
    */
   announceOn(nic: Nic, links: readonly Link[]): readonly AnnouncementPath[];
+  /** The bridge's port, of the links that were found, whose VLANs are to be looked up too; undefined where it needs none. */
+  vlanPort?(nic: Nic, links: SeenLinks): string | undefined;
+  /**
+   * What the host has once for an address, whichever instance of the guest it is for, with the part of the type's own part
+   * of the definition that names it: two instances would take it from each other. Undefined where there is none.
+   */
+  hostwide?(nic: Nic): { readonly device: string; readonly field: string } | undefined;
+  /** The multicast groups of which the kernel's notifications are the NIC's business. */
+  multicastGroups?(nic: Nic): readonly MulticastGroup[];
   /** Whether the device is where the definition says, and its place there. */
   locate(nic: Nic, links: SeenLinks): Located;
   readonly prepare: DevicePreparation<Nic>;

@@ -10,7 +10,7 @@ import type { NicDefinition } from "./nic-definition.ts";
 export function surveyLinks(route: RoutePort, nics: readonly NicDefinition[]): SeenLinks {
   if (nics.every((nic) => deviceTypeOf(nic).surveys === "namedLinks")) return readLinks(route, nics);
   const links = route.dump({ op: "dumpLinks" }).flatMap((m) => (m.type === "link" ? [m.link] : []));
-  return new Map(links.map((link) => [link.name, link]));
+  return withPortVlans(route, nics, new Map(links.map((link) => [link.name, link])));
 }
 
 /** Looks up every link that the NICs' definitions name, in one batch. */
@@ -22,7 +22,32 @@ export function readLinks(route: RoutePort, nics: readonly NicDefinition[]): See
     const message = result.ok ? result.messages[0] : undefined;
     if (message?.type === "link") links.set(message.link.name, message.link);
   }
+  return withPortVlans(route, nics, links);
+}
+
+function withPortVlans(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  links: Map<string, Link>,
+): SeenLinks {
+  for (const nic of nics) addPortVlans(route, links, deviceTypeOf(nic).vlanPort?.(nic, links));
   return links;
+}
+
+/** A port whose VLANs the kernel does not tell is left without. */
+function addPortVlans(route: RoutePort, links: Map<string, Link>, name: string | undefined): void {
+  const port = name === undefined ? undefined : links.get(name);
+  if (port === undefined) return;
+  try {
+    const portVlans = route
+      .dump({ op: "dumpPortVlans", ifindex: port.ifindex })
+      .flatMap((message) =>
+        message.type === "portVlans" && message.ifindex === port.ifindex ? message.vlans : [],
+      );
+    links.set(port.name, { ...port, portVlans });
+  } catch {
+    // It left its bridge since it was looked up, which what follows finds.
+  }
 }
 
 /** Carries out one plan a NIC in one batch, and returns each plan's own results. */

@@ -257,7 +257,11 @@ function isPlainlyStopped({ result }: StopOutcome): boolean {
 }
 
 function samePlace(left: NicPlace, right: NicPlace): boolean {
-  return left.deviceIfindex === right.deviceIfindex && left.parentIfindex === right.parentIfindex;
+  return (
+    left.deviceIfindex === right.deviceIfindex &&
+    left.parentIfindex === right.parentIfindex &&
+    left.overlayIfindex === right.overlayIfindex
+  );
 }
 
 /** For answers that did not come: what the kernel did is unknown. */

@@ -1,5 +1,6 @@
 import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
+import { addressesOf } from "../device/nic-identity.ts";
 import type { Instance } from "../instance/instance.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
 
@@ -8,7 +9,7 @@ export interface IndexedNic {
   readonly nic: NicDefinition;
 }
 
-/** Whose NICs a change of the kernel's may be about, by address and by name: told in constant time, whatever the host holds. */
+/** Whose NICs a change of the kernel's may be about, by address, group and name: told in constant time, whatever the host holds. */
 export class NicIndex {
   readonly #byKey = new Map<string, Set<IndexedNic>>();
   readonly #byInstance = new Map<Instance, readonly IndexedNic[]>();
@@ -64,6 +65,9 @@ export class NicIndex {
       case "fdbEntryChanged":
       case "fdbEntryRemoved":
         return change.entry.macAddress;
+      case "groupEntryChanged":
+      case "groupEntryRemoved":
+        return `group ${change.entry.group}`;
       case "addressChanged":
       case "addressRemoved": {
         const name = this.#nameByIfindex.get(change.address.ifindex);
@@ -76,10 +80,10 @@ export class NicIndex {
 }
 
 function keysOf(nic: NicDefinition): readonly string[] {
+  const type = deviceTypeOf(nic);
   return [
-    nic.macAddress,
-    ...deviceTypeOf(nic)
-      .linkNames(nic)
-      .map((name) => `link ${name}`),
+    ...addressesOf(nic).map(({ macAddress }) => macAddress),
+    ...type.linkNames(nic).map((name) => `link ${name}`),
+    ...(type.multicastGroups?.(nic) ?? []).map((group) => `group ${group}`),
   ];
 }

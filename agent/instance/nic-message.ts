@@ -8,7 +8,9 @@ import {
   type RoutedTap,
   type TapOnBridge,
   UnmanagedKind,
+  type VxlanEntry,
 } from "../../proto/gen/switchover/v1/nic.ts";
+import { parseIpAddress } from "../../proto/ip-address.ts";
 import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
@@ -19,7 +21,8 @@ import type { MacvtapNic } from "../device/macvtap/definition.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import type { NicIdentity } from "../device/nic-identity.ts";
 import type { RoutedTapNic } from "../device/routed-tap/definition.ts";
-import type { TapOnBridgeNic } from "../device/tap-on-bridge/definition.ts";
+import type { TapOnBridgeNic, VxlanOfNic } from "../device/tap-on-bridge/definition.ts";
+import { parseMulticastGroup } from "../device/tap-on-bridge/multicast-group.ts";
 import type { UnmanagedNic } from "../device/unmanaged/definition.ts";
 
 const UNMANAGED_KINDS: { readonly [K in UnmanagedNic["kind"]]: UnmanagedKind } = {
@@ -70,16 +73,25 @@ export function parseNic(message: NicMessage, field: string): NicDefinition {
   }
 }
 
-function parseIdentity({ guestAddresses, macAddress, nicId }: NicMessage, field: string): NicIdentity {
+/** Without what is empty: so are the definitions that journals hold. */
+function parseIdentity(message: NicMessage, field: string): NicIdentity {
+  const { additionalMacAddresses, guestAddresses, macAddress, nicId } = message;
   const addresses = parseGuestAddresses(guestAddresses, `${field}.guest_addresses`);
+  const additional = additionalMacAddresses.map((text, index) =>
+    parseMacAddress(text, `${field}.additional_mac_addresses[${index}]`),
+  );
   return {
     nicId,
     macAddress: parseMacAddress(macAddress, `${field}.mac_address`),
     ...(addresses.length === 0 ? {} : { guestAddresses: addresses }),
+    ...(additional.length === 0 ? {} : { additionalMacAddresses: additional }),
   };
 }
 
 function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string): TapOnBridgeNic {
+  const groups = tap.multicastGroups.map((text, index) =>
+    parseMulticastGroup(text, `${field}.multicast_groups[${index}]`),
+  );
   return {
     type: "tapOnBridge",
     ...identity,
@@ -87,6 +99,17 @@ function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string
     bridge: parseDeviceName(tap.bridge, `${field}.bridge`),
     macTableManager: tap.macTableManager === MacTableManager.KERNEL ? "kernel" : "switchover",
     sticky: tap.entryMobility === EntryMobility.ROAMING ? "plain" : "sticky",
+    ...(tap.vlans.length === 0 ? {} : { vlans: tap.vlans }),
+    ...(tap.multicastGroups.length === 0 ? {} : { multicastGroups: groups }),
+    ...(tap.vxlan === undefined ? {} : { vxlan: parseVxlan(tap.vxlan, `${field}.vxlan`) }),
+  };
+}
+
+function parseVxlan({ deviceName, vtepAddress, vni }: VxlanEntry, field: string): VxlanOfNic {
+  return {
+    deviceName: parseDeviceName(deviceName, `${field}.device_name`),
+    vtepAddress: parseIpAddress(vtepAddress, `${field}.vtep_address`),
+    ...(vni === undefined ? {} : { vni }),
   };
 }
 
@@ -123,8 +146,14 @@ function parseRoutedTap(identity: NicIdentity, tap: RoutedTap, field: string): R
 
 /** The same definition as the contract has it. */
 export function toNicMessage(nic: NicDefinition): NicMessage {
-  const { guestAddresses = [], macAddress, nicId } = nic;
-  return { nicId, macAddress, guestAddresses: [...guestAddresses], device: toDeviceMessage(nic) };
+  const { additionalMacAddresses = [], guestAddresses = [], macAddress, nicId } = nic;
+  return {
+    nicId,
+    macAddress,
+    device: toDeviceMessage(nic),
+    additionalMacAddresses: [...additionalMacAddresses],
+    guestAddresses: [...guestAddresses],
+  };
 }
 
 function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> {
@@ -138,6 +167,9 @@ function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> 
           macTableManager:
             nic.macTableManager === "kernel" ? MacTableManager.KERNEL : MacTableManager.SWITCHOVER,
           entryMobility: nic.sticky === "plain" ? EntryMobility.ROAMING : EntryMobility.STICKY,
+          vlans: [...(nic.vlans ?? [])],
+          multicastGroups: [...(nic.multicastGroups ?? [])],
+          vxlan: nic.vxlan === undefined ? undefined : { vni: undefined, ...nic.vxlan },
         },
       };
     case "macvtap": {

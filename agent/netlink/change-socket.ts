@@ -1,6 +1,6 @@
 /**
  * The kernel's notifications: a NETLINK_ROUTE socket of its own in the groups RTNLGRP_LINK, RTNLGRP_NEIGH,
- * RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR.
+ * RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR and RTNLGRP_MDB.
  *
  * The kernel says by SIGURG that something waits (F_SETSIG, O_ASYNC), and it is then read without blocking: nothing is
  * polled, no thread waits, and a notification is heard 10 - 20 us after the change, where a thread that blocks in recv()
@@ -26,7 +26,9 @@ const RTMGRP_LINK = 0x1;
 const RTMGRP_NEIGH = 0x4;
 const RTMGRP_IPV4_IFADDR = 0x10;
 const RTMGRP_IPV6_IFADDR = 0x100;
-const GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+/** RTNLGRP_MDB, 26, as a bit of the mask. */
+const RTMGRP_MDB = 0x2000000;
+const GROUPS = RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_MDB;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_SETOWN = 8;

@@ -3,11 +3,12 @@ import type { Link } from "./link.ts";
 import { RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
 import { decodeLink } from "./link-decoder.ts";
 import { decodeMessages, type NetlinkMessage } from "./message.ts";
+import { decodeMulticastEntries, type MulticastEntry, RTM_DELMDB, RTM_NEWMDB } from "./multicast.ts";
 import { decodeFdbEntry, type FdbEntry, PF_BRIDGE, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
 
 /**
- * What the kernel tells of its own accord about links, forwarding tables and addresses. Not about routes: a host that
- * holds a full table hears thousands a second while its neighbours come and go.
+ * What the kernel tells of its own accord about links, forwarding tables, multicast groups and addresses. Not about
+ * routes: a host that holds a full table hears thousands a second while its neighbours come and go.
  */
 export type KernelChange =
   /** Made or changed, by whomever; where the bridge tells it of its port, `kind` and `alias` are missing. */
@@ -20,6 +21,9 @@ export type KernelChange =
   | { readonly kind: "fdbEntryRemoved"; readonly entry: FdbEntry }
   | { readonly kind: "addressChanged"; readonly address: DeviceAddress }
   | { readonly kind: "addressRemoved"; readonly address: DeviceAddress }
+  | { readonly kind: "groupEntryChanged"; readonly entry: MulticastEntry }
+  /** `entry` as it was. */
+  | { readonly kind: "groupEntryRemoved"; readonly entry: MulticastEntry }
   /** Changes were lost (ENOBUFS) or could not be read: anything may have changed. */
   | { readonly kind: "overrun" };
 
@@ -57,6 +61,10 @@ function decodeChange({ type, payload }: NetlinkMessage): KernelChange[] {
       return addressOf(payload).map((address) => ({ kind: "addressChanged", address }));
     case RTM_DELADDR:
       return addressOf(payload).map((address) => ({ kind: "addressRemoved", address }));
+    case RTM_NEWMDB:
+      return decodeMulticastEntries(payload).map((entry) => ({ kind: "groupEntryChanged", entry }));
+    case RTM_DELMDB:
+      return decodeMulticastEntries(payload).map((entry) => ({ kind: "groupEntryRemoved", entry }));
     default:
       return [];
   }

@@ -32,6 +32,9 @@ export const BRPORT = { STATE: 1, LEARNING: 8, UNICAST_FLOOD: 9, MCAST_FLOOD: 27
 export const BR_STATE_FORWARDING = 3;
 
 export const IFLA_BR_VLAN_FILTERING = 7;
+export const IFLA_BR_MCAST_SNOOPING = 23;
+
+export const VXLAN = { ID: 1, LOCAL: 4, LOCAL6: 17, COLLECT_METADATA: 25 } as const;
 
 export const IFLA_MACVLAN_MODE = 1;
 

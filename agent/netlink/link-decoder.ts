@@ -1,3 +1,4 @@
+import { ipAddressFromBytes } from "../../proto/ip-address.ts";
 import { type MacAddress, macAddressFromBytes } from "../../proto/mac-address.ts";
 import { AttributeDecoder } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
@@ -9,6 +10,7 @@ import {
   type MacvlanMode,
   type OperState,
   type Switch,
+  type VxlanParameters,
 } from "./link.ts";
 import {
   AF_INET6,
@@ -18,14 +20,17 @@ import {
   IFF_UP,
   IFINFOMSG_BYTES,
   IFLA,
+  IFLA_BR_MCAST_SNOOPING,
   IFLA_BR_VLAN_FILTERING,
   IFLA_INET6_ADDR_GEN_MODE,
   IFLA_MACVLAN_MODE,
   IFLA_TUN_TYPE,
   INFO,
+  VXLAN,
 } from "./link-attributes.ts";
 import { malformed } from "./message.ts";
 import { PF_BRIDGE } from "./neighbour.ts";
+import { readPortVlans } from "./port-vlan.ts";
 
 /** By number, RFC 2863 and linux/if.h (`IF_OPER_*`). */
 const OPER_STATES: readonly OperState[] = [
@@ -57,6 +62,9 @@ interface LinkDraft {
   port?: BridgePortFlags;
   portState?: "forwarding" | "blocked";
   vlanFiltering?: Switch;
+  multicastSnooping?: Switch;
+  vxlan?: VxlanParameters;
+  portVlans?: readonly number[];
   tunMode?: "tun" | "tap";
   macvlanMode?: MacvlanMode;
   altNames?: string[];
@@ -137,6 +145,7 @@ function readAttribute(attributes: AttributeDecoder, family: number, draft: Link
       break;
     case IFLA.AF_SPEC:
       attributes.nested((families) => {
+        if (family === PF_BRIDGE) draft.portVlans = readPortVlans(families);
         while (families.next()) {
           if (families.type === AF_INET6) families.nested((inet6) => readInet6(inet6, draft));
         }
@@ -167,9 +176,12 @@ function readLinkInfo(info: AttributeDecoder, draft: LinkDraft): void {
 }
 
 function readKindData(data: AttributeDecoder, draft: LinkDraft): void {
+  if (draft.kind === "vxlan") draft.vxlan = readVxlan(data);
   while (data.next()) {
     if (draft.kind === "bridge" && data.type === IFLA_BR_VLAN_FILTERING) {
       draft.vlanFiltering = switchOf(data.u8());
+    } else if (draft.kind === "bridge" && data.type === IFLA_BR_MCAST_SNOOPING) {
+      draft.multicastSnooping = switchOf(data.u8());
     } else if (draft.kind === "tun" && data.type === IFLA_TUN_TYPE) {
       draft.tunMode = data.u8() === IFF_TAP ? "tap" : "tun";
     } else if (isMacvlan(draft.kind) && data.type === IFLA_MACVLAN_MODE) {
@@ -181,6 +193,28 @@ function readKindData(data: AttributeDecoder, draft: LinkDraft): void {
 
 function isMacvlan(kind: string | undefined): boolean {
   return kind === "macvtap" || kind === "macvlan";
+}
+
+function readVxlan(data: AttributeDecoder): VxlanParameters {
+  let parameters: VxlanParameters = { vni: 0, vniFrom: "device" };
+  while (data.next()) {
+    switch (data.type) {
+      case VXLAN.ID:
+        parameters = { ...parameters, vni: data.u32() };
+        break;
+      case VXLAN.LOCAL:
+      case VXLAN.LOCAL6: {
+        const bytes = data.bytes();
+        const isSet = (bytes.length === 4 || bytes.length === 16) && bytes.some((byte) => byte !== 0);
+        if (isSet) parameters = { ...parameters, localAddress: ipAddressFromBytes(bytes) };
+        break;
+      }
+      case VXLAN.COLLECT_METADATA:
+        if (data.u8() !== 0) parameters = { ...parameters, vniFrom: "entry" };
+        break;
+    }
+  }
+  return parameters;
 }
 
 function readBridgePort(data: AttributeDecoder, draft: LinkDraft): void {

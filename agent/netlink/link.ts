@@ -1,6 +1,7 @@
 /**
  * Network devices as data, and the requests that change them: RTM_NEWLINK, RTM_DELLINK and RTM_GETLINK.
  */
+import type { IpAddress } from "../../proto/ip-address.ts";
 import { type MacAddress, macAddressBytes } from "../../proto/mac-address.ts";
 import { NLA_F_NESTED } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
@@ -81,12 +82,26 @@ export interface Link {
   readonly portState?: "forwarding" | "blocked";
   /** Present on a bridge. */
   readonly vlanFiltering?: Switch;
+  /** Present on a bridge. */
+  readonly multicastSnooping?: Switch;
+  /** Present on a device of kind `vxlan`. */
+  readonly vxlan?: VxlanParameters;
+  /** Present on a bridge's port where its VLANs were asked for, or told by the bridge. */
+  readonly portVlans?: readonly number[];
   /** Present on a device of kind `tun`. */
   readonly tunMode?: "tun" | "tap";
   /** Present on a device of kind `macvtap` or `macvlan`. */
   readonly macvlanMode?: MacvlanMode;
   /** Further names (`ip link property`). */
   readonly altNames?: readonly string[];
+}
+
+export interface VxlanParameters {
+  readonly vni: number;
+  /** The VTEP's own address, where the device is bound to one. */
+  readonly localAddress?: IpAddress;
+  /** Whether the VNI is the device's own, or comes with each entry and packet (`external`). */
+  readonly vniFrom: "device" | "entry";
 }
 
 /** What to change; what is missing stays as it is. `masterIfindex` 0 takes the device off its bridge. */

@@ -4,7 +4,9 @@
  * Bytes in, data out: this file knows no file descriptor. The layers of this folder, from the ground up:
  *
  *     host-order, message, attribute      bytes
- *     neighbour, link, address, route     one file a message family: FDB entries, links, IP addresses and routes
+ *     neighbour, vxlan, link              one file a message family: FDB entries, those of a VXLAN device, links,
+ *     multicast, port-vlan                multicast groups, the VLANs of a port,
+ *     address, route                      IP addresses and routes
  *     route-request, route-port           what the rest of the agent says and hears: plain data
  *     errno, libc, endpoint               the machine: numbers, system calls, one socket
  *     route-socket                        a RoutePort on an endpoint: sequence numbers, acks, replies

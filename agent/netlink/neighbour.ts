@@ -1,6 +1,7 @@
 /**
  * Bridge forwarding entries: RTM_NEWNEIGH, RTM_DELNEIGH and RTM_GETNEIGH of family PF_BRIDGE.
  */
+import { type IpAddress, ipAddressFromBytes } from "../../proto/ip-address.ts";
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../proto/mac-address.ts";
 import { AttributeDecoder } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
@@ -8,21 +9,20 @@ import { encodeMessage, malformed, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_RE
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
-const RTM_GETNEIGH = 30;
+export const RTM_GETNEIGH = 30;
 
 export const PF_BRIDGE = 7;
 const NDMSG_BYTES = 12;
 
-const NUD_REACHABLE = 0x02;
-const NUD_NOARP = 0x40;
-const NUD_PERMANENT = 0x80;
+export const NUD_REACHABLE = 0x02;
+export const NUD_NOARP = 0x40;
+export const NUD_PERMANENT = 0x80;
 
+export const NTF_SELF = 0x02;
 const NTF_MASTER = 0x04;
 const NTF_STICKY = 0x40;
 
-const NDA_LLADDR = 2;
-const NDA_VLAN = 5;
-const NDA_MASTER = 9;
+export const NDA = { DST: 1, LLADDR: 2, VLAN: 5, VNI: 7, MASTER: 9, SRC_VNI: 11 } as const;
 
 /** Whether a frame from elsewhere can move the entry to another port (`NTF_STICKY`). */
 export type Stickiness = "sticky" | "plain";
@@ -40,6 +40,10 @@ export interface FdbEntry {
   readonly sticky: Stickiness;
   /** The bridge whose table holds the entry; missing for a device's own filter list. */
   readonly masterIfindex?: number;
+  /** In the own table of a VXLAN device: the VTEP behind which the address is. */
+  readonly vtepAddress?: IpAddress;
+  /** In that table, where the entry names another VNI than the device's own. */
+  readonly vni?: number;
 }
 
 /** Names an address on one port. */
@@ -69,16 +73,16 @@ export function encodeGetFdbEntry(
   vlan: number | undefined,
 ): Uint8Array {
   return encodeMessage(RTM_GETNEIGH, 0, neighbourBody(0, 0, 0), (attributes) => {
-    attributes.bytes(NDA_LLADDR, macAddressBytes(macAddress));
-    if (vlan !== undefined) attributes.u16(NDA_VLAN, vlan);
-    attributes.u32(NDA_MASTER, bridgeIfindex);
+    attributes.bytes(NDA.LLADDR, macAddressBytes(macAddress));
+    if (vlan !== undefined) attributes.u16(NDA.VLAN, vlan);
+    attributes.u32(NDA.MASTER, bridgeIfindex);
   });
 }
 
 /** Asks for the forwarding table of one bridge (needs NETLINK_GET_STRICT_CHK for the kernel to filter). */
 export function encodeDumpFdb(bridgeIfindex: number): Uint8Array {
   return encodeMessage(RTM_GETNEIGH, NLM_F_DUMP, neighbourBody(0, 0, 0), (attributes) =>
-    attributes.u32(NDA_MASTER, bridgeIfindex),
+    attributes.u32(NDA.MASTER, bridgeIfindex),
   );
 }
 
@@ -93,17 +97,25 @@ export function decodeFdbEntry(payload: Uint8Array): FdbEntry {
   let macAddress: MacAddress | undefined;
   let vlan: number | undefined;
   let masterIfindex: number | undefined;
+  let vtepAddress: IpAddress | undefined;
+  let vni: number | undefined;
   const attributes = new AttributeDecoder(payload, NDMSG_BYTES);
   while (attributes.next()) {
     switch (attributes.type) {
-      case NDA_LLADDR:
+      case NDA.LLADDR:
         if (attributes.bytes().length === 6) macAddress = macAddressFromBytes(attributes.bytes());
         break;
-      case NDA_VLAN:
+      case NDA.VLAN:
         vlan = attributes.u16();
         break;
-      case NDA_MASTER:
+      case NDA.MASTER:
         masterIfindex = attributes.u32();
+        break;
+      case NDA.DST:
+        if ([4, 16].includes(attributes.bytes().length)) vtepAddress = ipAddressFromBytes(attributes.bytes());
+        break;
+      case NDA.VNI:
+        vni = attributes.u32();
         break;
     }
   }
@@ -116,18 +128,20 @@ export function decodeFdbEntry(payload: Uint8Array): FdbEntry {
     state: (state & NUD_PERMANENT) !== 0 ? "permanent" : (state & NUD_NOARP) !== 0 ? "static" : "dynamic",
     sticky: (view.getUint8(10) & NTF_STICKY) !== 0 ? "sticky" : "plain",
     ...(masterIfindex === undefined ? {} : { masterIfindex }),
+    ...(vtepAddress === undefined ? {} : { vtepAddress }),
+    ...(vni === undefined ? {} : { vni }),
   };
 }
 
 function encodeKeyed(type: number, flags: number, body: Uint8Array, key: FdbKey): Uint8Array {
   return encodeMessage(type, flags, body, (attributes) => {
-    attributes.bytes(NDA_LLADDR, macAddressBytes(key.macAddress));
-    if (key.vlan !== undefined) attributes.u16(NDA_VLAN, key.vlan);
+    attributes.bytes(NDA.LLADDR, macAddressBytes(key.macAddress));
+    if (key.vlan !== undefined) attributes.u16(NDA.VLAN, key.vlan);
   });
 }
 
 /** `struct ndmsg`. */
-function neighbourBody(ifindex: number, state: number, flags: number): Uint8Array {
+export function neighbourBody(ifindex: number, state: number, flags: number): Uint8Array {
   const body = new Uint8Array(NDMSG_BYTES);
   const view = new DataView(body.buffer);
   view.setUint8(0, PF_BRIDGE);

@@ -1,5 +1,6 @@
 import type { DeviceAddress } from "./address.ts";
 import type { Link } from "./link.ts";
+import type { MulticastEntry } from "./multicast.ts";
 import type { FdbEntry } from "./neighbour.ts";
 import type { Route } from "./route.ts";
 import type { RouteBatch } from "./route-batch.ts";
@@ -9,6 +10,8 @@ import type { RouteDump } from "./route-request.ts";
 export type RouteMessage =
   | { readonly type: "link"; readonly link: Link }
   | { readonly type: "fdbEntry"; readonly entry: FdbEntry }
+  | { readonly type: "multicastEntries"; readonly entries: readonly MulticastEntry[] }
+  | { readonly type: "portVlans"; readonly ifindex: number; readonly vlans: readonly number[] }
   | { readonly type: "address"; readonly address: DeviceAddress }
   | { readonly type: "route"; readonly route: Route };
 

@@ -15,13 +15,26 @@ import {
   type MacvtapMode,
 } from "./link.ts";
 import {
+  encodeDeleteGroupEntry,
+  encodeGetGroupEntry,
+  encodeReplaceGroupEntry,
+  type MulticastKey,
+} from "./multicast.ts";
+import {
   encodeDeleteFdbEntry,
   encodeDumpFdb,
   encodeGetFdbEntry,
   encodeReplaceFdbEntry,
   type Stickiness,
 } from "./neighbour.ts";
+import { encodeAddPortVlans, encodeDumpPortVlans, encodeKeepPortVlans } from "./port-vlan.ts";
 import { encodeDeleteRoute, encodeGetRoute, encodeReplaceRoute } from "./route.ts";
+import {
+  encodeDeleteVxlanEntry,
+  encodeGetVxlanEntry,
+  encodeReplaceVxlanEntry,
+  type VxlanKey,
+} from "./vxlan.ts";
 
 /** One thing to ask of the kernel's routing socket, as plain data. Each is one netlink message. */
 export type RouteRequest =
@@ -47,6 +60,20 @@ export type RouteRequest =
       readonly macAddress: MacAddress;
       readonly vlan?: number;
     }
+  /** The address is behind this VTEP. EAFNOSUPPORT where the device's VTEPs have addresses of the other family. */
+  | ({ readonly op: "replaceVxlanEntry" } & VxlanKey)
+  /** Acknowledged also where the address is behind another VTEP, and stays so; ENOENT where it is behind none. */
+  | ({ readonly op: "deleteVxlanEntry" } & VxlanKey)
+  /** Answered with one `fdbEntry`; ENOENT where the device has none. */
+  | ({ readonly op: "getVxlanEntry" } & Omit<VxlanKey, "vtepAddress">)
+  /** The port joins the group. EINVAL where the bridge does not snoop. */
+  | ({ readonly op: "replaceGroupEntry"; readonly ifindex: number } & MulticastKey)
+  | ({ readonly op: "deleteGroupEntry"; readonly ifindex: number } & MulticastKey)
+  /** Answered with `multicastEntries`; ENOENT where the group has no member, EOPNOTSUPP before kernel 6.8. */
+  | ({ readonly op: "getGroupEntry" } & MulticastKey)
+  | { readonly op: "addPortVlans"; readonly ifindex: number; readonly vlans: readonly number[] }
+  /** Leaves the port in these VLANs at most. */
+  | { readonly op: "keepPortVlans"; readonly ifindex: number; readonly vlans: readonly number[] }
   | { readonly op: "setLink"; readonly ifindex: number; readonly change: LinkChange }
   | { readonly op: "setBridgePort"; readonly ifindex: number; readonly flags: BridgePortFlags }
   | { readonly op: "createLink"; readonly name: string; readonly kind: string }
@@ -82,12 +109,22 @@ export type RouteRequest =
 export type RouteDump =
   /** All links, or the ports of one. */
   | { readonly op: "dumpLinks"; readonly masterIfindex?: number }
-  | { readonly op: "dumpFdb"; readonly bridgeIfindex: number };
+  | { readonly op: "dumpFdb"; readonly bridgeIfindex: number }
+  /** Answered with `portVlans` of this port. */
+  | { readonly op: "dumpPortVlans"; readonly ifindex: number };
+
+const REPLIED: readonly RouteRequest["op"][] = [
+  "getLink",
+  "getFdbEntry",
+  "getVxlanEntry",
+  "getGroupEntry",
+  "getRoute",
+];
 
 /** Whether the kernel answers with an ack alone, with the one thing asked for, or with all that there is and an end. */
 export function answerOf({ op }: RouteRequest): "ack" | "reply" | "dump" {
   if (op === "getAddresses") return "dump";
-  return op === "getLink" || op === "getFdbEntry" || op === "getRoute" ? "reply" : "ack";
+  return REPLIED.includes(op) ? "reply" : "ack";
 }
 
 /** The message of a request, its sequence number still zero. */
@@ -99,6 +136,22 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeDeleteFdbEntry(request);
     case "getFdbEntry":
       return encodeGetFdbEntry(request.bridgeIfindex, request.macAddress, request.vlan);
+    case "replaceVxlanEntry":
+      return encodeReplaceVxlanEntry(request);
+    case "deleteVxlanEntry":
+      return encodeDeleteVxlanEntry(request);
+    case "getVxlanEntry":
+      return encodeGetVxlanEntry(request);
+    case "replaceGroupEntry":
+      return encodeReplaceGroupEntry(request, request.ifindex);
+    case "deleteGroupEntry":
+      return encodeDeleteGroupEntry(request, request.ifindex);
+    case "getGroupEntry":
+      return encodeGetGroupEntry(request);
+    case "addPortVlans":
+      return encodeAddPortVlans(request.ifindex, request.vlans);
+    case "keepPortVlans":
+      return encodeKeepPortVlans(request.ifindex, request.vlans);
     case "setLink":
       return encodeSetLink(request.ifindex, request.change);
     case "setBridgePort":
@@ -130,5 +183,12 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
 
 /** The message of a dump, its sequence number still zero. */
 export function encodeDump(dump: RouteDump): Uint8Array {
-  return dump.op === "dumpLinks" ? encodeDumpLinks(dump.masterIfindex) : encodeDumpFdb(dump.bridgeIfindex);
+  switch (dump.op) {
+    case "dumpLinks":
+      return encodeDumpLinks(dump.masterIfindex);
+    case "dumpFdb":
+      return encodeDumpFdb(dump.bridgeIfindex);
+    case "dumpPortVlans":
+      return encodeDumpPortVlans(dump.ifindex);
+  }
 }

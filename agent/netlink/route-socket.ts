@@ -22,7 +22,9 @@ import {
   NLMSG_ERROR,
   patchSequence,
 } from "./message.ts";
+import { decodeMulticastEntries, RTM_NEWMDB } from "./multicast.ts";
 import { decodeFdbEntry, RTM_NEWNEIGH } from "./neighbour.ts";
+import { decodePortVlans, RTM_NEWVLAN } from "./port-vlan.ts";
 import { decodeRoute, RTM_NEWROUTE } from "./route.ts";
 import type { RouteBatch, RouteDatagram } from "./route-batch.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "./route-port.ts";
@@ -187,6 +189,10 @@ function decodeReply(message: NetlinkMessage): RouteMessage[] {
       return [{ type: "link", link: decodeLink(payload) }];
     case RTM_NEWNEIGH:
       return [{ type: "fdbEntry", entry: decodeFdbEntry(payload) }];
+    case RTM_NEWMDB:
+      return [{ type: "multicastEntries", entries: decodeMulticastEntries(payload) }];
+    case RTM_NEWVLAN:
+      return [{ type: "portVlans", ...decodePortVlans(payload) }];
     case RTM_NEWADDR: {
       const address = decodeAddress(payload);
       return address === undefined ? [] : [{ type: "address", address }];

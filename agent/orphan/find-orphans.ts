@@ -11,7 +11,10 @@ export type Orphan = {
   readonly bridge: string | null;
   /** `held`: a process, perhaps a VMM that nobody told this agent about, has the device open. */
   readonly use: "free" | "held";
-} & ({ readonly kind: "device" } | { readonly kind: "fdbEntry"; readonly macAddress: MacAddress });
+} & (
+  | { readonly kind: "device" }
+  | { readonly kind: "fdbEntry"; readonly macAddress: MacAddress; readonly vlan?: number }
+);
 
 /**
  * Devices that carry Switchover's alias and serve no known NIC, and the static entries that point to them, entries
@@ -32,7 +35,8 @@ export function findOrphans(
   const ofEntries = entries.flatMap((entry): Orphan[] => {
     const device = devices.get(entry.ifindex);
     if (device === undefined || entry.state !== "static" || entry.masterIfindex === undefined) return [];
-    return [{ ...device, kind: "fdbEntry", macAddress: entry.macAddress }];
+    const { macAddress, vlan } = entry;
+    return [{ ...device, kind: "fdbEntry", macAddress, ...(vlan === undefined ? {} : { vlan }) }];
   });
   return [...ofEntries, ...devices.values()];
 }

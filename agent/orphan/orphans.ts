@@ -94,20 +94,23 @@ export class Orphans {
   }
 
   #carryOut(orphan: Orphan): void {
-    const { ifindex } = orphan;
-    const request: RouteRequest =
-      orphan.kind === "device"
-        ? { op: "deleteLink", ifindex }
-        : { op: "deleteFdbEntry", ifindex, macAddress: orphan.macAddress };
-    const [result] = this.#parts.route.execute(encodeBatch([request]));
+    const [result] = this.#parts.route.execute(encodeBatch([removalOf(orphan)]));
     if (result?.ok !== false) return;
     const words = result.text === "" ? result.name : `${result.name}, ${result.text}`;
     throw new SwitchoverError("ABORTED", `The kernel refused: ${words}.`, { reason: result.name });
   }
 }
 
+function removalOf(orphan: Orphan): RouteRequest {
+  const { ifindex } = orphan;
+  if (orphan.kind === "device") return { op: "deleteLink", ifindex };
+  const { macAddress, vlan } = orphan;
+  return { op: "deleteFdbEntry", ifindex, macAddress, ...(vlan === undefined ? {} : { vlan }) };
+}
+
 /** The same for the same thing in this kernel: a device that was made again under its name is another one. */
 export function keyOf(orphan: Orphan): string {
   const { kind, deviceName, ifindex } = orphan;
-  return [kind, deviceName, ifindex, orphan.kind === "fdbEntry" ? orphan.macAddress : ""].join(" ");
+  const of = orphan.kind === "fdbEntry" ? `${orphan.macAddress} ${orphan.vlan ?? ""}` : "";
+  return [kind, deviceName, ifindex, of].join(" ");
 }

@@ -8,7 +8,7 @@ import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
-import { EntryMobility, MacTableManager, type NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
+import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { macOf, withHost } from "./guest-nics.ts";
@@ -100,7 +100,7 @@ export function nic(
     readonly guestAddresses?: readonly string[];
   } = {},
 ) {
-  const definition: NicDefinition = {
+  return NicDefinition.fromPartial({
     nicId: "net0",
     macAddress: change.macAddress ?? MAC,
     guestAddresses: [...(change.guestAddresses ?? [])],
@@ -113,8 +113,7 @@ export function nic(
         entryMobility: EntryMobility.UNSPECIFIED,
       },
     },
-  };
-  return definition;
+  });
 }
 
 export function prepare(instanceId: string, nics: NicDefinition[] = [nic()], guestId = "web") {

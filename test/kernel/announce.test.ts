@@ -118,6 +118,18 @@ describe("the agent's own announcements", options, () => {
       link.close();
     }));
 
+  it("are ended by a tagged frame that leaves by the uplink, but by no reverse ARP in it", () =>
+    withRunningGuest(async ({ fabric }) => {
+      const sender = packetPort.open(fabric.uplinkIfindex, [MAC]);
+      const listener = packetPort.open(fabric.uplinkIfindex, [MAC]);
+      sender.send(encodeReverseArp(MAC, 7));
+      assert.deepEqual([...listener.heard()], []);
+      sender.send(encodeArpAnnouncement(MAC, IPV4, 7));
+      assert.deepEqual([...listener.heard()], [GUEST]);
+      sender.close();
+      listener.close();
+    }));
+
   it("are ended by a frame of the guest's own that leaves by the uplink", () =>
     withRunningGuest(async ({ announcements, guest }) => {
       await oneRound(announcements);

@@ -36,6 +36,25 @@ export function fdbOf(mac: string): string {
     .join("\n");
 }
 
+/** The lines of `bridge fdb show` about these addresses, sorted: in the bridges' tables and in those of VXLAN devices. */
+export function fdbText(...macs: readonly string[]): string {
+  return sortedLines(run("bridge", "fdb", "show"), (line) => macs.some((mac) => line.startsWith(mac)));
+}
+
+/** The lines of `bridge mdb show` about a port, sorted: `dev br0 port tap0 grp 239.1.2.3 permanent`. */
+export function mdbText(deviceName: string): string {
+  return sortedLines(run("bridge", "mdb", "show"), (line) => line.includes(` port ${deviceName} `));
+}
+
+function sortedLines(text: string, isWanted: (line: string) => boolean): string {
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(isWanted)
+    .sort()
+    .join("\n");
+}
+
 /** A port as `ip` itself tells: `tap0 br0 up none learning=off flood=off mcast=off bcast=off`. */
 export function portOf(deviceName: string): string {
   const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];

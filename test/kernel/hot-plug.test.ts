@@ -256,6 +256,15 @@ describe("a NIC that cannot be attached", options, () => {
       { code: "FAILED_PRECONDITION", reason: "MAC_IN_USE", field: "nic.mac_address" },
     ],
     [
+      "a further MAC that is another guest's",
+      { ...second(), additionalMacAddresses: [macOf(7)] },
+      {
+        code: "FAILED_PRECONDITION",
+        reason: "MAC_IN_USE",
+        field: "nic.additional_mac_addresses[0]",
+      },
+    ],
+    [
       "another guest's device",
       second({ deviceName: "db0" }),
       { code: "FAILED_PRECONDITION", reason: "DEVICE_IN_USE", field: "nic.tap_on_bridge.device_name" },

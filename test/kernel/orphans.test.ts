@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { prepareNics } from "../../agent/device/nic-preparation.ts";
 import { type Orphan, OrphanKind } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { skipWithout } from "../resource.ts";
 import { adopted, type Bench, prepare, withAgent } from "./agent-bench.ts";
 import { macOf, tapNic } from "./guest-nics.ts";
@@ -106,15 +107,11 @@ describe("an agent's orphans", options, () => {
       const { deviceName, macAddress } = tapNic(5);
       await bench.agent.prepareNics(
         prepare("a1", [
-          {
+          NicDefinition.fromPartial({
             nicId: "net0",
             macAddress,
-            guestAddresses: [],
-            device: {
-              $case: "tapOnBridge",
-              value: { deviceName, bridge: "br0", macTableManager: 0, entryMobility: 0 },
-            },
-          },
+            device: { $case: "tapOnBridge", value: { deviceName, bridge: "br0" } },
+          }),
         ]),
       );
       assert.deepEqual((await removal).orphans, []);

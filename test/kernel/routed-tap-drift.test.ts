@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { openChangeSocket } from "../../agent/netlink/change-socket.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
-import type { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
+import { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { skipWithout } from "../resource.ts";
 import { type Bench, MAC, prepare, withAgent } from "./agent-bench.ts";
@@ -12,10 +12,9 @@ import { run } from "./in-network-namespace.ts";
 import { PretendedVmm } from "./pretended-vmm.ts";
 import { TapEnd } from "./tap-end.ts";
 
-const NIC: NicDefinition = {
+const NIC = NicDefinition.fromPartial({
   nicId: "net0",
   macAddress: MAC,
-  guestAddresses: [],
   device: {
     $case: "routedTap",
     value: {
@@ -24,7 +23,7 @@ const NIC: NicDefinition = {
       routes: ["192.0.2.7/32", "2001:db8::7/128"],
     },
   },
-};
+});
 const RUNNING = `web0 - up none
 169.254.0.1/32 link
 fe80::1/64 link

@@ -68,9 +68,9 @@ export class TapEnd {
   }
 }
 
-/** Makes a bridge, up, that does nothing by itself. */
-export function addBridge(name: string): void {
-  run("ip", "link", "add", name, "type", "bridge", "mcast_snooping", "0");
+/** Makes a bridge, up, that does nothing by itself; `options` are ip-link's. */
+export function addBridge(name: string, ...options: readonly string[]): void {
+  run("ip", "link", "add", name, "type", "bridge", "mcast_snooping", "0", ...options);
   run("ip", "link", "set", name, "addrgenmode", "none");
   run("ip", "link", "set", name, "up");
 }

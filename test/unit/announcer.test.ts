@@ -207,6 +207,17 @@ describe("the agent's own announcements", () => {
     }
   });
 
+  it("name each MAC address of a NIC in each of its VLANs", () => {
+    const nic = tap(0, { additionalMacAddresses: [parseMacAddress("52:54:00:00:00:07", "")] });
+    const paths = [7, 8].map((vlan) => ({ ifindex: 2, vlan }));
+    assert.deepEqual(
+      [...announcementsOf([{ nic, paths }])].map(
+        ({ frame }) => `${macAddressFromBytes(frame, 6)} ${Buffer.from(frame).readUInt16BE(14)}`,
+      ),
+      ["52:54:00:00:00:01 7", "52:54:00:00:00:01 8", "52:54:00:00:00:07 7", "52:54:00:00:00:07 8"],
+    );
+  });
+
   it("name an IP address in the one VLAN of its NIC, and in none of several", () => {
     const nic = tap(0, { guestAddresses: ADDRESSES });
     const kindsIn = (vlans: readonly number[]): readonly string[] =>

@@ -53,6 +53,19 @@ test("a tap is announced on its bridge's other ports that forward, but on no tap
   assert.deepEqual(announcedOn({ ...TAP, bridge: "eth0" }), []);
 });
 
+test("a tap in VLANs is announced on each link in each of them, tagged also where the tap itself is not", () => {
+  const pathsIn = (vlans: readonly number[]) =>
+    deviceTypeOf(TAP)
+      .announceOn({ ...TAP, vlans }, LINKS)
+      .map(({ ifindex, vlan }) => `${ifindex} in ${vlan}`);
+  assert.deepEqual(pathsIn([7]), ["3 in 7", "4 in 7", "2 in 7"]);
+  assert.deepEqual(pathsIn([7, 4094]), [
+    ...["3 in 7", "3 in 4094"],
+    ...["4 in 7", "4 in 4094"],
+    ...["2 in 7", "2 in 4094"],
+  ]);
+});
+
 test("a macvtap is announced on its parent where that is up, and an unmanaged NIC nowhere", () => {
   assert.deepEqual(announcedOn(MACVTAP), ["eth0"]);
   assert.deepEqual(announcedOn({ ...MACVTAP, parent: "eth2" }), []);

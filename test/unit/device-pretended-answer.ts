@@ -3,6 +3,6 @@ import type { RouteResult } from "../../agent/netlink/route-port.ts";
 
 export const done: RouteResult = { ok: true, messages: [] };
 
-export function refusal(errno: number): RouteResult {
-  return { ok: false, errno, name: errnoName(errno), text: "" };
+export function refusal(errno: number, text = ""): RouteResult {
+  return { ok: false, errno, name: errnoName(errno), text };
 }

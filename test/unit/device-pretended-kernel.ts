@@ -1,12 +1,15 @@
 import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
-import type { BridgePortFlags, Link } from "../../agent/netlink/link.ts";
+import type { BridgePortFlags, Link, VxlanParameters } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
 import { answerOf, type RouteDump, type RouteRequest } from "../../agent/netlink/route-request.ts";
+import { parseIpAddress } from "../../proto/ip-address.ts";
 import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
 import { done, refusal } from "./device-pretended-answer.ts";
+import { PretendedForwarding } from "./device-pretended-forwarding.ts";
 import { PretendedRouting } from "./device-pretended-routing.ts";
+import { PretendedTables } from "./device-pretended-tables.ts";
 
 const NEW_PORT: BridgePortFlags = {
   learning: "on",
@@ -14,6 +17,8 @@ const NEW_PORT: BridgePortFlags = {
   multicastFlood: "on",
   broadcastFlood: "on",
 };
+/** What a bridge puts its new ports into. */
+const DEFAULT_PVID = 1;
 const ENOENT = 2;
 const EBUSY = 16;
 const EEXIST = 17;
@@ -25,15 +30,14 @@ const EADDRINUSE = 98;
 /** The part of the kernel that devices need, with its answers as measured on Linux 6.18. */
 export class PretendedKernel implements RoutePort, DeviceFactory {
   readonly #links = new Map<number, Link>();
-  /** By bridge and address. */
-  readonly #entries = new Map<string, FdbEntry>();
+  readonly #forwarding: PretendedForwarding;
   /** Of the parents of passthrough macvtaps. */
   readonly #addressesBeforePassthrough = new Map<number, MacAddress>();
   readonly #routing = new PretendedRouting();
+  readonly tables = new PretendedTables();
   /** Grows with everything that may change something. */
   changes = 0;
   #lastIfindex = 1;
-  readonly #registration: "replace" | "exclusive";
   /** Told what somebody else did to an entry. */
   onChange: (change: KernelChange) => void = () => {};
   /** Told when a frame moves an entry that somebody had made. */
@@ -41,7 +45,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
 
   /** `exclusive`: as if registrations came with NLM_F_EXCL, which finds what was learned in its way (trap 1). */
   constructor(registration: "replace" | "exclusive" = "replace") {
-    this.#registration = registration;
+    this.#forwarding = new PretendedForwarding(registration);
   }
 
   execute({ requests }: { readonly requests: readonly RouteRequest[] }): RouteResult[] {
@@ -57,17 +61,40 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
         .filter((link) => masterIfindex === undefined || link.masterIfindex === masterIfindex)
         .map((link) => ({ type: "link", link }));
     }
-    return [...this.#entries.values()]
-      .filter(({ masterIfindex }) => masterIfindex === dump.bridgeIfindex)
-      .map((entry) => ({ type: "fdbEntry", entry }));
+    if (dump.op === "dumpPortVlans") {
+      const vlans = this.#links.get(dump.ifindex)?.portVlans ?? [];
+      return [{ type: "portVlans", ifindex: dump.ifindex, vlans }];
+    }
+    return this.#forwarding.of(dump.bridgeIfindex).map((entry) => ({ type: "fdbEntry", entry }));
   }
 
   create(creation: { readonly deviceName: string }): void {
     this.#add(creation.deviceName, { kind: "tun", tunMode: "tap" });
   }
 
-  addBridge(name: string): void {
-    this.#add(name, { kind: "bridge", vlanFiltering: "off", state: "up" });
+  addBridge(name: string, change: Partial<Link> = {}): void {
+    this.#add(name, {
+      kind: "bridge",
+      vlanFiltering: "off",
+      multicastSnooping: "off",
+      state: "up",
+      ...change,
+    });
+  }
+
+  /** A VXLAN device that is a port of the bridge, bound to 10.0.0.1. */
+  addVxlan(name: string, bridge: string, change: Partial<VxlanParameters> = {}): void {
+    const localAddress = parseIpAddress("10.0.0.1", "");
+    this.addPort(name, bridge);
+    this.change(name, { kind: "vxlan", vxlan: { vni: 100, vniFrom: "device", localAddress, ...change } });
+  }
+
+  /** Somebody else changes the device. */
+  change(name: string, change: Partial<Link>): void {
+    const link = this.link(name);
+    if (link === undefined) return;
+    this.changes += 1;
+    this.#links.set(link.ifindex, { ...link, ...change });
   }
 
   /** A device that macvtaps can stand on. */
@@ -88,19 +115,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   hearFrame(portName: string, macAddress: string): void {
     const port = this.link(portName);
     if (port?.masterIfindex === undefined || port.port?.learning !== "on") return;
-    const key = `${port.masterIfindex} ${macAddress}`;
-    const entry = this.#entries.get(key);
-    if (entry?.ifindex === port.ifindex || entry?.sticky === "sticky") return;
+    const learned = this.#forwarding.learn(port.ifindex, port.masterIfindex, parseMacAddress(macAddress, ""));
+    if (learned === "nothing") return;
     this.changes += 1;
-    const mac = parseMacAddress(macAddress, "");
-    const learned = {
-      macAddress: mac,
-      state: "dynamic",
-      sticky: "plain",
-      masterIfindex: port.masterIfindex,
-    } as const;
-    this.#entries.set(key, { ...(entry ?? learned), ifindex: port.ifindex });
-    if (entry?.state === "static") this.onStolen(entry);
+    if (learned.movedFrom?.state === "static") this.onStolen(learned.movedFrom);
   }
 
   /** Somebody else removes the entry (`bridge fdb flush`). */
@@ -108,7 +126,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     const entry = this.entry(bridge, macAddress);
     if (entry === undefined) return;
     this.changes += 1;
-    this.#entries.delete(`${entry.masterIfindex} ${macAddress}`);
+    this.#forwarding.delete(entry);
     this.onChange({ kind: "fdbEntryRemoved", entry });
   }
 
@@ -119,14 +137,14 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     if (entry === undefined || port === undefined) return;
     this.changes += 1;
     const taken: FdbEntry = { ...entry, ifindex: port.ifindex, sticky: "plain" };
-    this.#entries.set(`${entry.masterIfindex} ${macAddress}`, taken);
+    this.#forwarding.set(taken);
     this.onChange({ kind: "fdbEntryChanged", entry: taken });
   }
 
   /** What the bridge holds for the address. */
   entry(bridge: string, macAddress: string): FdbEntry | undefined {
     const ifindex = this.link(bridge)?.ifindex;
-    return ifindex === undefined ? undefined : this.#entries.get(`${ifindex} ${macAddress}`);
+    return ifindex === undefined ? undefined : this.#forwarding.find(ifindex, macAddress);
   }
 
   link(name: string): Link | undefined {
@@ -143,8 +161,9 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     }
     for (const child of this.#stackedOn(link.ifindex)) this.remove(child.name);
     this.changes += 1;
-    this.#forgetEntries(link.ifindex);
+    this.#forwarding.forget(link.ifindex);
     this.#routing.remove(link.ifindex);
+    this.tables.forget(link.ifindex, "device");
     this.#links.delete(link.ifindex);
     const original = this.#addressesBeforePassthrough.get(link.parentIfindex ?? 0);
     if (link.macvlanMode !== "passthrough" || original === undefined) return;
@@ -171,14 +190,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       .join("\n");
   }
 
-  /** Sorted text: `br0 52:54:00:00:00:01 tap0 static sticky`. */
+  /** Sorted text: `br0 52:54:00:00:00:01 tap0 static sticky`, `br0 52:54:00:00:00:01 vlan 7 tap0 static sticky`. */
   renderEntries(): string {
-    return [...this.#entries.values()]
-      .map(({ masterIfindex, macAddress, ifindex, state, sticky }) =>
-        [this.#nameOf(masterIfindex ?? 0), macAddress, this.#nameOf(ifindex), state, sticky].join(" "),
-      )
-      .sort()
-      .join("\n");
+    const nameOf = (ifindex: number): string => this.#nameOf(ifindex);
+    return [...this.#forwarding.lines(nameOf), ...this.tables.lines(nameOf)].sort().join("\n");
   }
 
   /** Sorted text: `169.254.0.1/32 on tap0`, `192.0.2.7/32 by tap0`. */
@@ -190,17 +205,31 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     if (answerOf(request) === "ack") this.changes += 1;
     switch (request.op) {
       case "getLink": {
-        const link = this.link(request.name);
-        return link === undefined ? refusal(ENODEV) : { ok: true, messages: [{ type: "link", link }] };
+        const found = this.link(request.name);
+        if (found === undefined) return refusal(ENODEV);
+        const { portVlans: _asked, ...link } = found;
+        return { ok: true, messages: [{ type: "link", link }] };
       }
       case "getFdbEntry": {
-        if (this.#links.get(request.bridgeIfindex)?.kind !== "bridge") return refusal(EINVAL);
-        const entry = this.#entries.get(`${request.bridgeIfindex} ${request.macAddress}`);
+        const { bridgeIfindex, macAddress, vlan } = request;
+        if (this.#links.get(bridgeIfindex)?.kind !== "bridge") return refusal(EINVAL);
+        const entry = this.#forwarding.find(bridgeIfindex, macAddress, vlan);
         return entry === undefined ? refusal(ENOENT) : { ok: true, messages: [{ type: "fdbEntry", entry }] };
       }
       case "replaceFdbEntry":
       case "deleteFdbEntry":
-        return this.#changeEntry(request);
+        return this.#forwarding.carryOut(request, this.#links.get(request.ifindex));
+      case "replaceGroupEntry":
+      case "deleteGroupEntry":
+      case "getGroupEntry":
+        return this.tables.carryOutOnGroup(this.#links, request);
+      case "replaceVxlanEntry":
+      case "deleteVxlanEntry":
+      case "getVxlanEntry":
+        return this.tables.carryOutOnVxlan(this.#links, request);
+      case "keepPortVlans":
+      case "addPortVlans":
+        return this.#changeVlans(request);
       case "setLink":
       case "setBridgePort":
         return this.#changeLink(request);
@@ -226,23 +255,6 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       case "deleteRoute":
         return this.#routing.carryOut(request, this.#links.get(request.ifindex));
     }
-  }
-
-  #changeEntry(request: Extract<RouteRequest, { op: "replaceFdbEntry" | "deleteFdbEntry" }>): RouteResult {
-    const { ifindex, macAddress } = request;
-    const link = this.#links.get(ifindex);
-    if (link === undefined) return refusal(ENODEV);
-    const masterIfindex = link.masterIfindex;
-    if (masterIfindex === undefined) return refusal(EOPNOTSUPP);
-    const key = `${masterIfindex} ${macAddress}`;
-    if (request.op === "replaceFdbEntry") {
-      if (this.#registration === "exclusive" && this.#entries.has(key)) return refusal(EEXIST);
-      this.#entries.set(key, { ifindex, macAddress, state: "static", sticky: request.sticky, masterIfindex });
-      return done;
-    }
-    if (this.#entries.get(key)?.ifindex !== ifindex) return refusal(ENOENT);
-    this.#entries.delete(key);
-    return done;
   }
 
   #createMacvtap(request: Extract<RouteRequest, { op: "createMacvtap" }>): RouteResult {
@@ -306,11 +318,28 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       this.#amend(link.parentIfindex ?? 0, { macAddress: change.macAddress });
     }
     if (change.state === "down") this.#routing.goDown(link.ifindex);
+    const filters = masterIfindex !== undefined && this.#links.get(masterIfindex)?.vlanFiltering === "on";
     this.#links.set(link.ifindex, Object.assign({}, link, change));
     if (masterIfindex === 0) this.leaveBridge(link.name);
     else if (masterIfindex !== undefined) {
       this.#links.set(link.ifindex, Object.assign({}, link, change, { masterIfindex, port: NEW_PORT }));
+      if (filters) this.change(link.name, { portVlans: [DEFAULT_PVID] });
     }
+    return done;
+  }
+
+  #changeVlans({
+    op,
+    ifindex,
+    vlans,
+  }: Extract<RouteRequest, { op: "keepPortVlans" | "addPortVlans" }>): RouteResult {
+    const link = this.#links.get(ifindex);
+    if (link === undefined) return refusal(ENODEV);
+    const { portVlans: had = [] } = link;
+    if (link.masterIfindex === undefined) return refusal(EOPNOTSUPP);
+    const portVlans =
+      op === "keepPortVlans" ? had.filter((vlan) => vlans.includes(vlan)) : [...new Set([...had, ...vlans])];
+    this.change(link.name, { portVlans });
     return done;
   }
 
@@ -329,16 +358,11 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     });
   }
 
-  #release({ masterIfindex: _master, port: _port, ...link }: Link): void {
+  #release({ masterIfindex: _master, port: _port, portVlans: _vlans, ...link }: Link): void {
     this.changes += 1;
-    this.#forgetEntries(link.ifindex);
+    this.#forwarding.forget(link.ifindex);
+    this.tables.forget(link.ifindex, "port");
     this.#links.set(link.ifindex, link);
-  }
-
-  #forgetEntries(ifindex: number): void {
-    for (const [key, entry] of this.#entries) {
-      if (entry.ifindex === ifindex || entry.masterIfindex === ifindex) this.#entries.delete(key);
-    }
   }
 
   #nameOf(ifindex: number): string {

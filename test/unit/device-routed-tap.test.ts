@@ -6,7 +6,7 @@ import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { routedTap } from "../../agent/device/routed-tap/device-type.ts";
 import { parseNics, toNicMessage } from "../../agent/instance/nic-message.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
-import type { RoutedTap } from "../../proto/gen/switchover/v1/nic.ts";
+import { NicDefinition, type RoutedTap } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
 
@@ -23,12 +23,11 @@ const RUNNING = [
 ].join("\n");
 
 function messageOf(change: Partial<RoutedTap>) {
-  return {
+  return NicDefinition.fromPartial({
     nicId: "net0",
     macAddress: "52:54:00:00:00:01",
-    guestAddresses: [],
-    device: { $case: "routedTap" as const, value: { ...PLAIN, ...change } },
-  };
+    device: { $case: "routedTap", value: { ...PLAIN, ...change } },
+  });
 }
 
 describe("the definition of a routed tap", () => {

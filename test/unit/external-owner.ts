@@ -7,7 +7,7 @@ import type {
   ReportCpuStateResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
-import { EntryMobility, MacTableManager } from "../../proto/gen/switchover/v1/nic.ts";
+import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { VirtualClock } from "./coordinator-world.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
@@ -59,10 +59,9 @@ export class OwnersHost {
       instanceId: this.instanceId,
       validateOnly: false,
       nics: [
-        {
+        NicDefinition.fromPartial({
           nicId: "net0",
           macAddress: MAC,
-          guestAddresses: [],
           device: {
             $case: "tapOnBridge",
             value: {
@@ -72,7 +71,7 @@ export class OwnersHost {
               entryMobility: EntryMobility.STICKY,
             },
           },
-        },
+        }),
       ],
     });
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseGuestAddresses } from "../../agent/device/guest-addresses.ts";
 import { parseNics, toNicMessage } from "../../agent/instance/nic-message.ts";
-import { UnmanagedKind } from "../../proto/gen/switchover/v1/nic.ts";
+import { NicDefinition, UnmanagedKind } from "../../proto/gen/switchover/v1/nic.ts";
 import { guestAddressBytes, parseGuestAddress } from "../../proto/guest-address.ts";
 
 test("a guest's address is kept in one form, and has the bytes that go on the wire", () => {
@@ -59,12 +59,12 @@ test("a NIC has at most 64 addresses, each once however it is written", () => {
 });
 
 test("a NIC's definition names its addresses, and says nothing of them where there are none", () => {
-  const message = {
+  const message = NicDefinition.fromPartial({
     nicId: "net0",
     macAddress: "52:54:00:00:00:01",
     guestAddresses: ["10.0.0.5", "2001:db8::5"],
-    device: { $case: "unmanaged", value: { kind: UnmanagedKind.USER } } as const,
-  };
+    device: { $case: "unmanaged", value: { kind: UnmanagedKind.USER } },
+  });
   const [nic] = parseNics([message]);
   assert.ok(nic);
   assert.deepEqual(nic.guestAddresses, ["10.0.0.5", "2001:db8::5"]);

@@ -4,17 +4,32 @@ import fc from "fast-check";
 import { decodeAddress } from "../../agent/netlink/address.ts";
 import { decodeLink } from "../../agent/netlink/link-decoder.ts";
 import { decodeMessages, decodeVerdict } from "../../agent/netlink/message.ts";
+import { decodeMulticastEntries, type MulticastGroup } from "../../agent/netlink/multicast.ts";
 import { decodeFdbEntry } from "../../agent/netlink/neighbour.ts";
+import { decodePortVlans } from "../../agent/netlink/port-vlan.ts";
 import { decodeRoute } from "../../agent/netlink/route.ts";
 import { encodeRequest } from "../../agent/netlink/route-request.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import { ipAddressFromBytes } from "../../proto/ip-address.ts";
 import { ipPrefixFromBytes } from "../../proto/ip-prefix.ts";
 import { macAddressFromBytes } from "../../proto/mac-address.ts";
-import { BRIDGE_PORT_REPLY, IPV4_ROUTE_REPLY, IPV6_ADDRESS, IPV6_ROUTE_REPLY } from "./netlink-captured.ts";
+import {
+  BRIDGE_PORT_REPLY,
+  GROUP_REPLY,
+  IPV4_ROUTE_REPLY,
+  IPV6_ADDRESS,
+  IPV6_ROUTE_REPLY,
+  VXLAN_VNI_REPLY,
+} from "./netlink-captured.ts";
 
 const FDB_REPLY =
   "4c0000001c0000006979046be41100000700000004000000400040000a0002005254001234560000" +
   "080009000200000008000f00000000001400030000000000080000000800000000000000";
+
+/** An RTM_NEWVLAN of port 3: VLAN 7, and 20 to 22 as a range (linux/if_bridge.h). */
+const VLAN_REPLY =
+  "3800000070000000000000000000000007000000030000000c0001800800010006000700" +
+  "1400018008000100000014000600020016000000";
 
 /** Decodes a datagram as every kind of answer; lets nothing pass but a decoder's own error. */
 function decodeAll(datagram: Uint8Array): void {
@@ -24,10 +39,14 @@ function decodeAll(datagram: Uint8Array): void {
     () => decodeMessages(datagram).forEach((message) => void decodeFdbEntry(message.payload)),
     () => decodeMessages(datagram).forEach((message) => void decodeAddress(message.payload)),
     () => decodeMessages(datagram).forEach((message) => void decodeRoute(message.payload)),
+    () => decodeMessages(datagram).forEach((message) => void decodeMulticastEntries(message.payload)),
+    () => decodeMessages(datagram).forEach((message) => void decodePortVlans(message.payload)),
     () => decodeLink(datagram),
     () => decodeAddress(datagram),
     () => decodeRoute(datagram),
     () => decodeFdbEntry(datagram),
+    () => decodeMulticastEntries(datagram),
+    () => decodePortVlans(datagram),
   ]) {
     try {
       decode();
@@ -47,6 +66,9 @@ for (const [name, hex] of [
   ["address", `48000000140000000000000000000000${IPV6_ADDRESS}`],
   ["route of IPv4", IPV4_ROUTE_REPLY],
   ["route of IPv6", IPV6_ROUTE_REPLY],
+  ["VXLAN entry", VXLAN_VNI_REPLY],
+  ["multicast group", GROUP_REPLY],
+  ["port's VLANs", VLAN_REPLY],
 ] as const) {
   test(`a damaged ${name} decodes to data or to a decoder's error`, () => {
     const whole = Uint8Array.from(Buffer.from(hex, "hex"));
@@ -98,6 +120,28 @@ test("what is encoded for an address or a route reads back as that", () => {
       const route = encodeRequest({ op: "replaceRoute", ifindex, prefix });
       const expected = { prefix, kind: "unicast", origin: "other", table: "main", ifindex };
       assert.deepEqual(decodeRoute(route.subarray(16)), expected);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("what is encoded for a group is that group's in the kernel's structure", () => {
+  const address = (length: number, first: number) =>
+    fc.uint8Array({ minLength: length, maxLength: length }).map((bytes) => {
+      bytes[0] = first;
+      return bytes;
+    });
+  const groups = fc.oneof(
+    address(4, 239).map((bytes) => [ipAddressFromBytes(bytes) as string, bytes, "0800"] as const),
+    address(16, 255).map((bytes) => [ipAddressFromBytes(bytes) as string, bytes, "86dd"] as const),
+    address(6, 1).map((bytes) => [macAddressFromBytes(bytes) as string, bytes, "0000"] as const),
+  );
+  fc.assert(
+    fc.property(groups, ([group, bytes, protocol]) => {
+      const key = { bridgeIfindex: 2, group: group as MulticastGroup };
+      const request = Buffer.from(encodeRequest({ op: "getGroupEntry", ...key }));
+      const padded = Buffer.from(bytes).toString("hex").padEnd(32, "0");
+      assert.equal(request.subarray(36).toString("hex"), `${padded}${protocol}0000`);
     }),
     { numRuns: 1000 },
   );

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { removeOrphans } from "../../agent/call/remove-orphans.ts";
 import type { Host } from "../../agent/host.ts";
+import { InstanceTable } from "../../agent/instance/instance-table.ts";
 import type { Link } from "../../agent/netlink/link.ts";
 import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import { findOrphans, type Orphan } from "../../agent/orphan/find-orphans.ts";
 import { OrphanReaper } from "../../agent/orphan/orphan-reaper.ts";
+import { keyOf, Orphans } from "../../agent/orphan/orphans.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import {
   OrphanKind,
@@ -16,6 +18,7 @@ import { parseMacAddress } from "../../proto/mac-address.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import { orphans as orphansCommand } from "../../services/switchoverctl/orphans.ts";
 import { checkOrphansValues, ORPHANS_SETTINGS } from "../../services/switchoverctl/orphans-settings.ts";
+import { PretendedKernel } from "./device-pretended-kernel.ts";
 
 const MAC = parseMacAddress("52:54:00:00:00:01", "");
 
@@ -86,6 +89,41 @@ describe("orphans are", () => {
     const { masterIfindex: _gone, ...loose } = tap(2);
     assert.deepEqual(found([loose]), ["device tap2 - free"]);
   });
+});
+
+it("an orphan's entries in several VLANs are told apart, and each is removed in its own", async () => {
+  const kernel = new PretendedKernel();
+  kernel.addBridge("br0", { vlanFiltering: "on" });
+  kernel.create({ deviceName: "tap0" });
+  const ifindex = kernel.link("tap0")?.ifindex ?? 0;
+  const masterIfindex = kernel.link("br0")?.ifindex ?? 0;
+  kernel.change("tap0", { masterIfindex, alias: "switchover", portVlans: [7, 9] });
+  for (const vlan of [7, 9]) {
+    const request = { op: "replaceFdbEntry", ifindex, macAddress: MAC, vlan, sticky: "sticky" } as const;
+    kernel.execute({ requests: [request] });
+  }
+  const quiet = () => {};
+  const orphans = new Orphans({
+    route: kernel,
+    instances: new InstanceTable(),
+    unreadGuests: new Set(),
+    clock: {
+      unixUs: () => 0,
+      after: (_delayMs, fire) => {
+        setImmediate(fire);
+        return quiet;
+      },
+    },
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+  });
+  const [first, second, ...rest] = orphans.list();
+  assert.ok(first && second);
+  assert.notEqual(keyOf(first), keyOf(second));
+  assert.deepEqual(await orphans.remove([first]), [first]);
+  assert.equal(kernel.renderEntries(), `br0 ${MAC} vlan 9 tap0 static sticky`);
+  assert.deepEqual(await orphans.remove([second, ...rest]), [second, ...rest]);
+  assert.equal(kernel.renderEntries(), "");
+  assert.equal(kernel.link("tap0"), undefined);
 });
 
 /** A reaper over a list of orphans that a test changes, on a clock that a test moves. */

@@ -12,7 +12,7 @@ import {
   MigrationServiceService,
   StartMigrationRequest,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
-import { EntryMobility, MacTableManager } from "../../proto/gen/switchover/v1/nic.ts";
+import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { GuestRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { loadContract } from "../../services/grpc/descriptors.ts";
 
@@ -73,12 +73,12 @@ test("StartMigrationRequest is the same to generated code and descriptors", () =
 });
 
 test("PrepareNicsRequest is the same to generated code and descriptors", () => {
-  const nic = {
+  const nic = NicDefinition.fromPartial({
     nicId: "net0",
     macAddress: "52:54:00:12:34:56",
     guestAddresses: ["10.0.0.5", "2001:db8::5"],
     device: {
-      $case: "tapOnBridge" as const,
+      $case: "tapOnBridge",
       value: {
         deviceName: "tap0",
         bridge: "br0",
@@ -86,7 +86,7 @@ test("PrepareNicsRequest is the same to generated code and descriptors", () => {
         entryMobility: EntryMobility.ROAMING,
       },
     },
-  };
+  });
   const request = { guestId: "web-7", instanceId: "i1", nics: [nic, nic], validateOnly: true };
   crossBothWays("PrepareNicsRequest", PrepareNicsRequest, request);
 });

@@ -27,6 +27,7 @@ const GONE = "ENODEV";
 export const macvtap: DeviceType<MacvtapNic> = {
   type: "macvtap",
   field: "macvtap",
+  extras: [],
   check: checkMacvtap,
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.parent,

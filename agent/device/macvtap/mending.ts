@@ -32,6 +32,8 @@ function agrees(nic: MacvtapNic, place: NicPlace, change: KernelChange, register
     case "fdbEntryRemoved":
     case "addressChanged":
     case "addressRemoved":
+    case "groupEntryChanged":
+    case "groupEntryRemoved":
       return true;
     case "overrun":
       return false;

@@ -44,6 +44,7 @@ const GONE = ["ESRCH", "EADDRNOTAVAIL", "ENODEV"] as const;
 export const routedTap: DeviceType<RoutedTapNic> = {
   type: "routedTap",
   field: "routed_tap",
+  extras: [],
   check: checkRoutedTap,
   deviceName: (nic) => nic.deviceName,
   segment: () => undefined,

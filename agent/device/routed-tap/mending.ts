@@ -41,6 +41,8 @@ function agrees(nic: RoutedTapNic, place: NicPlace, change: KernelChange, regist
     }
     case "fdbEntryChanged":
     case "fdbEntryRemoved":
+    case "groupEntryChanged":
+    case "groupEntryRemoved":
       return true;
     case "overrun":
       return false;

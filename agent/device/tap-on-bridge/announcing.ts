@@ -16,5 +16,10 @@ export function announceOnUplinks(nic: TapOnBridgeNic, links: readonly Link[]): 
         masterIfindex === bridge.ifindex && kind !== "tun" && state === "up" && portState !== "blocked",
     )
     .toSorted((left, right) => Number(left.kind === "veth") - Number(right.kind === "veth"))
-    .map(({ ifindex }) => ({ ifindex }));
+    .flatMap(({ ifindex }) => inEachVlan(nic, ifindex));
+}
+
+/** Uplinks of a bridge that filters carry their VLANs tagged, also the one that a tap carries untagged. */
+function inEachVlan({ vlans }: TapOnBridgeNic, ifindex: number): readonly AnnouncementPath[] {
+  return vlans === undefined ? [{ ifindex }] : vlans.map((vlan) => ({ ifindex, vlan }));
 }

@@ -1,43 +1,73 @@
 import type { RouteResult } from "../../netlink/route-port.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
-import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
+import type {
+  DeviceType,
+  NicPlace,
+  NicProblem,
+  StartOutcome,
+  StopOutcome,
+  VerifyOutcome,
+} from "../device.ts";
 import { isErrno } from "../route-answers.ts";
-import { deviceMissing } from "../tap-link.ts";
 import { announceOnUplinks } from "./announcing.ts";
 import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
-import { tapOnBridgeMending } from "./mending.ts";
-import { bridgeMissing, tapOnBridgePreparation } from "./preparation.ts";
 import {
-  DEVICE_FIELD,
   entryOf,
   judgeAbsence,
+  judgeAddition,
+  judgePresence,
+  judgeRemoval,
+  leadsHere,
+  subject,
+} from "./judge-registration.ts";
+import { tapOnBridgeMending } from "./mending.ts";
+import { judgePlace, locate, placeOf } from "./place.ts";
+import { tapOnBridgePreparation } from "./preparation.ts";
+import { addRequest, readRequest, registrationsOf, removeRequest } from "./registrations.ts";
+import {
   judgePort,
-  judgeRegistration,
   KERNEL_FLAGS,
-  notAPort,
-  pointsHere,
   QUARANTINE_FLAGS,
   readBack,
   refused,
   runningFlags,
+  splitReadBack,
 } from "./state.ts";
 
 /** What the kernel says of a device that vanished (ENODEV) or left its bridge (EOPNOTSUPP): trap 4. */
 const GONE = ["ENODEV", "EOPNOTSUPP"] as const;
 
+/** The last of a NIC's registrations are left out where its VXLAN device is not there. */
+const ANYWHERE: NicPlace = { deviceIfindex: 0, parentIfindex: 0, overlayIfindex: 0 };
+
 /**
  * A tap on a bridge. Its registration is a forwarding entry `static sticky` (or plain `static`, by policy) on a
- * bridge that Switchover manages, and leave to learn and to be flooded on one that the kernel manages.
+ * bridge that Switchover manages, and leave to learn and to be flooded on one that the kernel manages. What else the
+ * definition asks for goes with it, in the same batch (`registrations.ts`).
  */
 export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   type: "tapOnBridge",
   field: "tap_on_bridge",
+  extras: ["additional_mac_addresses"],
   check: checkTapOnBridge,
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.bridge,
 
   surveys: "namedLinks",
-  linkNames: (nic) => [nic.bridge, nic.deviceName],
+  linkNames: ({ bridge, deviceName, vxlan }) => [
+    bridge,
+    deviceName,
+    ...(vxlan === undefined ? [] : [vxlan.deviceName]),
+  ],
+  vlanPort({ bridge, deviceName, vlans }, links) {
+    const master = links.get(bridge);
+    const isFiltered = master !== undefined && master.vlanFiltering === "on";
+    return vlans !== undefined && isFiltered && links.get(deviceName)?.masterIfindex === master.ifindex
+      ? deviceName
+      : undefined;
+  },
+  hostwide: ({ vxlan }) => (vxlan === undefined ? undefined : { device: vxlan.deviceName, field: "vxlan" }),
+  multicastGroups: ({ multicastGroups = [] }) => multicastGroups,
 
   announceOn: announceOnUplinks,
 
@@ -48,47 +78,54 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   start: {
     plan: (nic, place) => [
       { op: "setBridgePort", ifindex: place.deviceIfindex, flags: runningFlags(nic) },
-      nic.macTableManager === "switchover"
-        ? {
-            op: "replaceFdbEntry",
-            ifindex: place.deviceIfindex,
-            macAddress: nic.macAddress,
-            sticky: nic.sticky,
-          }
-        : { op: "deleteFdbEntry", ifindex: place.deviceIfindex, macAddress: nic.macAddress },
+      ...registrationsOf(nic, place).map((registration) => addRequest(nic, place, registration)),
       ...readBack(nic, place),
     ],
-    judge(nic, place, [port, registration, entry, link]): StartOutcome {
-      const unregistered = nic.macTableManager === "kernel" && isErrno(registration, "ENOENT");
+    judge(nic, place, [port, ...results]): StartOutcome {
+      const registrations = registrationsOf(nic, place);
+      const { snooping } = splitReadBack(results.slice(registrations.length), registrations.length);
+      const additions = registrations.map((registration, index) =>
+        judgeAddition(nic, registration, results[index], snooping),
+      );
       const problem =
         (port?.ok === true ? undefined : refused(nic, "set the port flags of", port)) ??
-        (registration?.ok === true || unregistered ? undefined : refused(nic, "register", registration)) ??
-        judgePort(nic, place, link, runningFlags(nic)) ??
-        judgeRegistration(nic, place, entry);
+        additions.find((found) => found !== undefined) ??
+        problemsOf(nic, place, results.slice(registrations.length))[0];
       return problem === undefined ? { result: "started" } : { result: "failed", problem };
     },
   },
 
   stop: {
     // Learning goes off first: a frame that is still on its way must not bring back what is removed.
-    plan: (nic, place) => [
-      { op: "setBridgePort", ifindex: place.deviceIfindex, flags: QUARANTINE_FLAGS },
-      { op: "deleteFdbEntry", ifindex: place.deviceIfindex, macAddress: nic.macAddress },
-      { op: "getFdbEntry", bridgeIfindex: place.parentIfindex, macAddress: nic.macAddress },
-    ],
-    judge(nic, place, [port, removal, entry]): StopOutcome {
-      if (pointsHere(place, entry)) {
-        const sentence = `${nic.macAddress} is still on ${nic.deviceName} after its removal.`;
-        return { result: "failed", problem: { reason: "STILL_REGISTERED", sentence, field: "mac_address" } };
-      }
-      if (removal?.ok !== true && !isErrno(removal, "ENOENT", ...GONE)) {
-        return { result: "failed", problem: refused(nic, "deregister", removal) };
+    plan(nic, place) {
+      const registrations = registrationsOf(nic, place);
+      return [
+        { op: "setBridgePort", ifindex: place.deviceIfindex, flags: QUARANTINE_FLAGS },
+        ...registrations.map((registration) => removeRequest(place, registration)),
+        ...registrations.map((registration) => readRequest(place, registration)),
+      ];
+    },
+    judge(nic, place, [port, ...results]): StopOutcome {
+      const registrations = registrationsOf(nic, place);
+      const removals = results.slice(0, registrations.length);
+      const reads = results.slice(registrations.length);
+      for (const [index, registration] of registrations.entries()) {
+        const problem = leadsHere(place, registration, reads[index])
+          ? stillRegistered(nic, subject(registration), registration.field)
+          : judgeRemoval(nic, registration, removals[index]);
+        if (problem !== undefined) return { result: "failed", problem };
       }
       if (port?.ok !== true && !isErrno(port, ...GONE)) {
         return { result: "failed", problem: refused(nic, "quarantine", port) };
       }
-      if (removal?.ok === true) return { result: "removed" };
-      const elsewhere = entryOf(entry)?.ifindex;
+      // A VXLAN device acknowledges also what it does not remove.
+      const isRemoved = registrations.some(
+        ({ kind }, index) => kind !== "vxlan" && removals[index]?.ok === true,
+      );
+      if (isRemoved) return { result: "removed" };
+      const elsewhere = registrations
+        .map(({ kind }, index) => (kind === "address" ? entryOf(reads[index])?.ifindex : undefined))
+        .find((ifindex) => ifindex !== undefined);
       return elsewhere === undefined
         ? { result: "alreadyGone" }
         : { result: "elsewhere", ifindex: elsewhere };
@@ -97,15 +134,14 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
 
   verify: {
     plan: readBack,
-    judge(nic, place, [entry, link]): VerifyOutcome {
-      const problems = [
-        judgePort(nic, place, link, runningFlags(nic)),
-        judgeRegistration(nic, place, entry),
-      ].filter((problem) => problem !== undefined);
+    judge(nic, place, results): VerifyOutcome {
+      const problems = problemsOf(nic, place, results);
       if (problems.length === 0) return { registration: "registered" };
+      const registrations = registrationsOf(nic, place);
+      const { reads, port } = splitReadBack(results, registrations.length);
       const quarantineProblems = [
-        judgePort(nic, place, link, QUARANTINE_FLAGS),
-        judgeAbsence(nic, place, entry),
+        judgePort(nic, place, port, QUARANTINE_FLAGS),
+        ...registrations.map((registration, index) => judgeAbsence(nic, place, registration, reads[index])),
       ].filter((problem) => problem !== undefined);
       if (quarantineProblems.length === 0) return { registration: "quarantined" };
       return { registration: "drifted", problems, quarantineProblems };
@@ -120,34 +156,47 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       const link = links.get(nic.deviceName);
       if (link === undefined) return [];
       const { ifindex } = link;
-      const removal = { op: "deleteFdbEntry", ifindex, macAddress: nic.macAddress } as const;
+      const place = placeOf(nic, links, link, links.get(nic.bridge)?.ifindex ?? 0);
+      const removals = registrationsOf(nic, place).map((registration) => removeRequest(place, registration));
       if (ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS) {
-        return [removal, { op: "deleteLink", ifindex }];
+        return [...removals, { op: "deleteLink", ifindex }];
       }
       if (locate(nic, links).found === "no") return [];
       if (ownership.port === "attached") {
-        return [removal, { op: "setLink", ifindex, change: { masterIfindex: 0 } }];
+        return [...removals, { op: "setLink", ifindex, change: { masterIfindex: 0 } }];
       }
-      return [removal, { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS }];
+      return [...removals, { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS }];
     },
-    judge(nic, [removal, device]) {
-      if (!doneOrGone(removal) && !isErrno(removal, "ENOENT")) return refused(nic, "deregister", removal);
-      return doneOrGone(device) ? undefined : refused(nic, "release", device);
+    judge(nic, results) {
+      const device = results.at(-1);
+      const registrations = registrationsOf(nic, ANYWHERE).slice(0, Math.max(results.length - 1, 0));
+      const problem = registrations
+        .map((registration, index) => judgeRemoval(nic, registration, results[index]))
+        .find((found) => found !== undefined);
+      if (problem !== undefined) return problem;
+      return device?.ok === true || isErrno(device, ...GONE) ? undefined : refused(nic, "release", device);
     },
   },
 };
 
-function locate(nic: TapOnBridgeNic, links: SeenLinks): Located {
-  const bridge = links.get(nic.bridge);
-  const device = links.get(nic.deviceName);
-  if (bridge === undefined) return { found: "no", problem: bridgeMissing(nic) };
-  if (device === undefined) return { found: "no", problem: deviceMissing(nic.deviceName, DEVICE_FIELD) };
-  if (device.masterIfindex !== bridge.ifindex || device.port === undefined) {
-    return { found: "no", problem: notAPort(nic) };
-  }
-  return { found: "yes", place: { deviceIfindex: device.ifindex, parentIfindex: bridge.ifindex } };
+/** What keeps the NIC from being registered, by the answers to `readBack`. */
+function problemsOf(
+  nic: TapOnBridgeNic,
+  place: NicPlace,
+  results: readonly RouteResult[],
+): readonly NicProblem[] {
+  const registrations = registrationsOf(nic, place);
+  const { reads, snooping, port } = splitReadBack(results, registrations.length);
+  return [
+    judgePort(nic, place, port, runningFlags(nic)),
+    ...registrations.map((registration, index) =>
+      judgePresence(nic, place, registration, reads[index], snooping),
+    ),
+    judgePlace(nic, place),
+  ].filter((problem) => problem !== undefined);
 }
 
-function doneOrGone(result: RouteResult | undefined): boolean {
-  return result?.ok === true || isErrno(result, ...GONE);
+function stillRegistered(nic: TapOnBridgeNic, what: string, field: string): NicProblem {
+  const sentence = `${what} is still on ${nic.deviceName} after its removal.`;
+  return { reason: "STILL_REGISTERED", sentence, field };
 }

@@ -2,12 +2,18 @@ import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../
 import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
-import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
+import type { DevicePreparation } from "../device.ts";
+import { addressesOf } from "../nic-identity.ts";
 import { DEEDS } from "../request-deeds.ts";
-import { isErrno, linkOf } from "../route-answers.ts";
-import { isSilent, notATap, notSilent } from "../tap-link.ts";
+import { linkOf } from "../route-answers.ts";
+import { isSilent, notSilent } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
-import { DEVICE_FIELD, judgePort, pointsHere, QUARANTINE_FLAGS, readBack, refused } from "./state.ts";
+import { judgeRemoval, leadsHere, subject } from "./judge-registration.ts";
+import { intoVlans } from "./mending.ts";
+import { placeOf } from "./place.ts";
+import { refusalsOf } from "./refusals.ts";
+import { registrationsOf, removeRequest } from "./registrations.ts";
+import { DEVICE_FIELD, judgePort, QUARANTINE_FLAGS, readBack, refused, splitReadBack } from "./state.ts";
 
 /**
  * A bridge takes the lowest address among its ports: a high one keeps it from changing its own, and with it the
@@ -17,10 +23,7 @@ const HIGH_FIRST_OCTET = 0xfe;
 
 /** Makes a tap where there is none, and brings it, or the one that is there, onto the bridge in quarantine. */
 export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
-  refusals(nic, links) {
-    const ofBridge = bridgeProblem(nic, links);
-    return [...(ofBridge === undefined ? [] : [ofBridge]), ...deviceProblems(nic, links)];
-  },
+  refusals: refusalsOf,
 
   creation: (nic, links) =>
     links.has(nic.deviceName) ? undefined : { by: "tun", deviceName: nic.deviceName },
@@ -30,7 +33,7 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
     const device = after.get(nic.deviceName);
     if (bridge === undefined || device === undefined) return [];
     const { ifindex } = device;
-    const place = { deviceIfindex: ifindex, parentIfindex: bridge.ifindex };
+    const place = placeOf(nic, after, device, bridge.ifindex);
     const isPort = device.masterIfindex === bridge.ifindex;
     const change = quietChange(nic, device, bridge, before.has(nic.deviceName) ? "existing" : "created");
     return [
@@ -38,7 +41,8 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
       ...(Object.keys(change).length > 0 ? [setLink(ifindex, change)] : []),
       ...(isPort ? [] : [setLink(ifindex, { masterIfindex: bridge.ifindex })]),
       { op: "setBridgePort", ifindex, flags: QUARANTINE_FLAGS },
-      { op: "deleteFdbEntry", ifindex, macAddress: nic.macAddress },
+      ...(this.ownership(nic, before).port === "attached" ? intoVlans(nic, ifindex) : []),
+      ...registrationsOf(nic, place).map((registration) => removeRequest(place, registration)),
       setLink(ifindex, { state: "up" }),
       ...readBack(nic, place),
     ];
@@ -54,25 +58,34 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
         field: DEVICE_FIELD,
       };
     }
+    const place = placeOf(nic, after, device, bridge.ifindex);
+    const registrations = registrationsOf(nic, place);
     const requests = this.plan(nic, before, after);
+    const firstRead = requests.length - readBack(nic, place).length;
+    const firstRemoval = firstRead - 1 - registrations.length;
     for (const [index, request] of requests.entries()) {
       const result = results[index];
-      if (result?.ok === true || isErrno(result, "ENOENT")) continue;
-      return refused(nic, DEEDS[request.op], result);
+      const registration = registrations[index - firstRemoval];
+      if (registration !== undefined) {
+        const problem = judgeRemoval(nic, registration, result);
+        if (problem !== undefined) return problem;
+      } else if (index < firstRead && result?.ok !== true) return refused(nic, DEEDS[request.op], result);
     }
-    const [entry, port] = results.slice(-2);
-    const place = { deviceIfindex: device.ifindex, parentIfindex: bridge.ifindex };
+    const { reads, port } = splitReadBack(results.slice(firstRead), registrations.length);
     const portProblem = judgePort(nic, place, port, QUARANTINE_FLAGS);
     if (portProblem !== undefined) return portProblem;
     const link = linkOf(port);
     const noise = link === undefined ? undefined : notSilent(link, DEVICE_FIELD);
     if (noise !== undefined) return noise;
-    if (pointsHere(place, entry) || link?.macAddress === nic.macAddress) {
-      return {
-        reason: "ADDRESS_IN_USE",
-        sentence: `${nic.macAddress} is still an address of ${nic.deviceName} itself.`,
-        field: "mac_address",
-      };
+    const left = registrations.find((registration, index) => leadsHere(place, registration, reads[index]));
+    if (left !== undefined) {
+      const sentence = `${subject(left)} still leads to ${nic.deviceName} itself.`;
+      return { reason: "ADDRESS_IN_USE", sentence, field: left.field };
+    }
+    const own = addressesOf(nic).find(({ macAddress }) => macAddress === link?.macAddress);
+    if (own !== undefined) {
+      const sentence = `${own.macAddress} is still an address of ${nic.deviceName} itself.`;
+      return { reason: "ADDRESS_IN_USE", sentence, field: own.field };
     }
     return undefined;
   },
@@ -106,45 +119,6 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
   },
 };
 
-export function bridgeMissing(nic: TapOnBridgeNic): NicProblem {
-  return {
-    reason: "BRIDGE_MISSING",
-    sentence: `There is no bridge ${nic.bridge}.`,
-    field: "tap_on_bridge.bridge",
-  };
-}
-
-function bridgeProblem(nic: TapOnBridgeNic, links: SeenLinks): NicProblem | undefined {
-  const bridge = links.get(nic.bridge);
-  const field = "tap_on_bridge.bridge";
-  if (bridge === undefined) return bridgeMissing(nic);
-  if (bridge.kind !== "bridge") {
-    return { reason: "NOT_A_BRIDGE", sentence: `${nic.bridge} is not a bridge.`, field };
-  }
-  if (bridge.state !== "up") return { reason: "BRIDGE_DOWN", sentence: `${nic.bridge} is down.`, field };
-  if (bridge.vlanFiltering === "on") {
-    const sentence = `${nic.bridge} filters VLANs: an entry without a VLAN would not reach the guest.`;
-    return { reason: "BRIDGE_VLAN_AWARE", sentence, field };
-  }
-  if (bridge.macAddress === nic.macAddress) {
-    const sentence = `${nic.macAddress} is the address of ${nic.bridge} itself.`;
-    return { reason: "MAC_OF_BRIDGE", sentence, field: "mac_address" };
-  }
-  return undefined;
-}
-
-function deviceProblems(nic: TapOnBridgeNic, links: SeenLinks): NicProblem[] {
-  const device = links.get(nic.deviceName);
-  if (device === undefined) return [];
-  const otherKind = notATap(device, nic.deviceName, DEVICE_FIELD);
-  if (otherKind !== undefined) return [otherKind];
-  if (device.masterIfindex !== undefined && device.masterIfindex !== links.get(nic.bridge)?.ifindex) {
-    const sentence = `${nic.deviceName} is a port of ifindex ${device.masterIfindex}, not of ${nic.bridge}.`;
-    return [{ reason: "PORT_OF_ANOTHER", sentence, field: DEVICE_FIELD }];
-  }
-  return [];
-}
-
 /** An up device floods until it is quarantined, and keeps the IPv6 address that it has made: trap 8. */
 function mustGoDown(device: Link, isPort: boolean): boolean {
   return device.state === "up" && (!isPort || !isSilent(device));
@@ -159,10 +133,11 @@ function quietChange(
 ): LinkChange {
   const isPort = device.masterIfindex === bridge.ifindex;
   const own = device.macAddress;
+  const guestAddresses = addressesOf(nic).map(({ macAddress }) => macAddress);
   const isLow = own !== undefined && macAddressBytes(own)[0] !== HIGH_FIRST_OCTET;
   return {
-    ...(own !== undefined && (own === nic.macAddress || (!isPort && isLow))
-      ? { macAddress: highAddress(own, nic.macAddress) }
+    ...(own !== undefined && (guestAddresses.includes(own) || (!isPort && isLow))
+      ? { macAddress: highAddress(own, guestAddresses) }
       : {}),
     // A bridge shrinks to the smallest of its ports.
     ...(origin === "created" && device.mtu !== bridge.mtu ? { mtu: bridge.mtu } : {}),
@@ -171,11 +146,11 @@ function quietChange(
   };
 }
 
-/** The device's own address with a high first octet, and in any case not the guest's. */
-function highAddress(own: MacAddress, guest: MacAddress): MacAddress {
+/** The device's own address with a high first octet, and in any case none of the guest's. */
+function highAddress(own: MacAddress, guestAddresses: readonly MacAddress[]): MacAddress {
   const bytes = macAddressBytes(own);
   bytes[0] = HIGH_FIRST_OCTET;
-  if (macAddressFromBytes(bytes) === guest) bytes[5] = (bytes[5] ?? 0) ^ 0xff;
+  while (guestAddresses.includes(macAddressFromBytes(bytes))) bytes[5] = ((bytes[5] ?? 0) + 1) & 0xff;
   return macAddressFromBytes(bytes);
 }
 

@@ -1,11 +1,11 @@
-import type { BridgePortFlags } from "../../netlink/link.ts";
-import type { FdbEntry } from "../../netlink/neighbour.ts";
+import type { BridgePortFlags, Switch } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
-import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import { linkOf, refusedBy } from "../route-answers.ts";
 import { recreated } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
+import { readRequest, registrationsOf } from "./registrations.ts";
 
 export const DEVICE_FIELD = "tap_on_bridge.device_name";
 
@@ -38,12 +38,32 @@ export function runningFlags(nic: TapOnBridgeNic): BridgePortFlags {
   return nic.macTableManager === "switchover" ? REGISTERED_FLAGS : KERNEL_FLAGS;
 }
 
-/** Reads back what decides where the guest's frames go: the bridge's entry, then the port. */
+/** Reads back what decides where the guest's frames go: the registrations, the bridge where it matters, the port. */
 export function readBack(nic: TapOnBridgeNic, place: NicPlace): readonly RouteRequest[] {
   return [
-    { op: "getFdbEntry", bridgeIfindex: place.parentIfindex, macAddress: nic.macAddress },
+    ...registrationsOf(nic, place).map((registration) => readRequest(place, registration)),
+    ...(nic.multicastGroups === undefined ? [] : [{ op: "getLink", name: nic.bridge } as const]),
     { op: "getLink", name: nic.deviceName },
   ];
+}
+
+/** The answers to `readBack`. */
+export interface ReadBack {
+  /** One a registration, in their order. */
+  readonly reads: readonly (RouteResult | undefined)[];
+  /** Whether the bridge snoops; undefined where that was not asked or not told. */
+  readonly snooping: Switch | undefined;
+  readonly port: RouteResult | undefined;
+}
+
+export function splitReadBack(results: readonly RouteResult[], registrations: number): ReadBack {
+  const reads = results.slice(0, registrations);
+  const links = results.slice(registrations);
+  return {
+    reads,
+    snooping: links.length > 1 ? linkOf(links[0])?.multicastSnooping : undefined,
+    port: links.at(-1),
+  };
 }
 
 /** Undefined where the device is up, is still this one and still the bridge's, and has the flags. */
@@ -74,62 +94,6 @@ export function judgePort(
     };
   }
   return undefined;
-}
-
-/** Undefined where the bridge delivers the guest's frames to this port, or will as soon as the guest speaks. */
-export function judgeRegistration(
-  nic: TapOnBridgeNic,
-  place: NicPlace,
-  result: RouteResult | undefined,
-): NicProblem | undefined {
-  const entry = entryOf(result);
-  const field = "mac_address";
-  if (nic.macTableManager === "kernel") {
-    if (entry === undefined) return isErrno(result, "ENOENT") ? undefined : refused(nic, "read back", result);
-    if (entry.state === "dynamic") return undefined;
-    if (entry.ifindex === place.deviceIfindex) {
-      const sentence = `${nic.macAddress} is ${entry.state} on ${nic.deviceName}, where the kernel should learn it.`;
-      return { reason: "UNWANTED_REGISTRATION", sentence, field };
-    }
-    if (entry.state === "static" && entry.sticky === "plain") return undefined;
-    const sentence = `${nic.macAddress} is held by ifindex ${entry.ifindex} of ${nic.bridge}, and cannot be learned.`;
-    return { reason: "REGISTERED_ELSEWHERE", sentence, field };
-  }
-  if (entry === undefined) {
-    if (!isErrno(result, "ENOENT")) return refused(nic, "read back", result);
-    const sentence = `${nic.macAddress} is not registered on ${nic.bridge}.`;
-    return { reason: "NOT_REGISTERED", sentence, field };
-  }
-  if (entry.ifindex !== place.deviceIfindex) {
-    const sentence = `${nic.macAddress} is registered on ifindex ${entry.ifindex} of ${nic.bridge}, not on ${nic.deviceName}.`;
-    return { reason: "REGISTERED_ELSEWHERE", sentence, field };
-  }
-  if (entry.state !== "static" || entry.sticky !== nic.sticky) {
-    const sentence = `${nic.macAddress} is ${entry.state} and ${entry.sticky} on ${nic.deviceName}, and should be static and ${nic.sticky}.`;
-    return { reason: "REGISTRATION_DIFFERS", sentence, field };
-  }
-  return undefined;
-}
-
-/** Undefined where the bridge delivers the guest's frames elsewhere or nowhere. */
-export function judgeAbsence(
-  nic: TapOnBridgeNic,
-  place: NicPlace,
-  result: RouteResult | undefined,
-): NicProblem | undefined {
-  if (!pointsHere(place, result)) return undefined;
-  const sentence = `${nic.macAddress} is registered on ${nic.deviceName}, whose guest does not run.`;
-  return { reason: "UNWANTED_REGISTRATION", sentence, field: "mac_address" };
-}
-
-/** Whether the bridge delivers the guest's frames to this port. */
-export function pointsHere(place: NicPlace, result: RouteResult | undefined): boolean {
-  return entryOf(result)?.ifindex === place.deviceIfindex;
-}
-
-export function entryOf(result: RouteResult | undefined): FdbEntry | undefined {
-  const message = result?.ok === true ? result.messages[0] : undefined;
-  return message?.type === "fdbEntry" ? message.entry : undefined;
 }
 
 export function notAPort(nic: TapOnBridgeNic): NicProblem {

@@ -8,6 +8,7 @@ import type { UnmanagedNic } from "./definition.ts";
 export const unmanaged: DeviceType<UnmanagedNic> = {
   type: "unmanaged",
   field: "unmanaged",
+  extras: [],
   check: () => {},
   deviceName: () => undefined,
   segment: () => undefined,

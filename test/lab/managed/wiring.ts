@@ -2,7 +2,8 @@ import {
   EntryMobility,
   MacTableManager,
   MacvtapMode,
-  type NicDefinition,
+  NicDefinition,
+  TapOnBridge,
   UnmanagedKind,
 } from "../../../proto/gen/switchover/v1/nic.ts";
 import { type MacAddress, parseMacAddress } from "../../../proto/mac-address.ts";
@@ -84,12 +85,12 @@ function further(index: number): MacAddress {
 }
 
 function tapNic(index: number, mac: MacAddress, device: string, bridge: string): LabNic {
-  const value = {
+  const value = TapOnBridge.fromPartial({
     deviceName: device,
     bridge,
     macTableManager: MacTableManager.SWITCHOVER,
     entryMobility: EntryMobility.STICKY,
-  };
+  });
   return labNic(index, mac, device, "tap", { $case: "tapOnBridge", value });
 }
 
@@ -112,11 +113,6 @@ function labNic(
   backend: LabNic["backend"],
   wired: NonNullable<NicDefinition["device"]>,
 ): LabNic {
-  const definition: NicDefinition = {
-    nicId: `net${index}`,
-    macAddress: mac,
-    device: wired,
-    guestAddresses: [],
-  };
+  const definition = NicDefinition.fromPartial({ nicId: `net${index}`, macAddress: mac, device: wired });
   return { mac, device, backend, definition };
 }

@@ -1,0 +1,63 @@
+import type { Link } from "../../netlink/link.ts";
+import type { Located, NicPlace, NicProblem, SeenLinks } from "../device.ts";
+import { deviceMissing } from "../tap-link.ts";
+import type { TapOnBridgeNic } from "./definition.ts";
+import { vlanNotOnPort } from "./judge-registration.ts";
+import { DEVICE_FIELD, notAPort } from "./state.ts";
+
+/** Where the tap is a port of its bridge; found also where its VXLAN device or its VLANs are missing (`judgePlace`). */
+export function locate(nic: TapOnBridgeNic, links: SeenLinks): Located {
+  const bridge = links.get(nic.bridge);
+  const device = links.get(nic.deviceName);
+  if (bridge === undefined) return { found: "no", problem: bridgeMissing(nic) };
+  if (device === undefined) return { found: "no", problem: deviceMissing(nic.deviceName, DEVICE_FIELD) };
+  if (device.masterIfindex !== bridge.ifindex || device.port === undefined) {
+    return { found: "no", problem: notAPort(nic) };
+  }
+  return { found: "yes", place: placeOf(nic, links, device, bridge.ifindex) };
+}
+
+/** The place of a device on a bridge, whether or not it is its port yet. */
+export function placeOf(
+  nic: TapOnBridgeNic,
+  links: SeenLinks,
+  device: Link,
+  parentIfindex: number,
+): NicPlace {
+  const overlay = nic.vxlan === undefined ? undefined : links.get(nic.vxlan.deviceName);
+  const missingVlans = missingVlansOf(nic, device);
+  return {
+    deviceIfindex: device.ifindex,
+    parentIfindex,
+    ...(overlay?.vxlan === undefined ? {} : { overlayIfindex: overlay.ifindex }),
+    ...(missingVlans.length === 0 ? {} : { missingVlans }),
+  };
+}
+
+/** Those of the definition that the port is not in, where the kernel told its VLANs. */
+export function missingVlansOf({ vlans = [] }: TapOnBridgeNic, { portVlans }: Link): readonly number[] {
+  return portVlans === undefined ? [] : vlans.filter((vlan) => !portVlans.includes(vlan));
+}
+
+/** Undefined where the NIC can be registered as its definition says. */
+export function judgePlace(
+  nic: TapOnBridgeNic,
+  { overlayIfindex, missingVlans }: NicPlace,
+): NicProblem | undefined {
+  if (missingVlans !== undefined) return vlanNotOnPort(nic, missingVlans);
+  if (nic.vxlan !== undefined && overlayIfindex === undefined) return vxlanMissing(nic.vxlan.deviceName);
+  return undefined;
+}
+
+export function vxlanMissing(deviceName: string): NicProblem {
+  const sentence = `There is no VXLAN device ${deviceName}.`;
+  return { reason: "VXLAN_MISSING", sentence, field: "tap_on_bridge.vxlan.device_name" };
+}
+
+export function bridgeMissing(nic: TapOnBridgeNic): NicProblem {
+  return {
+    reason: "BRIDGE_MISSING",
+    sentence: `There is no bridge ${nic.bridge}.`,
+    field: "tap_on_bridge.bridge",
+  };
+}
