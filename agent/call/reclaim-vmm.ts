@@ -44,9 +44,11 @@ export function isOver(transferStatus: string): boolean {
   return OVER.has(transferStatus);
 }
 
+export const NO_WAY_BACK = "NO_WAY_BACK";
+
 export function noWayBack(): SwitchoverError {
   return new SwitchoverError("FAILED_PRECONDITION", "The source's VMM cannot go on with the guest.", {
-    reason: "NO_WAY_BACK",
+    reason: NO_WAY_BACK,
     field: "instance_id",
   });
 }

@@ -18,7 +18,7 @@ export async function releaseSource(
   if (host.instances.find(guestId, instanceId) === undefined) return { applied: Applied.ALREADY_SO };
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { role } = adopted.runner.guest;
-  if (role.kind !== "relinquished") {
+  if (role.kind !== "relinquished" && role.kind !== "forgotten") {
     throw new SwitchoverError("FAILED_PRECONDITION", "This instance has not handed the guest off.", {
       reason: "NOT_HANDED_OFF",
       field: "instance_id",

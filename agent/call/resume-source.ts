@@ -9,7 +9,7 @@ import type { GuestRunner } from "../guest/guest-runner.ts";
 import type { Host } from "../host.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, type MigrationCall } from "./migration-call.ts";
-import { noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
+import { NO_WAY_BACK, noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
 import { takeBack } from "./take-back.ts";
 
 /** The VMM may wait for disks when its CPUs start. */
@@ -35,7 +35,7 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
   }
   if (role.kind === "resident" && role.stoppedBy === "unread") await awaitStart(runner);
   if (role.kind === "relinquished") await retake(host, call, role);
-  else if (role.kind === "forgotten") await takeBack(host, adopted, fence, request.runState || "running");
+  else if (role.kind === "forgotten") await takeBackOrDecline(host, call, request.runState || "running");
   else if (role.kind === "resident") runner.order({ kind: "resumeOrdered", atUnixUs, fence });
   else throw notKept(runner.guest);
   const guest = await awaitStart(runner);
@@ -48,6 +48,23 @@ export async function resumeSource(host: Host, request: ResumeSourceRequest): Pr
     reason: "START_REFUSED",
     field: "guest_id",
   });
+}
+
+/** What it declines is journaled: the right is then the destination's to be given. */
+async function takeBackOrDecline(host: Host, call: MigrationCall, runState: string): Promise<void> {
+  const { adopted, fence, instance } = call;
+  if (saidUnder(instance.journal.entries, fence.epoch, "declined") !== undefined) throw noWayBack();
+  try {
+    await takeBack(host, adopted, fence, runState);
+  } catch (thrown) {
+    const { guest } = adopted.runner;
+    const isDeclined = SwitchoverError.from(thrown).reason === NO_WAY_BACK && guest.role.kind === "forgotten";
+    if (isDeclined) {
+      adopted.runner.order({ kind: "declineOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
+      await instance.journal.sync();
+    }
+    throw thrown;
+  }
 }
 
 async function retake(

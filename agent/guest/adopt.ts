@@ -45,5 +45,5 @@ function roleOf(found: Parameters<typeof adopt>[0]): Role {
   if (found.runState === "inmigrate") return { kind: "vacant" };
   if (found.running) return RESIDENT;
   const isSwitched = isSwitchoverRunState(found.runState) || found.sent === "past a switch";
-  return isSwitched ? { kind: "forgotten" } : RESIDENT;
+  return isSwitched ? { kind: "forgotten", released: "kept" } : RESIDENT;
 }

@@ -55,7 +55,7 @@ function evolveRole(guest: Guest, event: GuestEvent): Step {
     case "relinquished":
       return evolveRelinquished(guest, guest.role, event);
     case "forgotten":
-      return evolveForgotten(guest, event);
+      return evolveForgotten(guest, guest.role, event);
     case "vacant":
       return evolveVacant(guest, event);
     case "incoming":

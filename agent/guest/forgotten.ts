@@ -1,5 +1,6 @@
-import { type Guest, RESIDENT } from "./guest.ts";
+import { type Forgotten, type Guest, RESIDENT } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
+import { releaseWithVmm } from "./relinquished.ts";
 import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
 
@@ -8,7 +9,7 @@ import { type Step, step } from "./step.ts";
  * all the same, as after a transfer that failed, are the guest's as far as anybody here knows: registered at once, and
  * journaled, for an agent that comes back.
  */
-export function evolveForgotten(guest: Guest, event: GuestEvent): Step {
+export function evolveForgotten(guest: Guest, role: Forgotten, event: GuestEvent): Step {
   switch (event.kind) {
     case "cpusResumed":
       return step({ ...guest, role: RESIDENT }, [
@@ -16,6 +17,14 @@ export function evolveForgotten(guest: Guest, event: GuestEvent): Step {
         { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } },
         { kind: "announce" },
       ]);
+    case "declineOrdered":
+      return step({ ...guest, fence: event.fence }, [
+        { kind: "journal", word: { kind: "declined", fence: event.fence } },
+      ]);
+    case "releaseOrdered":
+      return releaseWithVmm(guest, role, event.fence);
+    case "vmmLost":
+      return step(guest, role.released === "released" ? [{ kind: "releaseDevices" }] : []);
     case "reclaimOrdered":
       return retake(guest, event.fence, event.runState);
     default:

@@ -144,6 +144,8 @@ export interface Relinquished {
  */
 export interface Forgotten {
   readonly kind: "forgotten";
+  /** By a coordinator who knows that another host has the guest: its devices go with its VMM. */
+  readonly released: "kept" | "released";
 }
 
 /** A VMM that waits for an incoming guest and that no migration has claimed. */

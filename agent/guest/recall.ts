@@ -120,7 +120,7 @@ function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm,
     case "unclaimed": {
       const waits = found.vmm === "connected" ? found.runState === "inmigrate" : adopted?.waits === true;
       if (waits) return { kind: "vacant" };
-      return adopted?.switched === true ? { kind: "forgotten" } : RESIDENT;
+      return adopted?.switched === true ? { kind: "forgotten", released } : RESIDENT;
     }
     case "outgoing":
       return claim?.kind === "armed" ? outgoingOf(claim, standing) : RESIDENT;

@@ -1,5 +1,6 @@
+import type { Fence } from "../../proto/epoch.ts";
 import { stopWithoutRight } from "./guard.ts";
-import type { Guest, Relinquished } from "./guest.ts";
+import type { Forgotten, Guest, Relinquished } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
@@ -23,17 +24,20 @@ export function evolveRelinquished(guest: Guest, role: Relinquished, event: Gues
       return step({ ...guest, fence: event.fence }, [
         { kind: "journal", word: { kind: "declined", fence: event.fence } },
       ]);
-    case "releaseOrdered": {
-      if (role.released === "released") return step(guest);
-      const released: Guest = { ...guest, fence: event.fence, role: { ...role, released: "released" } };
-      return step(released, [
-        { kind: "journal", word: { kind: "released", fence: event.fence } },
-        ...(guest.vmm === "lost" ? [{ kind: "releaseDevices" } as const] : []),
-      ]);
-    }
+    case "releaseOrdered":
+      return releaseWithVmm(guest, role, event.fence);
     case "vmmLost":
       return step(guest, role.released === "released" ? [{ kind: "releaseDevices" }] : []);
     default:
       return step(guest);
   }
+}
+
+/** The other host has the guest for good: what is left of it here goes when its VMM does. */
+export function releaseWithVmm(guest: Guest, role: Relinquished | Forgotten, fence: Fence): Step {
+  if (role.released === "released") return step(guest);
+  return step({ ...guest, fence, role: { ...role, released: "released" } }, [
+    { kind: "journal", word: { kind: "released", fence } },
+    ...(guest.vmm === "lost" ? [{ kind: "releaseDevices" } as const] : []),
+  ]);
 }

@@ -49,7 +49,7 @@ export function isWordForgotten(state: CompleteState): boolean {
 }
 
 /** In post-copy the guest of such a source goes on nowhere once the destination's VMM ends. */
-function isForgottenInPostCopy(state: CompleteState): boolean {
+export function isForgottenInPostCopy(state: CompleteState): boolean {
   return isPostCopyMode(state) && isWordForgotten(state);
 }
 

@@ -41,7 +41,8 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
   return withStatedHandOff(dead, atUnixUs);
 }
 
-function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteState {
+/** The word that a destination waits for and no source gives; under an epoch of its own. */
+export function withStatedHandOff(state: CompleteState, atUnixUs: bigint): CompleteState {
   const raised = withRaisedEpoch(state, state.migration.fence.epoch);
   return withFacts(raised, {
     handedOff: true,

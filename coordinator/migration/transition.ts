@@ -3,6 +3,7 @@ import type { MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import { learnAgentWord } from "./agent-words.ts";
 import { learnFailure, learnReply } from "./command-answers.ts";
 import { type CompleteState, completeState, withFacts, withMigration } from "./complete-state.ts";
+import { withDeclinedGuest } from "./declined-guest.ts";
 import { enterPhase } from "./enter-phase.ts";
 import { commandsOfHandingBack, leaveHandingBack, withRightAtSource } from "./hand-back.ts";
 import { type CommandName, commandKey, type MigrationCommand } from "./migration-command.ts";
@@ -126,7 +127,7 @@ function isAwaited(
 const STEPS_AT_MOST = 16;
 
 function settle(learned: CompleteState, atUnixUs: bigint): CompleteState {
-  let state = withRightAtSource(learned);
+  let state = withDeclinedGuest(withRightAtSource(learned), atUnixUs);
   for (let step = 0; step < STEPS_AT_MOST; step += 1) {
     const phase = nextPhase(state);
     if (phase === null) break;

@@ -581,6 +581,24 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       ],
     },
   },
+  {
+    fact: "a post-copy guest that its source forgot and cannot take back is started where its pages are, after all",
+    schedule: {
+      seed: 18543,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 95070,
+      pagesUs: 393086,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "stateLost", side: "source", forUs: 422 },
+      ],
+      adoptedAgain: "livingAtOnce",
+    },
+  },
 ];
 
 describe("schedules that once broke an invariant", () => {

@@ -159,16 +159,21 @@ describe("a guest that is adopted in post-copy", () => {
     migrateCancel,
   });
 
-  it("is not taken back where its VMM refuses to give the transfer up, and nothing is journaled", async () => {
+  it("is declined, and that journaled, where its VMM refuses to give the transfer up: it may run elsewhere then", async () => {
     const refuses = async () => {
       throw new SwitchoverError("FAILED_PRECONDITION", "No.", { reason: "QMP_REFUSED" });
     };
     const host = new Host("finish-migrate", inPostCopy(refuses));
     const agent = await host.adopted();
     const noWayBack = { code: "FAILED_PRECONDITION", reason: "NO_WAY_BACK" };
-    await assert.rejects(agent.resumeSource(RESUME), noWayBack);
     await assert.rejects(agent.startCpus({ ...OWNER, runsNowhereElse: true }), noWayBack);
-    assert.deepEqual([host.said(), host.vmm.commands], [[], []]);
+    assert.deepEqual(host.said(), []);
+    await assert.rejects(agent.resumeSource(RESUME), noWayBack);
+    await assert.rejects(agent.resumeSource(RESUME), noWayBack);
+    assert.deepEqual([host.said(), host.vmm.commands], [["a1 declined"], []]);
+    assert.equal((await agent.releaseSource(CALL)).applied, Applied.CHANGED);
+    assert.equal((await agent.releaseSource(CALL)).applied, Applied.ALREADY_SO);
+    assert.deepEqual(host.said(), ["a1 declined", "a1 released"]);
   });
 
   it("is started once the transfer was given up", async () => {

@@ -196,6 +196,18 @@ describe("a guest in post-copy whose source forgot it before its word", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "askAgain" }), "| getHandOff@source");
   });
 
+  it("is started at the destination after all where the source cannot take it back, under an epoch of its own", () => {
+    const { story } = forgottenAndHandedBack("running");
+    const { epoch } = story.state.migration.fence;
+    assert.equal(
+      story.fails("source", "resumeSource", "FAILED_PRECONDITION", "NO_WAY_BACK"),
+      "SWITCHING_OVER | deliverHandOff@destination",
+    );
+    assert.equal(story.state.handOff?.fence?.epoch, epoch + 1n);
+    assert.equal(story.state.handOff?.runState, "running");
+    assert.match(story.startsCpus(), /POST_COPY/);
+  });
+
   it("keeps its destination's VMM until the source has it back, or a person says that it is lost", () => {
     const { followed, story } = forgottenAndHandedBack("running");
     assert.equal(followed, "| resumeSource@source");
