@@ -347,7 +347,18 @@ export class World {
         (this.hasSaid(instance, "contSent") || this.hasSaid(instance, "takenOverPaused"))
       );
     });
-    return owned?.cause ?? null;
+    return owned?.cause ?? this.#takenAway.find(({ qemu }) => this.#wasHandedBack(qemu))?.cause ?? null;
+  }
+
+  /** It handed its guest off, and the destination, which could not start it, gave it back: to a QEMU that a fault took. */
+  #wasHandedBack(qemu: Qemu): boolean {
+    const { transfer } = qemu;
+    if (transfer?.source !== qemu) return false;
+    const source = this.instanceOf(qemu);
+    const destination =
+      transfer.destination === undefined ? undefined : this.instanceOf(transfer.destination);
+    if (source === undefined || destination === undefined) return false;
+    return this.hasSaid(source, "handedOff") && this.hasSaid(destination, "handedBack");
   }
 
   /** Whether the instance's journal has such a word. */
