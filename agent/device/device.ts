@@ -114,8 +114,10 @@ export interface ParentAsFound {
 }
 
 export interface DevicePreparation<Nic extends NicDefinition> {
-  /** Why the NIC cannot be prepared or moved here, judged by what exists; nothing is changed. */
-  refusals(nic: Nic, links: SeenLinks): readonly NicProblem[];
+  /** What `refusals` has to know beside the links, all of it read; for types that have to know more. */
+  readonly ask?: (nic: Nic, links: SeenLinks) => readonly RouteRequest[];
+  /** Why the NIC cannot be prepared or moved here, judged by what exists and by the answers to `ask`. */
+  refusals(nic: Nic, links: SeenLinks, answers: readonly RouteResult[]): readonly NicProblem[];
   /** What has to be created first; undefined where the device exists or the kernel is to be asked by `plan`. */
   creation(nic: Nic, links: SeenLinks): DeviceCreation | undefined;
   /** Into quarantine; `before` and `after` are what existed before and after `creation`. */

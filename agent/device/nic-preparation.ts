@@ -47,7 +47,7 @@ export function preflightNics(
   pathOf: NicPath = nicPathInList,
 ): NicRefusal[] {
   checkNicDefinitions(nics, pathOf);
-  return refusalsOf(nics, surveyLinks(route, nics), pathOf);
+  return refusalsOf(route, nics, surveyLinks(route, nics), pathOf);
 }
 
 /**
@@ -64,7 +64,7 @@ export function prepareNics(
 ): PreparedNic[] {
   checkNicDefinitions(nics, pathOf);
   const before = surveyLinks(host.route, nics);
-  const refusal = refusalsOf(nics, before, pathOf)[0];
+  const refusal = refusalsOf(host.route, nics, before, pathOf)[0];
   if (refusal !== undefined) {
     const { reason, sentence, field } = refusal;
     throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
@@ -118,10 +118,19 @@ export function releaseNics(
   });
 }
 
-function refusalsOf(nics: readonly NicDefinition[], links: SeenLinks, pathOf: NicPath): NicRefusal[] {
+function refusalsOf(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  links: SeenLinks,
+  pathOf: NicPath,
+): NicRefusal[] {
+  const answers = executeEach(
+    route,
+    nics.map((nic) => deviceTypeOf(nic).prepare.ask?.(nic, links) ?? []),
+  );
   return nics.flatMap((nic, index) =>
     deviceTypeOf(nic)
-      .prepare.refusals(nic, links)
+      .prepare.refusals(nic, links, answers[index] ?? [])
       .map(({ reason, sentence, field }) => ({
         nicId: nic.nicId,
         reason,

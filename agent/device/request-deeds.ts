@@ -26,4 +26,5 @@ export const DEEDS: { readonly [Op in RouteRequest["op"]]: string } = {
   replaceRoute: "route to",
   deleteRoute: "take the route from",
   getRoute: "look up the route to",
+  getRoutes: "read the routes by",
 };

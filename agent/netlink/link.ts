@@ -126,7 +126,8 @@ export function encodeSetLink(ifindex: number, change: LinkChange): Uint8Array {
     if (change.mtu !== undefined) attributes.u32(IFLA.MTU, change.mtu);
     if (change.txQueueLength !== undefined) attributes.u32(IFLA.TXQLEN, change.txQueueLength);
     if (change.masterIfindex !== undefined) attributes.u32(IFLA.MASTER, change.masterIfindex);
-    if (change.alias !== undefined) attributes.string(IFLA.IFALIAS, change.alias);
+    // The kernel takes a final zero for a part of the text.
+    if (change.alias !== undefined) attributes.bytes(IFLA.IFALIAS, Buffer.from(change.alias));
     if (change.addrGenMode !== undefined) {
       const mode = change.addrGenMode === "none" ? IN6_ADDR_GEN_MODE_NONE : IN6_ADDR_GEN_MODE_EUI64;
       attributes.nested(IFLA.AF_SPEC, (families) =>

@@ -28,7 +28,7 @@ import {
   type Stickiness,
 } from "./neighbour.ts";
 import { encodeAddPortVlans, encodeDumpPortVlans, encodeKeepPortVlans } from "./port-vlan.ts";
-import { encodeDeleteRoute, encodeGetRoute, encodeReplaceRoute } from "./route.ts";
+import { encodeDeleteRoute, encodeDumpRoutes, encodeGetRoute, encodeReplaceRoute } from "./route.ts";
 import {
   encodeDeleteVxlanEntry,
   encodeGetVxlanEntry,
@@ -103,7 +103,9 @@ export type RouteRequest =
   /** ESRCH where the prefix does not lead to this device. */
   | { readonly op: "deleteRoute"; readonly ifindex: number; readonly prefix: IpPrefix }
   /** Answered with the one `route` that decides about an address of the prefix; ENETUNREACH where there is none. */
-  | { readonly op: "getRoute"; readonly prefix: IpPrefix };
+  | { readonly op: "getRoute"; readonly prefix: IpPrefix }
+  /** Answered with one `route` for each by the device, of all tables; takes as long as the host has routes. */
+  | { readonly op: "getRoutes"; readonly ifindex: number; readonly family: "ipv4" | "ipv6" };
 
 /** One table to read in full. */
 export type RouteDump =
@@ -123,7 +125,7 @@ const REPLIED: readonly RouteRequest["op"][] = [
 
 /** Whether the kernel answers with an ack alone, with the one thing asked for, or with all that there is and an end. */
 export function answerOf({ op }: RouteRequest): "ack" | "reply" | "dump" {
-  if (op === "getAddresses") return "dump";
+  if (op === "getAddresses" || op === "getRoutes") return "dump";
   return REPLIED.includes(op) ? "reply" : "ack";
 }
 
@@ -178,6 +180,8 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeDeleteRoute(request);
     case "getRoute":
       return encodeGetRoute(request.prefix);
+    case "getRoutes":
+      return encodeDumpRoutes(request.ifindex, request.family);
   }
 }
 

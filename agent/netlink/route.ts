@@ -6,7 +6,7 @@ import { AttributeDecoder } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
 import { AF_INET, ipByteCount, ipBytesOf } from "./ip-family.ts";
 import { AF_INET6 } from "./link-attributes.ts";
-import { encodeMessage, malformed, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE } from "./message.ts";
+import { encodeMessage, malformed, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE } from "./message.ts";
 
 export const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
@@ -92,6 +92,13 @@ export function encodeGetRoute(prefix: IpPrefix): Uint8Array {
   const flags = RTM_F_FIB_MATCH | (bytes.length === 4 ? RTM_F_LOOKUP_TABLE : 0);
   const body = routeBody(address, 0, RTPROT_UNSPEC, RT_SCOPE_UNIVERSE, RTN_UNSPEC, flags);
   return encodeMessage(RTM_GETROUTE, 0, body, (attributes) => attributes.bytes(RTA_DST, bytes));
+}
+
+/** Asks for the routes of one family, of all tables, by one device (needs NETLINK_GET_STRICT_CHK). */
+export function encodeDumpRoutes(ifindex: number, family: "ipv4" | "ipv6"): Uint8Array {
+  const body = new Uint8Array(RTMSG_BYTES);
+  body[0] = family === "ipv4" ? AF_INET : AF_INET6;
+  return encodeMessage(RTM_GETROUTE, NLM_F_DUMP, body, (attributes) => attributes.u32(RTA_OIF, ifindex));
 }
 
 /** Reads the payload of an RTM_NEWROUTE; undefined for a family other than IPv4 and IPv6. */

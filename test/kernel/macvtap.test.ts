@@ -12,7 +12,7 @@ import {
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, macvtapNic, outcomesOf, withHost } from "./guest-nics.ts";
-import { deviceNames, linkOf } from "./host-state.ts";
+import { deviceNames, eventually, linkOf, routedOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge } from "./tap-end.ts";
 
@@ -195,6 +195,48 @@ describe("a macvtap", options, () => {
         assert.throws(() => prepareNics(host, nics), { code: "FAILED_PRECONDITION", reason });
       }
       assert.equal(allLinks(), before);
+    }),
+  );
+
+  for (const [what, reason, arguments_] of [
+    ["an IPv4 address", "ADDRESSES", ["addr", "add", "10.7.0.2/24", "dev", "eth0"]],
+    ["an IPv6 address", "ADDRESSES", ["addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad"]],
+    ["a route and no address", "ROUTES", ["route", "add", "10.8.0.0/16", "dev", "eth0"]],
+    ["a route of another table", "ROUTES", ["-6", "route", "add", "default", "dev", "eth0", "table", "7"]],
+  ] as const) {
+    it(
+      `in passthrough mode is refused on a parent by which the host has ${what}, and in bridge mode is not`,
+      onHost("up", (host) => {
+        run("ip", ...arguments_);
+        const before = [allLinks(), routedOf("eth0"), run("ip", "-6", "route", "show", "table", "all")];
+        const refused = { code: "FAILED_PRECONDITION", reason: `PARENT_HAS_${reason}` };
+        assert.throws(() => prepareNics(host, [macvtapNic(0, { mode: "passthrough" })]), {
+          ...refused,
+          field: "nics[0].macvtap.parent",
+        });
+        run("ip", "link", "add", "mv0", "link", "eth0", "type", "macvtap", "mode", "passthru");
+        assert.throws(() => prepareNics(host, [macvtapNic(0, { mode: "passthrough" })]), refused);
+        run("ip", "link", "del", "mv0");
+        assert.deepEqual(
+          [allLinks(), routedOf("eth0"), run("ip", "-6", "route", "show", "table", "all")],
+          before,
+        );
+        assert.deepEqual(preflightNics(host.route, [macvtapNic(0)]), []);
+      }),
+    );
+  }
+
+  it(
+    "in passthrough mode stands on a parent that has addresses of its link alone, and may leave it whatever it is given later",
+    onHost("up", async (host) => {
+      await eventually("the kernel's own address", () =>
+        / fe80::.*scope link \n/.test(run("ip", "-6", "addr", "show", "dev", "eth0")) ? true : undefined,
+      );
+      const nics = [macvtapNic(0, { mode: "passthrough" })];
+      prepareNics(host, nics);
+      assert.equal(armNicSet(host.route, nics, clockUs).start().result, "started");
+      run("ip", "addr", "add", "10.7.0.2/24", "dev", "eth0");
+      assert.deepEqual(preflightNics(host.route, nics), []);
     }),
   );
 

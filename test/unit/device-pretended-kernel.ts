@@ -248,6 +248,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       }
       case "getRoute":
         return this.#routing.carryOut(request, undefined);
+      case "getRoutes":
       case "getAddresses":
       case "replaceAddress":
       case "deleteAddress":

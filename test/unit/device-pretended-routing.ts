@@ -1,4 +1,4 @@
-import type { RouteResult } from "../../agent/netlink/route-port.ts";
+import type { RouteMessage, RouteResult } from "../../agent/netlink/route-port.ts";
 import type { RouteRequest } from "../../agent/netlink/route-request.ts";
 import { containsPrefix, type IpPrefix, ipPrefixParts, middleOf } from "../../proto/ip-prefix.ts";
 import { done, refusal } from "./device-pretended-answer.ts";
@@ -12,7 +12,14 @@ const ENETUNREACH = 101;
 export type RoutingRequest = Extract<
   RouteRequest,
   {
-    op: "replaceAddress" | "deleteAddress" | "getAddresses" | "replaceRoute" | "deleteRoute" | "getRoute";
+    op:
+      | "replaceAddress"
+      | "deleteAddress"
+      | "getAddresses"
+      | "replaceRoute"
+      | "deleteRoute"
+      | "getRoute"
+      | "getRoutes";
   }
 >;
 
@@ -36,6 +43,8 @@ export class PretendedRouting {
         if (device.state === "down") return refusal(ENETDOWN);
         this.#routes.set(request.prefix, request.ifindex);
         return done;
+      case "getRoutes":
+        return { ok: true, messages: this.#routesBy(request) };
       case "getAddresses":
       case "replaceAddress":
       case "deleteAddress":
@@ -91,6 +100,15 @@ export class PretendedRouting {
     const [found, ifindex] = longest;
     const route = { prefix: found, kind: "unicast", origin: "other", table: "main", ifindex } as const;
     return { ok: true, messages: [{ type: "route", route }] };
+  }
+
+  #routesBy({ ifindex, family }: Extract<RoutingRequest, { op: "getRoutes" }>): RouteMessage[] {
+    return [...this.#routes]
+      .filter(([prefix, by]) => by === ifindex && ipPrefixParts(prefix).family === family)
+      .map(([prefix]) => ({
+        type: "route",
+        route: { prefix, kind: "unicast", origin: "other", table: "main", ifindex },
+      }));
   }
 
   #forgetRoutes(ifindex: number): void {

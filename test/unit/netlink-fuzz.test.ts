@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Script } from "node:vm";
 import fc from "fast-check";
 import { decodeAddress } from "../../agent/netlink/address.ts";
 import { decodeLink } from "../../agent/netlink/link-decoder.ts";
@@ -21,6 +22,12 @@ import {
   IPV6_ROUTE_REPLY,
   VXLAN_VNI_REPLY,
 } from "./netlink-captured.ts";
+
+/** How many buffers each test decodes; more than a run of all tests has time for, where somebody asks for them. */
+const RUNS = Number(process.env.SWITCHOVER_FUZZ_RUNS ?? 5000);
+/** A buffer of 512 bytes decodes in microseconds: what takes so long does not end. */
+const DEADLINE_MS = 1000;
+const MAX_MEAN_MS = 4;
 
 const FDB_REPLY =
   "4c0000001c0000006979046be41100000700000004000000400040000a0002005254001234560000" +
@@ -56,8 +63,29 @@ function decodeAll(datagram: Uint8Array): void {
   }
 }
 
-test("random bytes decode to data or to a decoder's error", () => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 512 }), decodeAll), { numRuns: 5000 });
+let current: Uint8Array = new Uint8Array();
+
+/** Fails where a buffer takes long to decode. */
+function decodeInTime(datagram: Uint8Array): void {
+  current = datagram;
+  const beganAtMs = performance.now();
+  decodeAll(datagram);
+  assert.ok(performance.now() - beganAtMs < DEADLINE_MS);
+}
+
+/** Fails, naming the buffer, where one never comes to an end: while it is decoded no timer fires, and a script's does. */
+function assertEndsFor(property: Parameters<typeof fc.assert>[0]): void {
+  Object.assign(globalThis, { decodeThemAll: () => fc.assert(property, { numRuns: RUNS }) });
+  try {
+    new Script("decodeThemAll()").runInThisContext({ timeout: DEADLINE_MS + RUNS * MAX_MEAN_MS });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw thrown;
+    assert.fail(`It never ends: ${Buffer.from(current).toString("hex")}`);
+  }
+}
+
+test("random bytes decode to data or to a decoder's error, in time", () => {
+  assertEndsFor(fc.property(fc.uint8Array({ maxLength: 512, size: "max" }), decodeInTime));
 });
 
 for (const [name, hex] of [
@@ -70,19 +98,18 @@ for (const [name, hex] of [
   ["multicast group", GROUP_REPLY],
   ["port's VLANs", VLAN_REPLY],
 ] as const) {
-  test(`a damaged ${name} decodes to data or to a decoder's error`, () => {
+  test(`a damaged ${name} decodes to data or to a decoder's error, in time`, () => {
     const whole = Uint8Array.from(Buffer.from(hex, "hex"));
     const damage = fc.array(fc.tuple(fc.nat({ max: whole.length - 1 }), fc.nat({ max: 255 })), {
       maxLength: 8,
     });
-    fc.assert(
+    assertEndsFor(
       fc.property(damage, fc.nat({ max: whole.length }), (changes, cut) => {
         const damaged = whole.slice(0, cut === 0 ? whole.length : cut);
         for (const [at, value] of changes) if (at < damaged.length) damaged[at] = value;
-        decodeAll(damaged);
-        decodeAll(damaged.subarray(16));
+        decodeInTime(damaged);
+        decodeInTime(damaged.subarray(16));
       }),
-      { numRuns: 3000 },
     );
   });
 }

@@ -20,6 +20,13 @@ import {
 const MAC = parseMacAddress("52:54:00:12:34:56", "mac_address");
 /** The sequence number of the captures, 6979046b in little endian. */
 const SEQUENCE = 0x6b047969;
+/** IFLA_EXT_MASK, as iproute2 and as this codec ask. */
+const WITH_VIRTUAL_FUNCTIONS = "08001d0001000000";
+const WITH_VIRTUAL_FUNCTIONS_AND_NO_COUNTERS = "08001d0009000000";
+const NO_COUNTERS = "08001d0008000000";
+/** The fixed part's family, behind the sequence number and the sender. */
+const OF_PACKETS = "6979046b0000000011000000";
+const OF_NO_FAMILY = "6979046b0000000000000000";
 
 /** Bytes that iproute2 6.1 sent for the command beside them, captured with strace. */
 const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][] = [
@@ -177,10 +184,51 @@ const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][]
     "300000001a0001006979046b000000000a80000000000000002000001400010020010db8000000000000000000000007",
   ],
   [
+    "ip link set 3 down",
+    { op: "setLink", ifindex: 3, change: { state: "down" } },
+    "20000000100005006979046b0000000000000000030000000000000001000000",
+  ],
+  [
+    "ip link set 3 alias switchover",
+    { op: "setLink", ifindex: 3, change: { alias: "switchover" } },
+    "30000000100005006979046b00000000000000000300000000000000000000000e0014007377697463686f7665720000",
+  ],
+  [
+    "ip link set 3 addrgenmode eui64",
+    { op: "setLink", ifindex: 3, change: { addrGenMode: "eui64" } },
+    "30000000100005006979046b000000000000000003000000000000000000000010001a000c000a000500080000000000",
+  ],
+  [
+    "bridge fdb del 52:54:00:12:34:57 dev 3 master vlan 7",
+    { op: "deleteFdbEntry", ifindex: 3, macAddress: parseMacAddress("52:54:00:12:34:57", ""), vlan: 7 },
+    "300000001d0005006979046b000000000700000003000000c00004000a00020052540012345700000600050007000000",
+  ],
+  [
+    "bridge fdb get 52:54:00:12:34:56 br 2",
+    { op: "getFdbEntry", bridgeIfindex: 2, macAddress: MAC },
+    "300000001e0001006979046b000000000700000000000000000000000a00020052540012345600000800090002000000",
+  ],
+  [
+    "bridge fdb get 52:54:00:12:34:56 br 2 vlan 7",
+    { op: "getFdbEntry", bridgeIfindex: 2, macAddress: MAC, vlan: 7 },
+    "380000001e0001006979046b000000000700000000000000000000000a0002005254001234560000060005000700000008000900" +
+      "02000000",
+  ],
+  [
     "ip addr show dev 4 (after its padding is cut off)",
     { op: "getAddresses", ifindex: 4 },
     "18000000160001036979046b000000000000000004000000",
   ],
+  ...(
+    [
+      ["-4", "ipv4", "02"],
+      ["-6", "ipv6", "0a"],
+    ] as const
+  ).map(([option, family, number]): (typeof IPROUTE2)[number] => [
+    `ip ${option} route show table all dev 3 (after its padding is cut off)`,
+    { op: "getRoutes", ifindex: 3, family },
+    `240000001a0001036979046b00000000${number}00000000000000000000000800040003000000`,
+  ]),
 ];
 
 for (const [command, request, hex] of IPROUTE2) {
@@ -189,47 +237,66 @@ for (const [command, request, hex] of IPROUTE2) {
   });
 }
 
-test("setBridgePort names its kind, then the four flags that quarantine is made of", () => {
-  const flags = { learning: "off", unicastFlood: "off", multicastFlood: "on", broadcastFlood: "on" } as const;
-  assert.equal(
-    sent(encodeRequest({ op: "setBridgePort", ifindex: 4, flags })),
-    // The flags are as in the capture of "ip link set 4 type bridge_slave learning off flood off ...".
-    "54000000100005006979046b0000000000000000040000000000000000000000" +
-      "34001200" +
-      "0a0004006272696467650000" +
-      "24000500" +
-      "0500080000000000" +
-      "0500090000000000" +
-      "05001b0001000000" +
-      "05001e0001000000",
-  );
-});
-
-test("getFdbEntry asks the bridge, getLink asks by name and without counters", () => {
-  assert.equal(
-    sent(encodeRequest({ op: "getFdbEntry", bridgeIfindex: 2, macAddress: MAC })),
-    "300000001e0001006979046b000000000700000000000000000000000a00020052540012345600000800090002000000",
-  );
-  assert.equal(
-    sent(encodeRequest({ op: "getLink", name: "tap1" })),
-    "34000000120001006979046b000000000000000000000000000000000000000008001d0008000000090003007461703100000000",
-  );
-});
-
-test("dumps ask for one bridge's entries, for all links, and for one bridge's ports", () => {
-  assert.equal(
-    sent(encodeDump({ op: "dumpFdb", bridgeIfindex: 2 })),
+/** Captured in the same way, of commands that ask in other words, which are replaced here by ours. */
+const REWORDED: readonly [command: string, ours: Uint8Array, theirs: string, edits: [string, string][]][] = [
+  [
+    "ip link set 3 type bridge_slave learning off flood off mcast_flood on bcast_flood on",
+    encodeRequest({
+      op: "setBridgePort",
+      ifindex: 3,
+      flags: { learning: "off", unicastFlood: "off", multicastFlood: "on", broadcastFlood: "on" },
+    }),
+    "58000000100005006979046b0000000000000000030000000000000000000000380012001000010062726964" +
+      "67655f736c61766524000500050008000000000005000900000000000500" +
+      "1b000100000005001e0001000000",
+    // The kernel goes by the port's master, whatever kind is named.
+    [
+      ["58000000", "54000000"],
+      ["38001200", "34001200"],
+      ["100001006272696467655f736c617665", "0a0004006272696467650000"],
+    ],
+  ],
+  [
+    "ip link show tap1 (its first request)",
+    encodeRequest({ op: "getLink", name: "tap1" }),
+    "34000000120001006979046b000000000000000000000000000000000000000008001d0009000000090003007461703100000000",
+    [[WITH_VIRTUAL_FUNCTIONS_AND_NO_COUNTERS, NO_COUNTERS]],
+  ],
+  [
+    "ip link show",
+    encodeDump({ op: "dumpLinks" }),
+    "28000000120001036979046b000000001100000000000000000000000000000008001d0001000000",
+    [
+      [OF_PACKETS, OF_NO_FAMILY],
+      [WITH_VIRTUAL_FUNCTIONS, NO_COUNTERS],
+    ],
+  ],
+  [
+    "ip link show master 2",
+    encodeDump({ op: "dumpLinks", masterIfindex: 2 }),
+    "30000000120001036979046b000000001100000000000000000000000000000008001d000100000008000a0002000000",
+    [
+      [OF_PACKETS, OF_NO_FAMILY],
+      [WITH_VIRTUAL_FUNCTIONS, NO_COUNTERS],
+    ],
+  ],
+  [
+    "bridge fdb show br 2 (after its padding is cut off)",
+    encodeDump({ op: "dumpFdb", bridgeIfindex: 2 }),
     "240000001e0001036979046b000000000700000000000000000000000800090002000000",
-  );
-  assert.equal(
-    sent(encodeDump({ op: "dumpLinks" })),
-    "28000000120001036979046b000000000000000000000000000000000000000008001d0008000000",
-  );
-  assert.equal(
-    sent(encodeDump({ op: "dumpLinks", masterIfindex: 2 })),
-    "30000000120001036979046b000000000000000000000000000000000000000008001d000800000008000a0002000000",
-  );
-});
+    [],
+  ],
+];
+
+for (const [command, ours, theirs, edits] of REWORDED) {
+  test(`"${command}" sends what is sent here, but for its own words`, () => {
+    const reworded = edits.reduce((hex, [from, to]) => {
+      assert.ok(hex.includes(from));
+      return hex.replace(from, to);
+    }, theirs);
+    assert.equal(sent(ours), reworded);
+  });
+}
 
 test("a sticky entry that the kernel reports reads as one", () => {
   const [message] = decodeMessages(

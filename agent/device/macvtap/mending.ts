@@ -2,7 +2,7 @@ import type { KernelChange } from "../../netlink/kernel-change.ts";
 import type { Link } from "../../netlink/link.ts";
 import type { DeviceType, NicPlace, Registered } from "../device.ts";
 import type { MacvtapNic } from "./definition.ts";
-import { isExclusive, misfitOf } from "./state.ts";
+import { isExclusive, isSilent, misfitOf } from "./state.ts";
 
 /** Against what others do to the macvtap and to its parent. */
 export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {
@@ -15,8 +15,15 @@ export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {
     const parent = links.get(nic.parent);
     const device = links.get(nic.deviceName);
     if (parent === undefined || device === undefined) return [];
-    if (misfitOf(nic, device, parent) !== undefined || device.macAddress === nic.macAddress) return [];
-    return [{ op: "setLink", ifindex: device.ifindex, change: { macAddress: nic.macAddress } }];
+    if (misfitOf(nic, device, parent) !== undefined) return [];
+    const { ifindex } = device;
+    return [
+      ...(device.macAddress === nic.macAddress
+        ? []
+        : [{ op: "setLink", ifindex, change: { macAddress: nic.macAddress } } as const]),
+      // One that was made again, or was in another namespace, has lost it.
+      ...(isSilent(device) ? [] : [{ op: "setLink", ifindex, change: { addrGenMode: "none" } } as const]),
+    ];
   },
 };
 

@@ -4,10 +4,12 @@ import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
 import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
 import type { MacvtapNic } from "./definition.ts";
+import { askHostUse, judgeHostUse } from "./host-use.ts";
 import { asFound, lowerParent, markParent, restoreParent, stackedOn } from "./parent.ts";
 import {
   deviceMissing,
   isExclusive,
+  isSilent,
   judgeOffline,
   misfitOf,
   parentMissing,
@@ -17,12 +19,24 @@ import {
 
 /** Makes a macvtap where there is none, and takes it, or the one that is there, offline with the guest's address. */
 export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
-  refusals(nic, links) {
+  // Later the parent is the guest's: what the host makes of it then is no reason to keep the guest from leaving.
+  ask(nic, links) {
+    const parent = links.get(nic.parent);
+    const isTaken = links.get(nic.deviceName)?.macAddress === nic.macAddress;
+    return isExclusive(nic) && parent !== undefined && !isTaken ? askHostUse(parent) : [];
+  },
+
+  refusals(nic, links, answers) {
     const parent = links.get(nic.parent);
     if (parent === undefined) return [parentMissing(nic)];
     const device = links.get(nic.deviceName);
     const misfit = device === undefined ? undefined : misfitOf(nic, device, parent);
-    return [...parentProblems(nic, parent, links), ...(misfit === undefined ? [] : [misfit])];
+    const hostUse = judgeHostUse(nic, answers);
+    return [
+      ...parentProblems(nic, parent, links),
+      ...(misfit === undefined ? [] : [misfit]),
+      ...(hostUse === undefined ? [] : [hostUse]),
+    ];
   },
 
   creation(nic, links) {
@@ -157,10 +171,6 @@ function restore(device: Link, was: Link): readonly RouteRequest[] {
     }),
     ...(was.state === "up" ? [setLink(device, { state: "up" })] : []),
   ];
-}
-
-function isSilent({ addrGenMode }: Link): boolean {
-  return addrGenMode === undefined || addrGenMode === "none";
 }
 
 function setLink({ ifindex }: Link, change: LinkChange): RouteRequest {

@@ -17,6 +17,11 @@ export function isExclusive(nic: MacvtapNic): boolean {
   return nic.mode === "passthrough";
 }
 
+/** Whether the host sends nothing with the guest's address when the device comes up: trap 8. */
+export function isSilent({ addrGenMode }: Link): boolean {
+  return addrGenMode === undefined || addrGenMode === "none";
+}
+
 /** Reads back what decides whether the guest's frames reach it: the macvtap, then its parent. */
 export function readBack(nic: MacvtapNic): readonly RouteRequest[] {
   return [

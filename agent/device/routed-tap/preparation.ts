@@ -1,5 +1,6 @@
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../proto/mac-address.ts";
 import type { Link, LinkChange } from "../../netlink/link.ts";
+import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS } from "../created-alias.ts";
 import type { DevicePreparation, NicProblem } from "../device.ts";
@@ -12,7 +13,6 @@ import {
   judgeLink,
   judgeNoAddress,
   judgeNoRoute,
-  type Leading,
   portOfAnother,
   readBack,
   readBackOf,
@@ -35,12 +35,15 @@ const HOST_FIRST_OCTETS = [0xfe, 0xfa] as const;
  * busy one, when nothing leads to the guest any more (150 times each on Linux 6.18).
  */
 export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
-  // No route that exists is in the way: one to the guest's present host is what is to be expected.
-  refusals(nic, links) {
+  ask: (nic) => nic.routes.map((prefix) => ({ op: "getRoute", prefix })),
+
+  // No other route is in the way: one to the guest's present host is what is to be expected.
+  refusals(nic, links, answers) {
     const device = links.get(nic.deviceName);
     const problem =
       notATap(device, nic.deviceName, DEVICE_FIELD) ??
-      (device?.masterIfindex === undefined ? undefined : portOfAnother(nic));
+      (device?.masterIfindex === undefined ? undefined : portOfAnother(nic)) ??
+      hostsOwnPrefix(nic, device, answers);
     return problem === undefined ? [] : [problem];
   },
 
@@ -77,8 +80,7 @@ export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
       judgeLink(nic, place, held.link, "down") ??
       judgeNoAddress(nic, held.addresses) ??
       judgeNoRoute(nic, place, held.routes) ??
-      (link === undefined ? undefined : notSilent(link, DEVICE_FIELD)) ??
-      hostsOwnPrefix(nic, held.routes);
+      (link === undefined ? undefined : notSilent(link, DEVICE_FIELD));
     if (problem !== undefined || link?.macAddress !== nic.macAddress) return problem;
     return {
       reason: "ADDRESS_IN_USE",
@@ -115,10 +117,15 @@ export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
  * A start takes a prefix over from whoever routes it, a daemon or another instance of the guest; never from the host
  * itself, which would lose its own network.
  */
-function hostsOwnPrefix(nic: RoutedTapNic, results: Leading["routes"]): NicProblem | undefined {
+function hostsOwnPrefix(
+  nic: RoutedTapNic,
+  device: Link | undefined,
+  answers: readonly RouteResult[],
+): NicProblem | undefined {
   for (const [index, prefix] of nic.routes.entries()) {
-    const route = routeOf(results[index]);
+    const route = routeOf(answers[index]);
     if (route?.prefix !== prefix || (route.kind === "unicast" && route.origin !== "kernel")) continue;
+    if (route.ifindex !== undefined && route.ifindex === device?.ifindex) continue;
     return {
       reason: "PREFIX_OF_HOST",
       sentence: `${prefix} is an address of the host itself, or its network.`,

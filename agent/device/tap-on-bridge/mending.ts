@@ -5,6 +5,7 @@ import type { FdbEntry } from "../../netlink/neighbour.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { DeviceType, NicPlace, Registered } from "../device.ts";
 import { addressesOf } from "../nic-identity.ts";
+import { isSilent } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { missingVlansOf } from "./place.ts";
 import { QUARANTINE_FLAGS, runningFlags } from "./state.ts";
@@ -28,6 +29,8 @@ export const tapOnBridgeMending: DeviceType<TapOnBridgeNic>["mend"] = {
       ...(attach ? [{ op: "setLink", ifindex, change: { masterIfindex: bridge.ifindex } } as const] : []),
       { op: "setBridgePort", ifindex, flags: flagsOf(nic, registered) },
       ...(ownership.port === "attached" ? intoVlans(nic, ifindex) : []),
+      // One that was made again, or was in another namespace, has lost it.
+      ...(isSilent(device) ? [] : [{ op: "setLink", ifindex, change: { addrGenMode: "none" } } as const]),
       ...(device.state === "down" ? [{ op: "setLink", ifindex, change: { state: "up" } } as const] : []),
     ];
   },
