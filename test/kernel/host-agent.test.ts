@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Applied, CpuState, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
-import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
+import { MacvtapMode, type NicDefinition, Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import { skipWithout } from "../resource.ts";
 import { adopted, MAC, nic, prepare, withAgent } from "./agent-bench.ts";
 import { macOf } from "./guest-nics.ts";
@@ -15,6 +15,11 @@ const QUARANTINED = "web0 br0 up none learning=off flood=off mcast=off bcast=off
 const REGISTERED = "web0 br0 up none learning=off flood=off mcast=on bcast=on";
 const ENTRY = "web0 br0 static sticky";
 const options = { skip: skipWithout("root"), timeout: 30_000 };
+
+function macvtap(deviceName: string): NicDefinition {
+  const value = { deviceName, parent: "eth0", mode: MacvtapMode.BRIDGE };
+  return { ...nic(), device: { $case: "macvtap", value } };
+}
 
 describe("an agent's PrepareNics", options, () => {
   it("makes the tap quarantined, once, and says so the second time", () =>
@@ -79,6 +84,28 @@ describe("an agent's PrepareNics", options, () => {
         field: "nics[1].mac_address",
       });
       assert.equal(deviceNames(), "br0 lo web0");
+    }));
+
+  it("refuses a second macvtap of the guest's on one parent: within a host it migrates on a tap", () =>
+    withAgent(async ({ agent }) => {
+      run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0");
+      await agent.prepareNics(prepare("a1", [macvtap("mv0")]));
+      const devices = deviceNames();
+      await assert.rejects(agent.prepareNics(prepare("a2", [macvtap("mv1")])), {
+        code: "FAILED_PRECONDITION",
+        reason: "MAC_IN_USE",
+        field: "nics[0].mac_address",
+        message: new RegExp(`${MAC} is the address of mv0 on eth0: one of the two could be up`),
+      });
+      assert.equal(deviceNames(), devices);
+    }));
+
+  it("makes a second tap of the guest's on one bridge, quarantined, for a migration within the host", () =>
+    withAgent(async (bench) => {
+      await adopted(bench, "running");
+      await bench.agent.prepareNics(prepare("a2", [nic({ deviceName: "web9" })]));
+      assert.equal(portOf("web9"), QUARANTINED.replace("web0", "web9"));
+      assert.equal(fdbOf(MAC), ENTRY);
     }));
 
   it("refuses a device that another instance has", () =>

@@ -12,6 +12,8 @@ import { createPlainTap } from "../lab/plain-tap.ts";
 import { Prober } from "../lab/probe.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
 import { FdbWitness } from "../lab/witness/fdb-witness.ts";
+import { LinkWitness } from "../lab/witness/link-witness.ts";
+import { RouteWitness } from "../lab/witness/route-witness.ts";
 import { skipWithout } from "../resource.ts";
 
 const MAC = "52:54:00:12:34:56";
@@ -116,6 +118,55 @@ test("hosts give out different interface indexes", options, () =>
       }),
     );
     assert.equal(new Set(indexes).size, indexes.length);
+  }),
+);
+
+test("the link witness tells which macvtap was online, came online and went offline", options, () =>
+  withLab(async ({ topology }) => {
+    const host = topology.host("ha");
+    const add = (name: string) => `link add ${name} link ctl0 address ${MAC} type macvtap mode bridge`;
+    await host.namespace.ip([add("mv0"), "link set mv0 up", add("mv1")]);
+    const witness = await LinkWitness.start(host, [MAC]);
+    await host.namespace.ip(["link set mv0 down", "link set mv1 up", "link delete mv1"]);
+    const told = (await witness.close()).map(({ change, dev }) => `${change} ${dev}`);
+    assert.equal(
+      told.find((line) => line.endsWith("mv0")),
+      "present mv0",
+    );
+    assert.equal(
+      told.findLast((line) => line.endsWith("mv0")),
+      "deleted mv0",
+    );
+    assert.ok(told.indexOf("set mv1") > told.indexOf("deleted mv0"));
+    assert.equal(told.at(-1), "deleted mv1");
+  }),
+);
+
+test("the route witness tells where a prefix led, where it leads, and that it leads nowhere", options, () =>
+  withLab(async ({ topology }) => {
+    const host = topology.host("ha");
+    await host.namespace.ip(["route add 192.0.2.7 dev ctl0", "route add 192.0.2.8 dev ctl0"]);
+    const witness = await RouteWitness.start(host, [{ prefix: "192.0.2.7", mac: MAC }]);
+    await host.namespace.ip(["route replace 192.0.2.7 dev uplink", "route delete 192.0.2.7"]);
+    assert.deepEqual(
+      (await witness.close()).map(({ change, dev, mac }) => `${change} ${dev} ${mac}`),
+      [`present ctl0 ${MAC}`, `set uplink ${MAC}`, `deleted uplink ${MAC}`],
+    );
+  }),
+);
+
+test("witnesses of one kind watch one host side by side", options, () =>
+  withLab(async ({ topology }) => {
+    const host = topology.host("ha");
+    const witnesses = await Promise.all(
+      [MAC, "52:54:00:12:34:57"].map((mac) => FdbWitness.start(host, [mac])),
+    );
+    await host.namespace.bridge([`fdb replace ${MAC} dev uplink master static`]);
+    const records = await Promise.all(witnesses.map((witness) => witness.close()));
+    assert.deepEqual(
+      records.map((of) => of.map(({ change, mac }) => `${change} ${mac}`)),
+      [[`set ${MAC}`], []],
+    );
   }),
 );
 

@@ -44,6 +44,12 @@ const MIGRATION_TIMEOUT_MS = 30_000;
 /** QEMU's migration parameters for the lab: slow enough to switch to post-copy, quick enough to run often. */
 export const LAB_MAX_BANDWIDTH = 31_457_280;
 export const LAB_DOWNTIME_LIMIT_MS = 100;
+/**
+ * For guests of several NICs, which write to some megabytes more in the long first pass: by the limit above QEMU makes a
+ * last pass of a few milliseconds, and the emulator then loses what the guest writes meanwhile to pages of that pass. Of
+ * the guests with eight NICs every second one died so.
+ */
+export const LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS = 200;
 
 /**
  * Migrates and returns when both sides are done; the source QEMU is left in `postmigrate`. Throws ABORTED

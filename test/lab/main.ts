@@ -1,9 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { MigrationMode } from "./bare-migration.ts";
 import { BareGuest } from "./bare-ping-pong.ts";
-import type { GuestQemu } from "./guest.ts";
+import { lastWordsOf } from "./guest-life.ts";
 import {
   BARE_ADDRESS,
   BARE_MAC,
@@ -17,8 +16,6 @@ import { WIRING_NAMES, type WiringName } from "./managed/wiring.ts";
 import { withProbers } from "./probe.ts";
 import { judgeAgainstFloor } from "./probe-floor.ts";
 
-const LAST_LINES = 20;
-
 const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N] [--json]
 
 Migrates one real guest to and fro between two hosts of a lab (network namespaces on this machine), through the
@@ -28,7 +25,7 @@ Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 --bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"); then it
 also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
 
---nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of four kinds).
+--nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of every kind).
 
   npm run -s lab -- --mode live --count 20 --bare 10 --json
   npm run -s lab -- --nics mixed --mode live --count 5
@@ -92,12 +89,6 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
   const sentences = floor === null ? [] : judgeAgainstFloor(lost, lostBare);
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   return isGood && sentences.length === 0;
-}
-
-/** What the guest's kernel said last: tells a guest that the emulator killed from one that lost its network. */
-async function lastWordsOf({ instance, serialLogPath }: GuestQemu): Promise<string> {
-  const serial = (await readFile(serialLogPath, "utf8")).split("\n").slice(-LAST_LINES).join("\n");
-  return `${instance}:\n${serial}\n`;
 }
 
 function otherThan(host: string): string {

@@ -20,10 +20,11 @@ import {
 } from "../witness/invariants.ts";
 import { LinkWitness } from "../witness/link-witness.ts";
 import { QmpWitness } from "../witness/qmp-witness.ts";
-import type { InstanceNics } from "../witness/records.ts";
+import type { FdbRecord, InstanceNics } from "../witness/records.ts";
+import { RouteWitness } from "../witness/route-witness.ts";
 import type { FeedObserver } from "./feed-observer.ts";
 import { type GuestIdentity, labMigration, startInstance } from "./guest-instance.ts";
-import type { LabNic } from "./wiring.ts";
+import { type LabNic, type LabWiring, routesOf } from "./wiring.ts";
 
 export interface ManagedGuestOptions extends GuestIdentity {
   readonly observer: FeedObserver;
@@ -32,6 +33,8 @@ export interface ManagedGuestOptions extends GuestIdentity {
 export interface ManagedCrossingOptions {
   readonly to: string;
   readonly mode: MigrationMode;
+  /** How the destination is attached; default: as the guest was when it booted. Within one host, by other taps. */
+  readonly wiring?: LabWiring;
   readonly probers?: readonly Prober[];
   /** What the invariants allow; default: the design's. */
   readonly bounds?: Bounds;
@@ -59,6 +62,10 @@ export interface ManagedCrossing {
   readonly guest: "alive" | "dead" | "paused";
   readonly probes: readonly ProbeReport[];
   readonly record: WitnessedRun;
+}
+
+interface Witness {
+  close(): Promise<readonly FdbRecord[]>;
 }
 
 const BOOT_TIMEOUT_MS = 30_000;
@@ -100,13 +107,14 @@ export class ManagedGuest {
     const { topology } = lab;
     const source = this.#current;
     await topology.flushDynamicEntries();
-    const hosts = [topology.host(source.host), topology.host(options.to)];
+    const hosts = [...new Set([source.host, options.to])].map((name) => topology.host(name));
     const witnesses = await this.#startWitnesses(hosts);
     const sourceWitness = await QmpWitness.start(source);
     const fromUnixUs = unixMicros();
     this.#instances += 1;
+    const { wiring = this.#options.wiring } = options;
     const destination = await startInstance(
-      this.#options,
+      { ...this.#options, wiring },
       this.diskPath,
       options.to,
       "incoming",
@@ -117,7 +125,7 @@ export class ManagedGuest {
 
     const start = options.start ?? ((requestId, spec) => controlPlane.startMigration(requestId, spec));
     const started = await start(
-      `request-${this.#instances}`,
+      `${guestId}-request-${this.#instances}`,
       labMigration(guestId, source, destination, {
         mode: options.mode,
         postCopyAfterMs: LAB_POST_COPY_AFTER_MS,
@@ -166,15 +174,17 @@ export class ManagedGuest {
     };
   }
 
-  /** Each bridge's entries, and each host's macvtaps where the guest has some. */
-  #startWitnesses(hosts: readonly LabHost[]): Promise<readonly (FdbWitness | LinkWitness)[]> {
+  /** Each bridge's entries, and each host's macvtaps and routes where the guest has some. */
+  #startWitnesses(hosts: readonly LabHost[]): Promise<readonly Witness[]> {
+    const { wiring } = this.#options;
     const macsOf = (wanted: LabNic["backend"]) =>
-      this.#options.wiring.nics.filter(({ backend }) => backend === wanted).map(({ mac }) => mac);
-    const [taps, macvtaps] = [macsOf("tap"), macsOf("macvtap")];
+      wiring.nics.filter(({ backend }) => backend === wanted).map(({ mac }) => mac);
+    const [taps, macvtaps, routes] = [macsOf("tap"), macsOf("macvtap"), routesOf(wiring)];
     return Promise.all(
-      hosts.flatMap((host) => [
+      hosts.flatMap((host): Promise<Witness>[] => [
         ...(taps.length === 0 ? [] : [FdbWitness.start(host, taps)]),
         ...(macvtaps.length === 0 ? [] : [LinkWitness.start(host, macvtaps)]),
+        ...(routes.length === 0 ? [] : [RouteWitness.start(host, routes)]),
       ]),
     );
   }

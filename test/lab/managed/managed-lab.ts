@@ -12,6 +12,10 @@ export const GUEST_ID = "web";
 export const GUEST_MAC = parseMacAddress("52:54:00:5e:00:01", "guest.mac");
 export const GUEST_ADDRESS = "10.78.0.100";
 export const GUEST_TAP = "web0";
+/** A neighbour of the first guest, under Switchover's gate as well. */
+export const NEIGHBOUR_ID = "db";
+export const NEIGHBOUR_MAC = parseMacAddress("52:54:00:5e:00:03", "neighbour.mac");
+export const NEIGHBOUR_ADDRESS = "10.78.0.102";
 /** A second guest in the same lab, for what QEMU does alone. */
 export const BARE_MAC = parseMacAddress("52:54:00:5e:00:02", "bare.mac");
 export const BARE_ADDRESS = "10.78.0.101";
@@ -25,6 +29,8 @@ export interface ManagedLab {
   readonly observer: FeedObserver;
   /** Boots the lab's guest on a host. Once a lab. */
   bootGuest(host: string): Promise<ManagedGuest>;
+  /** Boots a second guest, with one tap beside the first's. Once a lab. */
+  bootNeighbour(host: string): Promise<ManagedGuest>;
   /** Probers in all peers, pinging the guest. They end with the lab. */
   startProbers(intervalMs?: number): Promise<readonly Prober[]>;
   close(): Promise<void>;
@@ -44,6 +50,7 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
     const cluster = await Cluster.start(lab);
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
+    const shared = { lab, controlPlane, observer, image };
     return {
       lab,
       image,
@@ -52,15 +59,15 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
       observer,
       bootGuest: (host) =>
         ManagedGuest.boot(
+          { ...shared, guestId: GUEST_ID, mac: GUEST_MAC, address: `${GUEST_ADDRESS}/24`, wiring },
+          host,
+        ),
+      bootNeighbour: (host) =>
+        ManagedGuest.boot(
           {
-            lab,
-            controlPlane,
-            observer,
-            image,
-            guestId: GUEST_ID,
-            mac: GUEST_MAC,
-            address: `${GUEST_ADDRESS}/24`,
-            wiring,
+            ...shared,
+            ...{ guestId: NEIGHBOUR_ID, mac: NEIGHBOUR_MAC, address: `${NEIGHBOUR_ADDRESS}/24` },
+            wiring: wiringOf("tap", NEIGHBOUR_MAC, `${NEIGHBOUR_ID}0`),
           },
           host,
         ),

@@ -8,14 +8,15 @@ import {
 } from "../../../proto/gen/switchover/v1/nic.ts";
 import { type MacAddress, parseMacAddress } from "../../../proto/mac-address.ts";
 import type { Topology } from "../topology.ts";
+import type { WitnessedRoute } from "../witness/route-witness.ts";
 
 /** One NIC of a lab's guest: what its control plane asks for, how its QEMU opens it, and who witnesses its registration. */
 export interface LabNic {
   readonly mac: MacAddress;
-  /** The same on every host; empty where QEMU has it to itself. */
+  /** Empty where QEMU has it to itself. */
   readonly device: string;
   readonly definition: NicDefinition;
-  readonly backend: "tap" | "macvtap" | "user";
+  readonly backend: "tap" | "macvtap" | "routedTap" | "user";
 }
 
 /** How a lab's guest is attached to its hosts; the first NIC is the guest's eth0, which the peers probe. */
@@ -30,7 +31,7 @@ export interface LabWiring {
 export const WIRING_NAMES = ["tap", "macvtap-bridge", "macvtap-passthrough", "mixed"] as const;
 export type WiringName = (typeof WIRING_NAMES)[number];
 
-/** `mixed` has eight NICs of four kinds on two bridges and two physical devices. */
+/** `mixed` has eight NICs of every kind on two bridges and two physical devices. */
 export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWiring {
   switch (name) {
     case "tap":
@@ -49,7 +50,7 @@ export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWir
           tapNic(0, mac, tap, "br0"),
           tapNic(1, further(1), `${tap}1`, "br0"),
           tapNic(2, further(2), `${tap}2`, "br1"),
-          tapNic(3, further(3), `${tap}3`, "br1"),
+          routedNic(3, further(3), `${tap}3`),
           macvtapNic(4, further(4), "phys0", MacvtapMode.BRIDGE),
           macvtapNic(5, further(5), "phys0", MacvtapMode.VEPA),
           macvtapNic(6, further(6), "phys1", MacvtapMode.PASSTHROUGH),
@@ -59,6 +60,15 @@ export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWir
         physdevs: ["phys0", "phys1"],
       };
   }
+}
+
+/** What leads to the guest over its routed taps, as `ip route` prints it. */
+export function routesOf(wiring: LabWiring): readonly WitnessedRoute[] {
+  return wiring.nics.flatMap(({ definition: { device }, mac }) =>
+    device?.$case === "routedTap"
+      ? device.value.routes.map((route) => ({ prefix: route.replace(/\/32$/, ""), mac }))
+      : [],
+  );
 }
 
 /** Makes what the wiring needs on every host; goes with the lab's namespaces. */
@@ -99,6 +109,17 @@ function macvtapNic(index: number, mac: MacAddress, parent: string, mode: Macvta
   return labNic(index, mac, device, "macvtap", {
     $case: "macvtap",
     value: { deviceName: device, parent, mode },
+  });
+}
+
+function routedNic(index: number, mac: MacAddress, device: string): LabNic {
+  return labNic(index, mac, device, "routedTap", {
+    $case: "routedTap",
+    value: {
+      deviceName: device,
+      hostAddresses: ["169.254.0.1/32"],
+      routes: [`192.0.2.${index}/32`],
+    },
   });
 }
 
