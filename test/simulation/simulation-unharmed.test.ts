@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { runSchedule } from "./world/run.ts";
-import type { PlannedMigration, Schedule } from "./world/schedule.ts";
+import { NIC_KINDS, type NicKind, type PlannedMigration, type Schedule } from "./world/schedule.ts";
 
 const SEEDS = 10;
 
@@ -37,6 +37,32 @@ describe("a simulated guest that nothing harms", () => {
         }
       });
     }
+  }
+
+  const mixed: readonly NicKind[] = ["tap", "macvtap", "passthrough", "routedTap", "routedTap", "unmanaged"];
+  for (const wiring of [...NIC_KINDS.map((kind) => [kind]), mixed]) {
+    it(`completes migrations there, back and on with NICs of kind ${wiring.join(", ")}`, async () => {
+      for (const mode of ["live", "postCopy"] as const) {
+        for (const schedule of schedulesOf({ mode, guest: "running", postCopyAfterMs: 5 }).slice(0, 3)) {
+          const { violation, endings } = await runSchedule({ ...schedule, wiring });
+          assert.equal(violation, null, `seed ${schedule.seed}, ${mode}`);
+          assert.equal(endings.length, 3);
+        }
+      }
+    });
+  }
+
+  for (const plugs of ["out", "tap", "kernelTap", "macvtap", "routedTap", "unmanaged"] as const) {
+    it(`completes migrations before each of which its owner plugs ${plugs === "out" ? "a NIC out" : `a ${plugs} in`}`, async () => {
+      for (const schedule of schedulesOf({ mode: "live", guest: "running", postCopyAfterMs: 0, plugs }).slice(
+        0,
+        3,
+      )) {
+        const { violation, endings } = await runSchedule({ ...schedule, wiring: ["tap", "tap", "macvtap"] });
+        assert.equal(violation, null, `seed ${schedule.seed}`);
+        assert.equal(endings.length, 3);
+      }
+    });
   }
 
   it("plays a schedule in the same way every time", async () => {

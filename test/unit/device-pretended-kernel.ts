@@ -5,6 +5,7 @@ import type { FdbEntry } from "../../agent/netlink/neighbour.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "../../agent/netlink/route-port.ts";
 import { answerOf, type RouteDump, type RouteRequest } from "../../agent/netlink/route-request.ts";
 import { parseIpAddress } from "../../proto/ip-address.ts";
+import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
 import { done, refusal } from "./device-pretended-answer.ts";
 import { PretendedForwarding } from "./device-pretended-forwarding.ts";
@@ -139,6 +140,48 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     const taken: FdbEntry = { ...entry, ifindex: port.ifindex, sticky: "plain" };
     this.#forwarding.set(taken);
     this.onChange({ kind: "fdbEntryChanged", entry: taken });
+  }
+
+  /** Somebody else sets the device down; what stands on it loses its carrier. */
+  lower(name: string): void {
+    const link = this.link(name);
+    if (link === undefined || link.state === "down") return;
+    this.changes += 1;
+    this.#amend(link.ifindex, { state: "down" });
+    this.#tellAddressesGone(link.ifindex, this.#routing.goDown(link.ifindex));
+    for (const { ifindex } of [link, ...this.#stackedOn(link.ifindex)]) this.#tellLink(ifindex);
+  }
+
+  /** Somebody else sets flags of a bridge's port off. */
+  shutPort(name: string, flags: readonly (keyof BridgePortFlags)[]): void {
+    const link = this.link(name);
+    if (link?.port === undefined) return;
+    this.changes += 1;
+    const port = { ...link.port };
+    for (const flag of flags) port[flag] = "off";
+    this.#amend(link.ifindex, { port });
+    this.#tellLink(link.ifindex);
+  }
+
+  /** Somebody else removes all addresses of a device (`ip address flush`). */
+  flushAddresses(name: string): void {
+    const ifindex = this.link(name)?.ifindex ?? 0;
+    this.changes += 1;
+    this.#tellAddressesGone(ifindex, this.#routing.flushAddresses(ifindex));
+  }
+
+  /** Somebody else removes all routes by a device (`ip route flush`), which is not told. */
+  flushRoutes(name: string): void {
+    this.changes += 1;
+    this.#routing.flushRoutes(this.link(name)?.ifindex ?? 0);
+  }
+
+  hasAddress(name: string, address: IpPrefix): boolean {
+    return this.#routing.hasAddress(this.link(name)?.ifindex ?? 0, address);
+  }
+
+  isRoutedTo(name: string, prefix: IpPrefix): boolean {
+    return this.#routing.deviceOf(prefix) === (this.link(name)?.ifindex ?? 0);
   }
 
   /** What the bridge holds for the address. */
@@ -296,6 +339,17 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
 
   #stackedOn(ifindex: number): Link[] {
     return [...this.#links.values()].filter(({ parentIfindex }) => parentIfindex === ifindex);
+  }
+
+  #tellAddressesGone(ifindex: number, addresses: readonly IpPrefix[]): void {
+    for (const address of addresses) {
+      this.onChange({ kind: "addressRemoved", address: { ifindex, address } });
+    }
+  }
+
+  #tellLink(ifindex: number): void {
+    const link = this.#links.get(ifindex);
+    if (link !== undefined) this.onChange({ kind: "linkChanged", link });
   }
 
   #amend(ifindex: number, change: Partial<Link>): void {

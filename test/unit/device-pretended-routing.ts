@@ -52,17 +52,37 @@ export class PretendedRouting {
     }
   }
 
-  /** The device goes down: IPv4 keeps its addresses there. */
-  goDown(ifindex: number): void {
-    this.#forgetRoutes(ifindex);
-    const addresses = this.#addresses.get(ifindex) ?? new Set();
-    for (const address of addresses) {
-      if (ipPrefixParts(address).family === "ipv6") addresses.delete(address);
-    }
+  /** The device goes down: IPv4 keeps its addresses there. Returns those that IPv6 does not. */
+  goDown(ifindex: number): readonly IpPrefix[] {
+    this.flushRoutes(ifindex);
+    const addresses = this.#addresses.get(ifindex);
+    const gone = [...(addresses ?? [])].filter((address) => ipPrefixParts(address).family === "ipv6");
+    for (const address of gone) addresses?.delete(address);
+    return gone;
+  }
+
+  flushRoutes(ifindex: number): void {
+    for (const [prefix, by] of this.#routes) if (by === ifindex) this.#routes.delete(prefix);
+  }
+
+  /** Returns what was there. */
+  flushAddresses(ifindex: number): readonly IpPrefix[] {
+    const held = [...(this.#addresses.get(ifindex) ?? [])];
+    this.#addresses.delete(ifindex);
+    return held;
+  }
+
+  hasAddress(ifindex: number, address: IpPrefix): boolean {
+    return this.#addresses.get(ifindex)?.has(address) === true;
+  }
+
+  /** By which device the very prefix is routed. */
+  deviceOf(prefix: IpPrefix): number | undefined {
+    return this.#routes.get(prefix);
   }
 
   remove(ifindex: number): void {
-    this.#forgetRoutes(ifindex);
+    this.flushRoutes(ifindex);
     this.#addresses.delete(ifindex);
   }
 
@@ -109,9 +129,5 @@ export class PretendedRouting {
         type: "route",
         route: { prefix, kind: "unicast", origin: "other", table: "main", ifindex },
       }));
-  }
-
-  #forgetRoutes(ifindex: number): void {
-    for (const [prefix, by] of this.#routes) if (by === ifindex) this.#routes.delete(prefix);
   }
 }

@@ -7,6 +7,9 @@ import type { Qemu } from "./qemu.ts";
 
 export const BRIDGE = "br0";
 export const UPLINK = "uplink0";
+/** What macvtaps stand on: found down, and shared; found up, and one guest's in passthrough. */
+export const SHARED_PARENT = "eth1";
+export const OWN_PARENT = "eth2";
 
 /** A host without its agent: kernel, disk, and the QEMUs that run there. */
 export class SimulatedHost {
@@ -112,5 +115,7 @@ function bootKernel(registration: "replace" | "exclusive", onStolen: () => void)
   kernel.onStolen = onStolen;
   kernel.addBridge(BRIDGE);
   kernel.addPort(UPLINK, BRIDGE);
+  kernel.addParent(SHARED_PARENT, "down");
+  kernel.addParent(OWN_PARENT, "up");
   return kernel;
 }

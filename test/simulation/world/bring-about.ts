@@ -1,10 +1,10 @@
 import { Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
-import { BRIDGE, UPLINK } from "../model/host.ts";
 import { NATS } from "../model/nats.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Operator } from "./operator.ts";
 import type { Fault } from "./schedule.ts";
 import { isUnguarded, toggleCpus } from "./toggle-cpus.ts";
+import { flushRegistrations, removeRoutes, takeRegistrations } from "./undo-registrations.ts";
 import { CONTROL_PLANE, type SimulatedInstance, type World } from "./world.ts";
 
 const COORDINATORS = ["coordinator-1", "coordinator-2"] as const;
@@ -90,17 +90,22 @@ export function bringAbout(
       };
     case "entryFlushed":
       world.noteDrift();
-      flushEntries(world, instance);
+      if (instance !== null) flushRegistrations(instance);
       return nothing;
     case "entryTaken":
       world.noteDrift();
-      for (const mac of world.guest.macAddresses) instance?.host.kernel.takeEntry(BRIDGE, mac, UPLINK);
+      if (instance !== null) takeRegistrations(instance);
+      return nothing;
+    case "routesRemoved":
+      world.noteDrift();
+      world.untoldDrifts += 1;
+      if (instance !== null) removeRoutes(instance);
       return nothing;
     case "changesLost": {
       const host = instance?.host;
       host?.loseChanges();
       world.noteDrift();
-      flushEntries(world, instance);
+      if (instance !== null) flushRegistrations(instance);
       return () => {
         world.noteDrift();
         host?.tellChanges();
@@ -115,6 +120,12 @@ export function bringAbout(
         host?.makeBridge();
       };
     }
+    case "nicPlugged":
+      if (instance !== null) void control.plugs.change(instance, fault.nic, "open");
+      return nothing;
+    case "nicUnplugged":
+      if (instance !== null) void control.plugs.change(instance, "out", "open");
+      return nothing;
     case "ownerStops":
       void control.ownerWants("stopped");
       return nothing;
@@ -155,10 +166,6 @@ export function bringAbout(
       void operator.endWith(Resolution.GUEST_LOST);
       return nothing;
   }
-}
-
-function flushEntries(world: World, instance: SimulatedInstance | null): void {
-  for (const mac of world.guest.macAddresses) instance?.host.kernel.flushEntry(BRIDGE, mac);
 }
 
 function nothing(): void {}

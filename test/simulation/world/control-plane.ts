@@ -10,6 +10,7 @@ import {
 } from "../../../proto/gen/switchover/v1/migration.ts";
 import { callOver, type Peer } from "../model/call.ts";
 import { definitionsOf } from "./nic-definitions.ts";
+import { NicPlugs } from "./nic-plugs.ts";
 import type { PlannedMigration } from "./schedule.ts";
 import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
 
@@ -18,8 +19,15 @@ const NOTICES_AFTER_MS = 1;
 /** A control plane gives a migration up that so many attempts could not begin. */
 const ATTEMPTS = 40;
 
+const ATTEMPTS_TO_PREPARE = 5;
+
+/** One parent has one device with an address, and one in passthrough. */
+const OCCUPIED: ReadonlySet<string> = new Set(["MAC_IN_USE", "PARENT_IN_USE"]);
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 const UNANSWERED: ReadonlySet<string> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"]);
+
+/** `certain`: what was refused had no effect. */
+export type AgentsAnswer = "done" | { readonly error: SwitchoverError; readonly certain: boolean };
 
 /** How the so-manyth migration ended; "refused" where none was begun. */
 export type Ending = { readonly outcome: Outcome; readonly phase: Phase } | "refused";
@@ -39,14 +47,19 @@ export class ControlPlane {
   #instances = 0;
   #wishes: Promise<void> = Promise.resolve();
 
+  /** The hot-plugging of NICs. */
+  readonly plugs: NicPlugs;
+
   constructor(world: World) {
     this.#world = world;
+    this.plugs = new NicPlugs(world, (hostId, ask) => this.#keepAsking(hostId, ask));
   }
 
-  /** Boots the guest on the first host. */
+  /** Boots the guest on the first host, where nothing has gone wrong yet. */
   async boot(): Promise<void> {
     this.owner = await this.#prepareInstance("ha", "boot");
     await this.ownerWants("running");
+    if (!this.owner.qemu.isRunning) throw new Error("The guest was not started at its first boot.");
   }
 
   async migrate(index: number, plan: PlannedMigration, begun: () => void): Promise<void> {
@@ -54,6 +67,9 @@ export class ControlPlane {
     if (owner === null) return;
     await this.adoptAgain((instance) => instance === owner);
     if (this.#world.guest.wanted !== plan.guest) await this.ownerWants(plan.guest);
+    const plugged = plan.plugs === undefined ? "done" : await this.plugs.change(owner, plan.plugs, "firm");
+    // Before the first migration nothing has gone wrong.
+    if (index === 0 && plugged !== "done") throw plugged.error;
     const others = HOST_IDS.filter((hostId) => hostId !== owner.host.hostId);
     this.source = owner;
     this.destination = null;
@@ -241,11 +257,8 @@ export class ControlPlane {
   async #prepareInstance(hostId: string, role: "boot" | "incoming"): Promise<SimulatedInstance> {
     const number = ++this.#instances;
     const instanceId = `i${number}`;
-    const nics = this.#world.guest.macAddresses.map((macAddress, index) => ({
-      deviceName: `t${number}-${index}`,
-      macAddress,
-    }));
-    await this.#prepareNics(hostId, instanceId, nics);
+    const nics = this.plugs.nicsFor(this.owner, `t${number}`);
+    await this.#prepareNicsOnceFree(hostId, instanceId, nics);
     const instance = this.#world.startQemu(hostId, instanceId, nics, role);
     try {
       await this.#adopt(instance);
@@ -279,6 +292,24 @@ export class ControlPlane {
     await this.ownerWants("running", "runs nowhere else");
   }
 
+  /** Its agent hears a little later that the guest's former VMM there has ended, and frees what that had. */
+  async #prepareNicsOnceFree(
+    hostId: string,
+    instanceId: string,
+    nics: SimulatedInstance["nics"],
+  ): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#prepareNics(hostId, instanceId, nics);
+        return;
+      } catch (thrown) {
+        if (!OCCUPIED.has(SwitchoverError.from(thrown).reason) || attempt === ATTEMPTS_TO_PREPARE)
+          throw thrown;
+      }
+      await this.#pause(100);
+    }
+  }
+
   #prepareNics(hostId: string, instanceId: string, nics: SimulatedInstance["nics"]): Promise<void> {
     const definitions = definitionsOf(nics, this.#world.breakage.entries);
     return this.#mustAsk(hostId, (agent) =>
@@ -301,10 +332,7 @@ export class ControlPlane {
   }
 
   /** Asks the host's agent until it answers; a refusal is certain where no attempt may have had an effect. */
-  async #keepAsking(
-    hostId: string,
-    ask: (agent: HostAgent) => Promise<unknown>,
-  ): Promise<"done" | { readonly error: SwitchoverError; readonly certain: boolean }> {
+  async #keepAsking(hostId: string, ask: (agent: HostAgent) => Promise<unknown>): Promise<AgentsAnswer> {
     const { agents, network, control } = this.#world;
     const find = (): Peer | null => agents.get(hostId) ?? null;
     let certain = true;

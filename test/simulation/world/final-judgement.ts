@@ -1,7 +1,7 @@
 import { Phase } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Violation } from "./invariants.ts";
-import { registrationOf } from "./registrations.ts";
+import { isLacking, registrationOf } from "./registrations.ts";
 import { GUEST_ID, type World } from "./world.ts";
 
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
@@ -38,7 +38,7 @@ export function judgeEnd(world: World, control: ControlPlane, faults: number): V
   if (guest.wanted === "stopped" && running.length > 0) {
     return lost(`The guest runs on ${running[0]?.parts.name}, and its owner had stopped it.`);
   }
-  if (qemu.isRunning && registrationOf(control.owner) !== "all") {
+  if (qemu.isRunning && isLacking(registrationOf(control.owner))) {
     return {
       invariant: "I5",
       sentence: `The guest runs on ${qemu.parts.name} without all its registrations.`,

@@ -1,4 +1,5 @@
 import { Random } from "../engine/random.ts";
+import { planPlugging, planWiring } from "./plan-wiring.ts";
 import {
   type Fault,
   MARKS,
@@ -25,21 +26,24 @@ export function generateSchedule(seed: number): Schedule {
   const plan = random.chance(0.06)
     ? random.pick<Plan>("full", "lost")
     : random.pick<Plan>("anything", "anything", "anything", "anything", "sharp", "sharp", "again");
-  const migrations = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
+  const drawn = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
     planMigration(random),
   );
+  const { undone, ...wiring } = planWiring(new Random(seed, 105), drawn.length);
+  const { migrations, plugged } = planPlugging(new Random(seed, 106), drawn);
   const planned: Schedule = {
     seed,
     grain: new Random(seed, 101).chance(FINE) ? "fine" : "coarse",
     coordinators: random.pick(1, 1, 2),
     nics: random.pick(1, 1, 2),
+    ...wiring,
     feed: random.pick("heard", "away", "away"),
     qemu: random.pick("7.2", "7.2", "10.2"),
     ...(new Random(seed, 102).chance(STAYING) ? { staysRegisteredFor: ["paused"] } : {}),
     copyUs: random.spread(5_000, 400_000),
     pagesUs: random.spread(2_000, 400_000),
     migrations,
-    faults: planFaults(random, plan, migrations.length),
+    faults: [...planFaults(random, plan, migrations.length), ...undone, ...plugged],
   };
   const isStateLost = planned.faults.some(({ kind }) => kind === "stateLost");
   return {

@@ -1,8 +1,8 @@
 import { BRIDGE } from "../model/host.ts";
 import type { Qemu } from "../model/qemu.ts";
 import { heardAnewSinceUs } from "../model/qmp-link.ts";
-import { registrationOf } from "./registrations.ts";
-import type { SimulatedInstance, World } from "./world.ts";
+import { isLacking, isRegistered, type Registrations, registrationOf } from "./registrations.ts";
+import type { SimulatedInstance, SimulatedNic, World } from "./world.ts";
 
 export type InvariantName = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8";
 
@@ -33,6 +33,8 @@ export const BOUNDS = {
   rollbackUs: 5_000,
   /** I5: the same where somebody undoes what was mended: that is damped. */
   dampedUs: 1_500_000,
+  /** I5: the same where the kernel told nobody, and it is found by a look that comes by itself. */
+  auditUs: 11_500_000,
   /** I4: how long a stranger's `cont` may last where the guest is not this host's. */
   guardUs: 2_000,
   /** After its start an agent reads journal, kernel and QMP first. */
@@ -76,7 +78,7 @@ export class InvariantChecker {
     for (const instance of instances) {
       const { qemu } = instance;
       const registration = registrationOf(instance);
-      if (registration !== "none") {
+      if (isRegistered(registration)) {
         if (registered !== null)
           this.#violated("I1", `${nameOf(registered)} and ${nameOf(instance)} are both registered.`);
         registered = instance;
@@ -116,7 +118,7 @@ export class InvariantChecker {
   /** I2: `cont` is sent by an agent only once all registrations are there. */
   #startedUnregistered(instance: SimulatedInstance): void {
     const { qemu } = instance;
-    if (qemu.startedBy !== "cont" || registrationOf(instance) === "all") return;
+    if (qemu.startedBy !== "cont" || !isLacking(registrationOf(instance))) return;
     // What was read back, somebody has undone since: that is for I5.
     const { timeline, driftedAtUs } = this.#world;
     if (timeline.nowUs - driftedAtUs <= BOUNDS.rollbackUs) return;
@@ -126,12 +128,12 @@ export class InvariantChecker {
     );
   }
 
-  #boundStopped(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
+  #boundStopped(instance: SimulatedInstance, registration: Registrations): void {
     const { qemu } = instance;
     // Of what it does not know an agent can hold no bounds.
     const isBad =
       instance.isKnown &&
-      registration !== "none" &&
+      isRegistered(registration) &&
       !qemu.isRunning &&
       qemu.process.state !== "stopped" &&
       !this.#mayStay(instance);
@@ -154,13 +156,13 @@ export class InvariantChecker {
     return !this.#world.hasSaid(instance, "handedOff") && qemu.runState !== "postmigrate";
   }
 
-  #boundRunning(instance: SimulatedInstance, registration: "all" | "some" | "none"): void {
+  #boundRunning(instance: SimulatedInstance, registration: Registrations): void {
     const { host, qemu } = instance;
-    const canBeMended = host.changes === "told" && host.hasBridge;
+    const canBeMended = host.changes === "told" && (host.hasBridge || !instance.nics.some(isOnBridge));
     const isBad =
       instance.isKnown &&
       canBeMended &&
-      registration !== "all" &&
+      isLacking(registration) &&
       qemu.isRunning &&
       qemu.process.state !== "stopped";
     this.#bound(
@@ -168,9 +170,15 @@ export class InvariantChecker {
       this.#unregisteredWhileRunning,
       instance,
       isBad,
-      this.#world.drifts > 1 ? BOUNDS.dampedUs : BOUNDS.rollbackUs,
+      this.#mendingBoundUs(),
       "runs without all its registrations",
     );
+  }
+
+  #mendingBoundUs(): number {
+    const { drifts, untoldDrifts } = this.#world;
+    if (untoldDrifts > 0) return BOUNDS.auditUs;
+    return drifts > 1 ? BOUNDS.dampedUs : BOUNDS.rollbackUs;
   }
 
   #bound(
@@ -217,6 +225,10 @@ function fromWhenHeardUs(qemu: Qemu): number {
   if (anewAtUs === null) return process.runsSinceUs + BOUNDS.reconnectUs;
   const answersFromUs = process.stops === 0 ? 0 : process.runsSinceUs + BOUNDS.askAgainUs;
   return Math.max(answersFromUs, anewAtUs === 0 ? 0 : anewAtUs + BOUNDS.rejoinUs);
+}
+
+function isOnBridge({ kind }: SimulatedNic): boolean {
+  return kind === "tap" || kind === "kernelTap";
 }
 
 function nameOf({ host, instanceId }: SimulatedInstance): string {

@@ -1,7 +1,11 @@
-import { BRIDGE } from "../model/host.ts";
-import type { SimulatedInstance } from "./world.ts";
+import { parseIpPrefix } from "../../../proto/ip-prefix.ts";
+import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
+import { BRIDGE, OWN_PARENT, SHARED_PARENT } from "../model/host.ts";
+import { routingOf } from "./nic-definitions.ts";
+import type { SimulatedInstance, SimulatedNic } from "./world.ts";
 
-export type Registrations = "all" | "some" | "none";
+/** `nothing`: the instance has no NIC that its host's kernel delivers to. */
+export type Registrations = "all" | "some" | "none" | "nothing";
 
 /** Whether the kernel of the instance's host delivers the guest's frames to it: for all NICs, some, or none. */
 export function registrationOf(instance: SimulatedInstance): Registrations {
@@ -15,12 +19,73 @@ export function registrationOf(instance: SimulatedInstance): Registrations {
   return read.registrations;
 }
 
+/** Whether frames of the guest may come to the instance. */
+export function isRegistered(registrations: Registrations): boolean {
+  return registrations === "all" || registrations === "some";
+}
+
+/** Whether frames of the guest may fail to come to the instance. */
+export function isLacking(registrations: Registrations): boolean {
+  return registrations === "none" || registrations === "some";
+}
+
 function readRegistrations({ host: { kernel }, nics }: SimulatedInstance): Registrations {
-  let registered = 0;
-  for (const { deviceName, macAddress } of nics) {
-    const entry = kernel.entry(BRIDGE, macAddress);
-    if (entry !== undefined && entry.ifindex === kernel.link(deviceName)?.ifindex) registered += 1;
+  let isIn = false;
+  let isOut = false;
+  for (const nic of nics) {
+    for (const part of partsOf(kernel, nic)) {
+      if (part === "in") isIn = true;
+      else if (nic.standing === "firm") isOut = true;
+    }
   }
-  if (registered === 0) return "none";
-  return registered === nics.length ? "all" : "some";
+  if (isIn) return isOut ? "some" : "all";
+  return isOut ? "none" : "nothing";
+}
+
+/** Of all that makes up the NIC's registration, what is in the kernel, and what is not. */
+function partsOf(kernel: PretendedKernel, nic: SimulatedNic): readonly ("in" | "out")[] {
+  const device = kernel.link(nic.deviceName);
+  switch (nic.kind) {
+    case "tap":
+      return [inOrOut(device !== undefined && isEntryAt(kernel, nic, device.ifindex))];
+    case "kernelTap": {
+      const flags = device?.port === undefined ? [] : Object.values(device.port);
+      const isLearned = device !== undefined && isEntryAt(kernel, nic, device.ifindex);
+      const isOpen = flags.length > 0 && flags.every((flag) => flag === "on");
+      const isShut = flags.every((flag) => flag === "off") && !isLearned;
+      return isOpen ? ["in"] : isShut ? ["out"] : ["in", "out"];
+    }
+    case "macvtap":
+      return device?.state === "up" ? ["in", inOrOut(isUp(kernel, SHARED_PARENT))] : ["out"];
+    case "passthrough": {
+      // It has the guest's address itself, and takes in what is sent to that.
+      const carries = device !== undefined && isUp(kernel, OWN_PARENT);
+      return [inOrOut(device?.state === "up"), inOrOut(carries)];
+    }
+    case "routedTap": {
+      const { hostAddresses, routes } = routingOf(nic);
+      return [
+        ...hostAddresses.map((address) => inOrOut(kernel.hasAddress(nic.deviceName, prefix(address)))),
+        ...routes.map((route) => inOrOut(kernel.isRoutedTo(nic.deviceName, prefix(route)))),
+      ];
+    }
+    case "unmanaged":
+      return [];
+  }
+}
+
+function isEntryAt(kernel: PretendedKernel, { macAddress }: SimulatedNic, ifindex: number): boolean {
+  return kernel.entry(BRIDGE, macAddress)?.ifindex === ifindex;
+}
+
+function isUp(kernel: PretendedKernel, name: string): boolean {
+  return kernel.link(name)?.state === "up";
+}
+
+function prefix(text: string) {
+  return parseIpPrefix(text, "");
+}
+
+function inOrOut(holds: boolean): "in" | "out" {
+  return holds ? "in" : "out";
 }

@@ -7,7 +7,10 @@ export interface Schedule {
   /** "fine" where it is not said. */
   readonly grain?: Grain;
   readonly coordinators: 1 | 2;
+  /** So many taps on the bridge, where nothing is said of the wiring. */
   readonly nics: 1 | 2;
+  /** What each of the guest's NICs is. */
+  readonly wiring?: readonly NicKind[];
   /** Whether coordinators hear agents by the feed, too, or only by their own streams. */
   readonly feed: "heard" | "away";
   readonly qemu: QemuVersion;
@@ -27,6 +30,14 @@ export interface Schedule {
   readonly faults: readonly Fault[];
 }
 
+export const NIC_KINDS = ["tap", "kernelTap", "macvtap", "passthrough", "routedTap", "unmanaged"] as const;
+/** `kernelTap`: on a bridge whose table the kernel manages; `passthrough`: a macvtap that has its parent to itself. */
+export type NicKind = (typeof NIC_KINDS)[number];
+
+export function wiringOf({ nics, wiring }: Pick<Schedule, "nics" | "wiring">): readonly NicKind[] {
+  return wiring ?? Array.from({ length: nics }, () => "tap");
+}
+
 export interface PlannedMigration {
   readonly mode: "live" | "postCopy";
   /** Which of the hosts that the guest is not on. */
@@ -35,6 +46,8 @@ export interface PlannedMigration {
   readonly guest: "running" | "stopped";
   /** When post-copy moves the CPUs; 0: at once. */
   readonly postCopyAfterMs: number;
+  /** What its owner does to the guest's NICs before: plugs one more in, or the last one out. */
+  readonly plugs?: "out" | NicKind;
 }
 
 export const MARKS = [
@@ -94,13 +107,21 @@ export type Fault = { readonly when: When } & (
   | { readonly kind: "diskFull"; readonly side: Side; readonly forUs: number }
   /** The agent dies, and the one that follows finds an empty state directory. */
   | { readonly kind: "stateLost"; readonly side: Side; readonly forUs: number }
-  /** Somebody removes the guest's entry on a side's bridge, or points it to the uplink. */
+  /**
+   * Somebody undoes what delivers the guest's frames to it on a side: removes its entry on the bridge, or points it to the
+   * uplink; takes a macvtap down, or its parent; and the like for every kind of NIC.
+   */
   | { readonly kind: "entryFlushed"; readonly side: Side }
   | { readonly kind: "entryTaken"; readonly side: Side }
+  /** Somebody removes the routes to the guest on a side, of which the kernel tells nobody. */
+  | { readonly kind: "routesRemoved"; readonly side: Side }
   /** Whoever changes a side's bridge does it so fast that the kernel drops what it would tell of it, for so long. */
   | { readonly kind: "changesLost"; readonly side: Side; readonly forUs: number }
   /** A side's bridge is deleted, and made anew after so long. */
   | { readonly kind: "bridgeRecreated"; readonly side: Side; readonly forUs: number }
+  /** A NIC is plugged into a side's instance, or its last one out of it, whatever the other side has. */
+  | { readonly kind: "nicPlugged"; readonly side: Side; readonly nic: NicKind }
+  | { readonly kind: "nicUnplugged"; readonly side: Side }
   /** The guest's owner changes its mind. */
   | { readonly kind: "ownerStops" }
   | { readonly kind: "ownerStarts" }

@@ -24,6 +24,17 @@ export async function shrinkSchedule(
   return simplest;
 }
 
+function* simplerWirings(schedule: Schedule): Iterable<Schedule> {
+  const { wiring, ...plain } = schedule;
+  if (wiring === undefined && schedule.nics > 1) yield { ...schedule, nics: 1 };
+  if (wiring === undefined) return;
+  yield { ...plain, nics: 1 };
+  if (wiring.length === 1) return;
+  for (const dropped of wiring.keys()) {
+    yield { ...schedule, wiring: wiring.filter((_, index) => index !== dropped) };
+  }
+}
+
 function* simplerThan(schedule: Schedule): Iterable<Schedule> {
   const { faults, migrations } = schedule;
   for (const dropped of faults) yield { ...schedule, faults: faults.filter((fault) => fault !== dropped) };
@@ -39,7 +50,10 @@ function* simplerThan(schedule: Schedule): Iterable<Schedule> {
     };
   }
   if (schedule.coordinators > 1) yield { ...schedule, coordinators: 1 };
-  if (schedule.nics > 1) yield { ...schedule, nics: 1 };
+  for (const [index, { plugs, ...migration }] of migrations.entries()) {
+    if (plugs !== undefined) yield { ...schedule, migrations: migrations.with(index, migration) };
+  }
+  yield* simplerWirings(schedule);
   for (const [index, fault] of faults.entries()) {
     const replaced = (simpler: Fault): Schedule => ({ ...schedule, faults: faults.with(index, simpler) });
     if (fault.when.afterUs > 0) yield replaced({ ...fault, when: { ...fault.when, afterUs: 0 } });

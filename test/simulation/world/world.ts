@@ -27,7 +27,7 @@ import type { Transfer } from "../model/transfer.ts";
 import type { Breakage } from "./breakage.ts";
 import { CommandCarrier } from "./command-carrier.ts";
 import type { Registrations } from "./registrations.ts";
-import type { Schedule } from "./schedule.ts";
+import { type NicKind, type Schedule, wiringOf } from "./schedule.ts";
 
 export const HOST_IDS = ["ha", "hb", "hc"] as const;
 export const GUEST_ID = "web";
@@ -38,12 +38,21 @@ const FIRST_PORT = 40_000;
 /** Shorter than many faults last. */
 const SHORT_PATIENCE_MS = 800;
 
+export interface SimulatedNic {
+  readonly nicId: string;
+  readonly kind: NicKind;
+  /** `open`: plugged in or out in the midst of something, so that it may be registered when the guest runs, or not. */
+  readonly standing: "firm" | "open";
+  readonly deviceName: string;
+  readonly macAddress: string;
+}
+
 /** One QEMU of the guest with its devices, as the control plane made them. */
 export interface SimulatedInstance {
   readonly instanceId: string;
   readonly host: SimulatedHost;
   readonly qmpPath: string;
-  readonly nics: readonly { readonly deviceName: string; readonly macAddress: string }[];
+  nics: readonly SimulatedNic[];
   readonly qemu: Qemu;
   /** Whether its host's agent may know of it: not once its state directory was lost, until it is adopted anew. */
   isKnown: boolean;
@@ -86,6 +95,8 @@ export class World {
   driftedAtUs = Number.NEGATIVE_INFINITY;
   /** How often somebody did. */
   drifts = 0;
+  /** How often of it the kernel told nobody. */
+  untoldDrifts = 0;
   /** A registration that a mere frame moved, in words. */
   registrationStolen: string | null = null;
   /** A hand-off that left its host and is not in its journal, in words. */
@@ -98,7 +109,7 @@ export class World {
   readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
-    const { seed, nics } = schedule;
+    const { seed } = schedule;
     this.schedule = schedule;
     this.trace = trace;
     this.breakage = breakage;
@@ -109,7 +120,7 @@ export class World {
     this.grinder = new Grinder(schedule.grain ?? "fine", new Random(seed, 6));
     this.network = new SimulatedNetwork(this.timeline, new Random(seed, 4), this.grinder);
     this.nats = new SimulatedNats(this.timeline, this.network, this.grinder);
-    const macAddresses = Array.from({ length: nics }, (_, index) => `52:54:00:00:00:0${index + 1}`);
+    const macAddresses = wiringOf(schedule).map((_, index) => `52:54:00:00:00:0${index + 1}`);
     this.guest = new SimulatedGuest(GUEST_ID, macAddresses);
     this.control = { node: CONTROL_PLANE, process: new SimulatedProcess(CONTROL_PLANE, this.timeline) };
     for (const hostId of HOST_IDS) {
@@ -492,13 +503,16 @@ export class World {
     }
   }
 
-  /** Frames of the guest come in by the uplinks of all other hosts. */
+  /** Frames of the guest come in by the uplinks of all other hosts, and by its own taps where it still runs. */
   #sendFrames(qemu: Qemu, delayUs: number): void {
-    const from = this.instanceOf(qemu)?.host;
+    const instance = this.instanceOf(qemu);
     this.timeline.after(delayUs, () => {
-      for (const other of this.hosts.values()) {
-        if (other === from) continue;
-        for (const macAddress of this.guest.macAddresses) other.kernel.hearFrame(UPLINK, macAddress);
+      for (const { deviceName, kind, macAddress } of instance?.nics ?? []) {
+        if (kind !== "tap" && kind !== "kernelTap") continue;
+        for (const host of this.hosts.values()) {
+          if (host !== instance?.host) host.kernel.hearFrame(UPLINK, macAddress);
+          else if (qemu.isRunning) host.kernel.hearFrame(deviceName, macAddress);
+        }
       }
     });
   }
