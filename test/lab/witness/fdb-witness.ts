@@ -9,12 +9,10 @@ const ENTRY =
 
 /** An independent record of every bridge entry of some MACs on one host: `bridge -timestamp monitor fdb`. */
 export class FdbWitness {
-  readonly host: string;
   readonly #monitor: KernelMonitor;
   readonly #records: FdbRecord[];
 
-  private constructor(host: string, monitor: KernelMonitor, records: FdbRecord[]) {
-    this.host = host;
+  private constructor(monitor: KernelMonitor, records: FdbRecord[]) {
     this.#monitor = monitor;
     this.#records = records;
   }
@@ -34,17 +32,7 @@ export class FdbWitness {
       await monitor.kill();
       throw cause;
     }
-    return new FdbWitness(host.name, monitor, records);
-  }
-
-  /** Resolves when every change made before the call is in `records()`. */
-  settle(): Promise<void> {
-    return this.#monitor.settle();
-  }
-
-  /** Everything witnessed so far, in the kernel's order. */
-  records(): readonly FdbRecord[] {
-    return this.#records;
+    return new FdbWitness(monitor, records);
   }
 
   /** Ends the monitor after a last `settle`, and returns the records. */
