@@ -51,7 +51,8 @@ class ExpeditedGracePeriods implements GracePeriods {
     if (this.#fd !== null) return;
     const { bootId, memoPath, switchPath } = this.#parts;
     try {
-      writeFileSync(memoPath, bootId);
+      // What the host has set itself is nobody's to put back.
+      if (readFileSync(switchPath, "utf8").trim() === NORMAL) writeFileSync(memoPath, bootId);
       this.#fd = openSync(switchPath, "r+");
     } catch (thrown) {
       this.#fd = undefined;

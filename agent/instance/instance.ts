@@ -338,7 +338,7 @@ export class Instance {
         publish,
         ...(announcer === undefined
           ? {}
-          : { beginAnnouncements: () => announcer.begin(this.nics, this.#logFields()) }),
+          : { beginAnnouncements: () => announcer.begin(this.devices.delivered, this.#logFields()) }),
         released,
         rule: ports.rule,
         beforeOperation: ports.beforeOperation,

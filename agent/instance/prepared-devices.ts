@@ -65,7 +65,7 @@ export class PreparedDevices implements GuestDevices {
   }
 
   /** Those that are started and stopped. */
-  #delivered(): readonly NicDefinition[] {
+  get delivered(): readonly NicDefinition[] {
     return this.#nics.filter(({ nicId }) => !this.#withheld.has(nicId));
   }
 
@@ -97,7 +97,7 @@ export class PreparedDevices implements GuestDevices {
     this.#nics = this.#nics.filter((nic) => nic.nicId !== nicId);
     this.#prepared = this.#prepared.filter((nic) => nic.nicId !== nicId);
     this.#armAnew();
-    return changeOf(releaseNics(this.#host.route, removed, ownerships, "delete"));
+    return this.#release(removed, ownerships);
   }
 
   /** The one NIC, registered and read back; or nothing of it. */
@@ -126,7 +126,7 @@ export class PreparedDevices implements GuestDevices {
   /** What keeps the devices from being armed; undefined where they are. */
   #armIfThere(): string | undefined {
     try {
-      this.#armed ??= armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
+      this.#armed ??= armNicSet(this.#host.route, this.delivered, this.#clockUs);
       return undefined;
     } catch (thrown) {
       return SwitchoverError.from(thrown).message;
@@ -148,7 +148,7 @@ export class PreparedDevices implements GuestDevices {
    */
   rearm(): void {
     verifyNics(this.#host.route, this.#nics);
-    this.#armed = armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
+    this.#armed = armNicSet(this.#host.route, this.delivered, this.#clockUs);
   }
 
   /** A tap that this agent had put on its bridge is put there again first, where the bridge was made anew. */
@@ -169,7 +169,7 @@ export class PreparedDevices implements GuestDevices {
 
   stop(): DevicesChange {
     this.#armIfThere();
-    if (this.#armed === null) return this.#stopThoseThere(this.#delivered());
+    if (this.#armed === null) return this.#stopThoseThere(this.delivered);
     const report = this.#armed.stop();
     return report.result === "stopped" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
   }
@@ -198,7 +198,7 @@ export class PreparedDevices implements GuestDevices {
     const { route } = this.#host;
     const held = this.#held();
     return [
-      ...findDrift(route, this.#delivered(), registered),
+      ...findDrift(route, this.delivered, registered),
       ...(held.length === 0 ? [] : findDrift(route, held, "quarantined")),
     ];
   }
@@ -214,7 +214,7 @@ export class PreparedDevices implements GuestDevices {
       const ownerships = this.#ownerships();
       const held = this.#held();
       const left = [
-        ...mendNics(route, this.#delivered(), ownerships, registered),
+        ...mendNics(route, this.delivered, ownerships, registered),
         ...(held.length === 0 ? [] : mendNics(route, held, ownerships, "quarantined")),
       ];
       if (left.length === 0) {
@@ -231,7 +231,7 @@ export class PreparedDevices implements GuestDevices {
   /** A device that was created again is another one: the next stop must not have to look for it. */
   #rearmIfAllThere(): void {
     try {
-      this.#armed = armNicSet(this.#host.route, this.#delivered(), this.#clockUs);
+      this.#armed = armNicSet(this.#host.route, this.delivered, this.#clockUs);
     } catch {
       // A quarantined device may be missing; what is armed looks it up when it comes to that.
     }
@@ -242,7 +242,16 @@ export class PreparedDevices implements GuestDevices {
   }
 
   release(): DevicesChange {
-    return changeOf(releaseNics(this.#host.route, this.#nics, this.#ownerships(), "delete"));
+    return this.#release(this.#nics, this.#ownerships());
+  }
+
+  /** What could not be read is left, and said: whoever asked has no use for what was thrown. */
+  #release(nics: readonly NicDefinition[], ownerships: ReadonlyMap<string, DeviceOwnership>): DevicesChange {
+    try {
+      return changeOf(releaseNics(this.#host.route, nics, ownerships, "delete"));
+    } catch (thrown) {
+      return { ok: false, sentence: SwitchoverError.from(thrown).message };
+    }
   }
 }
 

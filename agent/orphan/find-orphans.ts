@@ -51,7 +51,7 @@ function toOrphan(link: Link, names: ReadonlyMap<number, string>): Orphan {
   };
 }
 
-/** A tap has a carrier while a process has it open. A macvtap has its parent's: up, it serves a guest of nobody known. */
-function isHeld({ carrier, kind, state }: Link): boolean {
-  return kind === "macvtap" ? state === "up" : carrier === "on";
+/** A tap has a carrier while a process has it open. A macvtap has its parent's, so that nobody can tell. */
+function isHeld({ carrier, kind }: Link): boolean {
+  return kind === "macvtap" || carrier === "on";
 }

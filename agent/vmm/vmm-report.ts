@@ -47,7 +47,8 @@ export function completeReport(before: VmmReport, told: VmmReport, transfer: "no
     cpus: told.cpus,
     runState: runStateOf(before, told, transfer),
     transferStatus: told.transferStatus === "" ? before.transferStatus : told.transferStatus,
-    observedAtUnixUs: told.observedAtUnixUs,
+    // What tells no time is no older than what was known: an older report that is overtaken stays so.
+    observedAtUnixUs: told.observedAtUnixUs === 0 ? before.observedAtUnixUs : told.observedAtUnixUs,
     ...(before.transferUri === undefined ? {} : { transferUri: before.transferUri }),
   };
 }

@@ -174,6 +174,7 @@ describe("a NIC that is attached", options, () => {
     return withAgent(async (bench) => {
       run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0");
       run("ip", "link", "set", "far0", "up");
+      run("ip", "link", "set", "eth0", "up");
       await adopted(bench, "running");
       const before = `${deviceNames()}\n${linkOf("eth0")}`;
       const macvtap = { deviceName: "mv1", parent: "eth0", mode: MacvtapMode.BRIDGE };

@@ -4,7 +4,7 @@ import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyO
 import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
 import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
 import { macvtapMending } from "./mending.ts";
-import { lowerParent, restoreParent } from "./parent.ts";
+import { restoreParent, unmarkParent } from "./parent.ts";
 import { macvtapPreparation } from "./preparation.ts";
 import {
   deviceMissing,
@@ -101,14 +101,14 @@ export const macvtap: DeviceType<MacvtapNic> = {
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
       const parent = links.get(nic.parent);
-      if (link === undefined) return parent === undefined ? [] : lowerParent(nic, parent, links);
+      if (link === undefined) return parent === undefined ? [] : unmarkParent(nic, parent, links);
       const { ifindex } = link;
       const down = { op: "setLink", ifindex, change: { state: "down" } } as const;
       const isOurs = ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS;
       const removal = isOurs ? [down, { op: "deleteLink", ifindex } as const] : [down];
       if (parent === undefined || locate(nic, links).found === "no") return isOurs ? removal : [];
       if (isExclusive(nic)) return [...removal, ...restoreParent(parent, ownership.parent)];
-      return [...removal, ...(isOurs ? lowerParent(nic, parent, links) : [])];
+      return [...removal, ...(isOurs ? unmarkParent(nic, parent, links) : [])];
     },
     judge(nic, [down, removal]) {
       if (!doneOrGone(down)) return refused(nic, "take down", down);

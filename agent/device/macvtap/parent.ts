@@ -2,8 +2,8 @@
  * The parent of macvtaps, which is the host's: left as it was found.
  *
  * In passthrough it is one macvtap's alone; how it was found is in that NIC's ownership, and so in the journal. In the
- * other modes several guests share it: that it was down before the first of them came is said by a further name on it,
- * which lasts as long as the device and which `ip link` shows, and the last one to go takes it down again.
+ * other modes several guests share it, and the host: a further name on it, which `ip link` shows, says that its macvtaps
+ * have raised it.
  */
 import type { Link } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
@@ -27,15 +27,11 @@ export function markParent(parent: Link): readonly RouteRequest[] {
   return [{ op: "setAltName", ifindex: parent.ifindex, altName: markOf(parent), presence: "present" }];
 }
 
-/** Down again with its last user, where it was down before the first; `links` are all of the host's. */
-export function lowerParent(nic: MacvtapNic, parent: Link, links: SeenLinks): readonly RouteRequest[] {
-  if (!isMarked(parent) || parent.masterIfindex !== undefined) return [];
+/** With its last macvtap the mark goes; the parent stays up, for the host may use it by then. `links` are all. */
+export function unmarkParent(nic: MacvtapNic, parent: Link, links: SeenLinks): readonly RouteRequest[] {
+  if (!isMarked(parent)) return [];
   if (stackedOn(parent, links).some(({ name }) => name !== nic.deviceName)) return [];
-  const { ifindex } = parent;
-  return [
-    { op: "setLink", ifindex, change: { state: "down" } },
-    { op: "setAltName", ifindex, altName: markOf(parent), presence: "absent" },
-  ];
+  return [{ op: "setAltName", ifindex: parent.ifindex, altName: markOf(parent), presence: "absent" }];
 }
 
 /** Every device on top of the parent; the far end of a pair is not on top of it. */
@@ -43,10 +39,11 @@ export function stackedOn(parent: Link, links: SeenLinks): readonly Link[] {
   return [...links.values()].filter((link) => link.parentIfindex === parent.ifindex && link.kind !== "veth");
 }
 
-export function asFound({ addrGenMode, macAddress, state }: Link): ParentAsFound {
+/** An address that is the guest's is what an earlier preparation gave it: the kernel takes that back with the macvtap. */
+export function asFound({ addrGenMode, macAddress, state }: Link, nic: MacvtapNic): ParentAsFound {
   return {
     state,
-    ...(macAddress === undefined ? {} : { macAddress }),
+    ...(macAddress === undefined || macAddress === nic.macAddress ? {} : { macAddress }),
     ...(addrGenMode === "eui64" ? { addrGenMode } : {}),
   };
 }

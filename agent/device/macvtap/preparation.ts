@@ -5,7 +5,7 @@ import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
 import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
 import type { MacvtapNic } from "./definition.ts";
 import { askHostUse, judgeHostUse } from "./host-use.ts";
-import { asFound, lowerParent, markParent, restoreParent, stackedOn } from "./parent.ts";
+import { asFound, markParent, restoreParent, stackedOn, unmarkParent } from "./parent.ts";
 import {
   deviceMissing,
   isExclusive,
@@ -99,10 +99,10 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     const was = before.get(nic.deviceName);
     const ofDevice = device === undefined ? [] : was === undefined ? deletion(device) : restore(device, was);
     const ofParent = isExclusive(nic)
-      ? restoreParent(parent, asFound(parentWas))
+      ? restoreParent(parent, asFound(parentWas, nic))
       : parentWas.altNames?.length === parent.altNames?.length
         ? []
-        : lowerParent(nic, parent, after);
+        : unmarkParent(nic, parent, after);
     return [...ofDevice, ...ofParent];
   },
 
@@ -113,7 +113,7 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     return {
       device: isCreated ? "created" : "existing",
       port: "existing",
-      ...(isExclusive(nic) && parent !== undefined ? { parent: asFound(parent) } : {}),
+      ...(isExclusive(nic) && parent !== undefined ? { parent: asFound(parent, nic) } : {}),
     };
   },
 };
@@ -128,9 +128,8 @@ function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicPro
     const sentence = `${nic.parent} is a port of ifindex ${parent.masterIfindex}, which takes all its frames.`;
     return [{ reason: "PARENT_IS_PORT", sentence, field }];
   }
-  const others = stackedOn(parent, links).filter(
-    ({ kind, name }) => (kind === "macvtap" || kind === "macvlan") && name !== nic.deviceName,
-  );
+  // A VLAN on the parent, say, and with it the host's addresses, goes down with a parent in passthrough.
+  const others = stackedOn(parent, links).filter(({ name }) => name !== nic.deviceName);
   const [first] = others;
   const exclusive = isExclusive(nic)
     ? first
@@ -139,7 +138,9 @@ function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicPro
     const sentence = `${nic.parent} has ${exclusive.name}, and a device in passthrough has its parent to itself.`;
     return [{ reason: "PARENT_IN_USE", sentence, field }];
   }
-  const namesake = others.find(({ macAddress }) => macAddress === nic.macAddress);
+  const namesake = others.find(
+    ({ kind, macAddress }) => (kind === "macvtap" || kind === "macvlan") && macAddress === nic.macAddress,
+  );
   if (namesake !== undefined) {
     const sentence = `${nic.macAddress} is the address of ${namesake.name} on ${nic.parent}: one of the two could be up.`;
     return [{ reason: "MAC_IN_USE", sentence, field: "mac_address" }];
