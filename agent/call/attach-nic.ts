@@ -8,7 +8,7 @@ import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
-import { type PreparedNic, preflightNics, prepareNics, releaseNics } from "../device/nic-preparation.ts";
+import { type PreparedNic, prepareNics, releaseNics, requirePreparable } from "../device/nic-preparation.ts";
 import type { Guest } from "../guest/guest.ts";
 import { startsAtOnce } from "../guest/nic-changes.ts";
 import type { Host } from "../host.ts";
@@ -39,12 +39,8 @@ export function attachNic(host: Host, request: AttachNicRequest): AttachNicRespo
   refuseForeignRoutes(host, guestId, [nic], pathOf);
   refuseSharedDevices(host, guestId, [nic], instance, pathOf);
   const abandoned = devicesInUse(host, [nic], instance, pathOf);
-  const [refusal] = preflightNics(host.ports.devices.route, [nic], pathOf);
-  if (refusal !== undefined) {
-    const { reason, sentence, field } = refusal;
-    throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
-  }
   if (request.validateOnly) {
+    requirePreparable(host.ports.devices.route, [nic], pathOf);
     return { applied: Applied.UNSPECIFIED, nic: undefined, registration: Registration.UNSPECIFIED };
   }
   const prepared = prepareOne(host, instance, nic);

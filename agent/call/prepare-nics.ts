@@ -6,7 +6,7 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
 import { nicPathInList } from "../device/check-nics.ts";
-import { preflightNics, prepareNics as quarantineNics } from "../device/nic-preparation.ts";
+import { prepareNics as quarantineNics, requirePreparable } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
 import { parseNics } from "../instance/nic-message.ts";
 import { PreparedDevices } from "../instance/prepared-devices.ts";
@@ -30,13 +30,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
   refuseForeignRoutes(host, guestId, nics, nicPathInList);
   refuseSharedDevices(host, guestId, nics, known, nicPathInList);
   const abandoned = devicesInUse(host, nics, known, nicPathInList);
-  const [refusal] = preflightNics(devices.route, nics);
-  if (refusal !== undefined) {
-    throw new SwitchoverError("FAILED_PRECONDITION", refusal.sentence, {
-      reason: refusal.reason,
-      field: refusal.field,
-    });
-  }
+  requirePreparable(devices.route, nics);
   if (request.validateOnly) return { applied: Applied.UNSPECIFIED, nics: [] };
 
   const journal = host.journalOf(guestId);

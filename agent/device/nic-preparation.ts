@@ -9,6 +9,7 @@ import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./d
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, surveyLinks } from "./nic-requests.ts";
+import { kernelWords } from "./route-answers.ts";
 import type { DeviceFactory } from "./tap-creation.ts";
 
 /** What preparing touches. */
@@ -50,6 +51,21 @@ export function preflightNics(
   return refusalsOf(route, nics, surveyLinks(route, nics), pathOf);
 }
 
+/** Throws FAILED_PRECONDITION for the first of these reasons, and as `preflightNics` does; changes nothing. */
+export function requirePreparable(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  pathOf: NicPath = nicPathInList,
+): void {
+  throwFirst(preflightNics(route, nics, pathOf));
+}
+
+function throwFirst([refusal]: readonly NicRefusal[]): void {
+  if (refusal === undefined) return;
+  const { reason, sentence, field } = refusal;
+  throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
+}
+
 /**
  * Quarantines the devices of all NICs, creating those that are missing; on any failure everything that it made
  * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off.
@@ -64,11 +80,7 @@ export function prepareNics(
 ): PreparedNic[] {
   checkNicDefinitions(nics, pathOf);
   const before = surveyLinks(host.route, nics);
-  const refusal = refusalsOf(host.route, nics, before, pathOf)[0];
-  if (refusal !== undefined) {
-    const { reason, sentence, field } = refusal;
-    throw new SwitchoverError("FAILED_PRECONDITION", sentence, { reason, field });
-  }
+  throwFirst(refusalsOf(host.route, nics, before, pathOf));
   try {
     for (const nic of nics) {
       const creation = deviceTypeOf(nic).prepare.creation(nic, before);
@@ -148,7 +160,7 @@ function create(host: HostDevices, creation: DeviceCreation): void {
   const [result] = host.route.execute(encodeBatch([creation.request]));
   if (result?.ok === true) return;
   const reason = result?.name ?? "NO_ANSWER";
-  const why = result === undefined || result.text === "" ? reason : `${reason}, ${result.text}`;
+  const why = result === undefined ? reason : kernelWords(result);
   throw new SwitchoverError("ABORTED", `The kernel refused to create ${creation.deviceName}: ${why}.`, {
     reason,
   });

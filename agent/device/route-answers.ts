@@ -12,6 +12,16 @@ export function isErrno(result: RouteResult | undefined, ...names: readonly stri
   return result?.ok === false && names.includes(result.name);
 }
 
+/** Whether it is so now, by this request or because what it was about is gone, which the kernel says by one of `gone`. */
+export function doneOrGone(result: RouteResult | undefined, gone: readonly string[]): boolean {
+  return result?.ok === true || isErrno(result, ...gone);
+}
+
+/** The error's name, and the kernel's own words where it gave some. */
+export function kernelWords({ name, text }: Extract<RouteResult, { readonly ok: false }>): string {
+  return text === "" ? name : `${name}, ${text}`;
+}
+
 /**
  * The kernel's refusal in words, `deed` being what it was asked to do with the device; for use where `result` is not ok,
  * or is not what was asked for. `field` names the device in its NIC's definition.
@@ -29,6 +39,6 @@ export function refusedBy(
     const sentence = `${deviceName} is gone: the kernel could not ${deed} it.`;
     return { reason: "DEVICE_MISSING", sentence, field };
   }
-  const why = result.text === "" ? result.name : `${result.name}, ${result.text}`;
-  return { reason: result.name, sentence: `The kernel refused to ${deed} ${deviceName}: ${why}.` };
+  const sentence = `The kernel refused to ${deed} ${deviceName}: ${kernelWords(result)}.`;
+  return { reason: result.name, sentence };
 }

@@ -1,6 +1,6 @@
+import { evolveGivenAway } from "./given-away.ts";
 import { type Forgotten, type Guest, RESIDENT } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
-import { releaseWithVmm } from "./relinquished.ts";
 import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
 
@@ -17,17 +17,9 @@ export function evolveForgotten(guest: Guest, role: Forgotten, event: GuestEvent
         { kind: "journalWhenPossible", word: { kind: "started", fence: guest.fence } },
         { kind: "announce" },
       ]);
-    case "declineOrdered":
-      return step({ ...guest, fence: event.fence }, [
-        { kind: "journal", word: { kind: "declined", fence: event.fence } },
-      ]);
-    case "releaseOrdered":
-      return releaseWithVmm(guest, role, event.fence);
-    case "vmmLost":
-      return step(guest, role.released === "released" ? [{ kind: "releaseDevices" }] : []);
     case "reclaimOrdered":
       return retake(guest, event.fence, event.runState);
     default:
-      return step(guest);
+      return evolveGivenAway(guest, role, event);
   }
 }

@@ -1,6 +1,6 @@
-import type { Fence } from "../../proto/epoch.ts";
+import { evolveGivenAway } from "./given-away.ts";
 import { stopWithoutRight } from "./guard.ts";
-import type { Forgotten, Guest, Relinquished } from "./guest.ts";
+import type { Guest, Relinquished } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
@@ -20,24 +20,7 @@ export function evolveRelinquished(guest: Guest, role: Relinquished, event: Gues
         : step(guest);
     case "retakeOrdered":
       return retake(guest, event.fence, role.handOff.runState);
-    case "declineOrdered":
-      return step({ ...guest, fence: event.fence }, [
-        { kind: "journal", word: { kind: "declined", fence: event.fence } },
-      ]);
-    case "releaseOrdered":
-      return releaseWithVmm(guest, role, event.fence);
-    case "vmmLost":
-      return step(guest, role.released === "released" ? [{ kind: "releaseDevices" }] : []);
     default:
-      return step(guest);
+      return evolveGivenAway(guest, role, event);
   }
-}
-
-/** The other host has the guest for good: what is left of it here goes when its VMM does. */
-export function releaseWithVmm(guest: Guest, role: Relinquished | Forgotten, fence: Fence): Step {
-  if (role.released === "released") return step(guest);
-  return step({ ...guest, fence, role: { ...role, released: "released" } }, [
-    { kind: "journal", word: { kind: "released", fence } },
-    ...(guest.vmm === "lost" ? [{ kind: "releaseDevices" } as const] : []),
-  ]);
 }

@@ -1,5 +1,5 @@
 import type { MacAddress } from "../../proto/mac-address.ts";
-import { CREATED_ALIAS } from "../device/created-alias.ts";
+import { CREATED_ALIAS } from "../device/created-device.ts";
 import type { Link } from "../netlink/link.ts";
 import type { FdbEntry } from "../netlink/neighbour.ts";
 

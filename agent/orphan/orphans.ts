@@ -2,6 +2,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import type { Clock } from "../clock.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
+import { kernelWords } from "../device/route-answers.ts";
 import type { InstanceTable } from "../instance/instance-table.ts";
 import type { Log } from "../log.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
@@ -96,8 +97,9 @@ export class Orphans {
   #carryOut(orphan: Orphan): void {
     const [result] = this.#parts.route.execute(encodeBatch([removalOf(orphan)]));
     if (result?.ok !== false) return;
-    const words = result.text === "" ? result.name : `${result.name}, ${result.text}`;
-    throw new SwitchoverError("ABORTED", `The kernel refused: ${words}.`, { reason: result.name });
+    throw new SwitchoverError("ABORTED", `The kernel refused: ${kernelWords(result)}.`, {
+      reason: result.name,
+    });
   }
 }
 

@@ -1,24 +1,27 @@
 import type { RouteResult } from "../../netlink/route-port.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { isToBeDeleted } from "../created-device.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
-import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import { deviceMissing } from "../device-link.ts";
+import { verifyOutcome } from "../outcome.ts";
+import { doneOrGone, isErrno, linkOf } from "../route-answers.ts";
 import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
 import { macvtapMending } from "./mending.ts";
 import { restoreParent, unmarkParent } from "./parent.ts";
 import { macvtapPreparation } from "./preparation.ts";
 import {
-  deviceMissing,
+  DEVICE_FIELD,
   isExclusive,
   judgeOffline,
   judgeOnline,
   misfitOf,
   parentMissing,
+  parentRefused,
   readBack,
   refused,
 } from "./state.ts";
 
 /** What the kernel says of a macvtap that vanished, as it does with its parent: trap 4. */
-const GONE = "ENODEV";
+const GONE = ["ENODEV"] as const;
 
 /**
  * A macvtap. Its registration is that it is up: the parent then takes in frames for its address. Two of one address on one
@@ -55,7 +58,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
     ],
     judge(nic, place, [parentUp, deviceUp, device, parent]): StartOutcome {
       const problem =
-        (parentUp?.ok === true ? undefined : refusedBy(nic.parent, "macvtap.parent", "raise", parentUp)) ??
+        (parentUp?.ok === true ? undefined : parentRefused(nic, "raise", parentUp)) ??
         (deviceUp?.ok === true ? undefined : raiseRefused(nic, deviceUp)) ??
         judgeOnline(nic, place, device, parent);
       return problem === undefined ? { result: "started" } : { result: "failed", problem };
@@ -73,7 +76,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
     judge(nic, place, results): StopOutcome {
       const [deviceDown] = results;
       const [device, parent] = results.slice(-2);
-      if (linkOf(device) === undefined && isErrno(device, GONE)) return { result: "alreadyGone" };
+      if (linkOf(device) === undefined && isErrno(device, ...GONE)) return { result: "alreadyGone" };
       if (deviceDown?.ok !== true) {
         return { result: "failed", problem: refused(nic, "take down", deviceDown) };
       }
@@ -87,11 +90,9 @@ export const macvtap: DeviceType<MacvtapNic> = {
   verify: {
     plan: readBack,
     judge(nic, place, [device, parent]): VerifyOutcome {
-      const online = judgeOnline(nic, place, device, parent);
-      if (online === undefined) return { registration: "registered" };
-      const offline = judgeOffline(nic, place, device, parent);
-      if (offline === undefined) return { registration: "quarantined" };
-      return { registration: "drifted", problems: [online], quarantineProblems: [offline] };
+      return verifyOutcome([judgeOnline(nic, place, device, parent)], () => [
+        judgeOffline(nic, place, device, parent),
+      ]);
     },
   },
 
@@ -104,15 +105,17 @@ export const macvtap: DeviceType<MacvtapNic> = {
       if (link === undefined) return parent === undefined ? [] : unmarkParent(nic, parent, links);
       const { ifindex } = link;
       const down = { op: "setLink", ifindex, change: { state: "down" } } as const;
-      const isOurs = ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS;
+      const isOurs = isToBeDeleted(link, ownership, device);
       const removal = isOurs ? [down, { op: "deleteLink", ifindex } as const] : [down];
       if (parent === undefined || locate(nic, links).found === "no") return isOurs ? removal : [];
       if (isExclusive(nic)) return [...removal, ...restoreParent(parent, ownership.parent)];
       return [...removal, ...(isOurs ? unmarkParent(nic, parent, links) : [])];
     },
     judge(nic, [down, removal]) {
-      if (!doneOrGone(down)) return refused(nic, "take down", down);
-      return removal === undefined || doneOrGone(removal) ? undefined : refused(nic, "release", removal);
+      if (!doneOrGone(down, GONE)) return refused(nic, "take down", down);
+      return removal === undefined || doneOrGone(removal, GONE)
+        ? undefined
+        : refused(nic, "release", removal);
     },
   },
 };
@@ -127,12 +130,8 @@ function locate(nic: MacvtapNic, links: SeenLinks): Located {
   const parent = links.get(nic.parent);
   const device = links.get(nic.deviceName);
   if (parent === undefined) return { found: "no", problem: parentMissing(nic) };
-  if (device === undefined) return { found: "no", problem: deviceMissing(nic) };
+  if (device === undefined) return { found: "no", problem: deviceMissing(nic.deviceName, DEVICE_FIELD) };
   const misfit = misfitOf(nic, device, parent);
   if (misfit !== undefined) return { found: "no", problem: misfit };
   return { found: "yes", place: { deviceIfindex: device.ifindex, parentIfindex: parent.ifindex } };
-}
-
-function doneOrGone(result: RouteResult | undefined): boolean {
-  return result?.ok === true || isErrno(result, GONE);
 }

@@ -1,8 +1,9 @@
 import type { KernelChange } from "../../netlink/kernel-change.ts";
 import type { Link } from "../../netlink/link.ts";
 import type { DeviceType, NicPlace, Registered } from "../device.ts";
+import { isSilent } from "../device-link.ts";
 import type { MacvtapNic } from "./definition.ts";
-import { isExclusive, isSilent, misfitOf } from "./state.ts";
+import { isExclusive, misfitOf } from "./state.ts";
 
 /** Against what others do to the macvtap and to its parent. */
 export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {

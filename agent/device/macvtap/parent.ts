@@ -17,7 +17,7 @@ function markOf({ ifindex }: Link): string {
   return `${MARK}-${ifindex}`;
 }
 
-function isMarked(parent: Link): boolean {
+export function isMarked(parent: Link): boolean {
   return parent.altNames?.includes(markOf(parent)) === true;
 }
 

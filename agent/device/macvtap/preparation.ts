@@ -1,18 +1,19 @@
 import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { CREATED_ALIAS, originOf } from "../created-device.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
-import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
+import { deviceMissing, isSilent, notSilent } from "../device-link.ts";
+import { isErrno, linkOf } from "../route-answers.ts";
 import type { MacvtapNic } from "./definition.ts";
 import { askHostUse, judgeHostUse } from "./host-use.ts";
-import { asFound, markParent, restoreParent, stackedOn, unmarkParent } from "./parent.ts";
+import { asFound, isMarked, markParent, restoreParent, stackedOn, unmarkParent } from "./parent.ts";
 import {
-  deviceMissing,
+  DEVICE_FIELD,
   isExclusive,
-  isSilent,
   judgeOffline,
   misfitOf,
   parentMissing,
+  parentRefused,
   readBack,
   refused,
 } from "./state.ts";
@@ -69,26 +70,19 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     const parent = after.get(nic.parent);
     const device = after.get(nic.deviceName);
     if (parent === undefined) return parentMissing(nic);
-    if (device === undefined) return deviceMissing(nic);
+    if (device === undefined) return deviceMissing(nic.deviceName, DEVICE_FIELD);
     for (const [index, request] of this.plan(nic, before, after).entries()) {
       const result = results[index];
       if (result?.ok === true || (request.op === "setAltName" && isErrno(result, "EEXIST"))) continue;
       const isOfParent = "ifindex" in request && request.ifindex === parent.ifindex;
-      return isOfParent
-        ? refusedBy(nic.parent, "macvtap.parent", "set up", result)
-        : refused(nic, "set up", result);
+      return isOfParent ? parentRefused(nic, "set up", result) : refused(nic, "set up", result);
     }
     const [read, parentRead] = results.slice(-2);
     const place = { deviceIfindex: device.ifindex, parentIfindex: parent.ifindex };
     const problem = judgeOffline(nic, place, read, parentRead);
     if (problem !== undefined) return problem;
     const link = linkOf(read);
-    if (link === undefined || isSilent(link)) return undefined;
-    return {
-      reason: "ADDR_GEN_MODE",
-      sentence: `The host would send frames by itself on ${nic.deviceName}: its addrgenmode is ${link.addrGenMode}.`,
-      field: "macvtap.device_name",
-    };
+    return link === undefined ? undefined : notSilent(link, DEVICE_FIELD);
   },
 
   undo(nic, before, after) {
@@ -96,22 +90,16 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     const device = after.get(nic.deviceName);
     const parentWas = before.get(nic.parent);
     if (parent === undefined || parentWas === undefined) return [];
-    const was = before.get(nic.deviceName);
-    const ofDevice = device === undefined ? [] : was === undefined ? deletion(device) : restore(device, was);
-    const ofParent = isExclusive(nic)
-      ? restoreParent(parent, asFound(parentWas, nic))
-      : parentWas.altNames?.length === parent.altNames?.length
-        ? []
-        : unmarkParent(nic, parent, after);
-    return [...ofDevice, ...ofParent];
+    return [
+      ...(device === undefined ? [] : undoDevice(device, before.get(nic.deviceName))),
+      ...undoParent(nic, parent, parentWas, after),
+    ];
   },
 
   ownership(nic, before) {
-    const was = before.get(nic.deviceName);
     const parent = before.get(nic.parent);
-    const isCreated = was === undefined || was.alias === CREATED_ALIAS;
     return {
-      device: isCreated ? "created" : "existing",
+      device: originOf(before.get(nic.deviceName)),
       port: "existing",
       ...(isExclusive(nic) && parent !== undefined ? { parent: asFound(parent, nic) } : {}),
     };
@@ -160,11 +148,8 @@ function quietParent(parent: Link): readonly RouteRequest[] {
   ];
 }
 
-function deletion({ ifindex }: Link): readonly RouteRequest[] {
-  return [{ op: "deleteLink", ifindex }];
-}
-
-function restore(device: Link, was: Link): readonly RouteRequest[] {
+function undoDevice(device: Link, was: Link | undefined): readonly RouteRequest[] {
+  if (was === undefined) return [{ op: "deleteLink", ifindex: device.ifindex }];
   return [
     setLink(device, {
       ...(was.macAddress === undefined ? {} : { macAddress: was.macAddress }),
@@ -172,6 +157,11 @@ function restore(device: Link, was: Link): readonly RouteRequest[] {
     }),
     ...(was.state === "up" ? [setLink(device, { state: "up" })] : []),
   ];
+}
+
+function undoParent(nic: MacvtapNic, parent: Link, was: Link, links: SeenLinks): readonly RouteRequest[] {
+  if (isExclusive(nic)) return restoreParent(parent, asFound(was, nic));
+  return isMarked(was) ? [] : unmarkParent(nic, parent, links);
 }
 
 function setLink({ ifindex }: Link, change: LinkChange): RouteRequest {

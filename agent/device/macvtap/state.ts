@@ -2,11 +2,12 @@ import type { Link } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
+import { recreated } from "../device-link.ts";
 import { linkOf, refusedBy } from "../route-answers.ts";
 import type { MacvtapNic } from "./definition.ts";
 
-const DEVICE = "macvtap.device_name";
-const PARENT = "macvtap.parent";
+export const DEVICE_FIELD = "macvtap.device_name";
+export const PARENT_FIELD = "macvtap.parent";
 
 /**
  * A macvtap works only while its parent does, so the parent comes up with it, and one that is up is not touched (R4). Where
@@ -15,11 +16,6 @@ const PARENT = "macvtap.parent";
  */
 export function isExclusive(nic: MacvtapNic): boolean {
   return nic.mode === "passthrough";
-}
-
-/** Whether the host sends nothing with the guest's address when the device comes up: trap 8. */
-export function isSilent({ addrGenMode }: Link): boolean {
-  return addrGenMode === undefined || addrGenMode === "none";
 }
 
 /** Reads back what decides whether the guest's frames reach it: the macvtap, then its parent. */
@@ -40,13 +36,13 @@ export function judgeOnline(
   const problem = judgeIdentity(nic, place, device);
   if (problem !== undefined) return problem;
   if (linkOf(device)?.state !== "up") {
-    return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: DEVICE };
+    return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: DEVICE_FIELD };
   }
   const below = linkOf(parent);
-  if (below === undefined) return refusedBy(nic.parent, PARENT, "read back", parent);
+  if (below === undefined) return parentRefused(nic, "read back", parent);
   if (below.state === "up") return undefined;
   const sentence = `${nic.deviceName} is up and cannot work: its parent ${nic.parent} is down.`;
-  return { reason: "PARENT_DOWN", sentence, field: PARENT };
+  return { reason: "PARENT_DOWN", sentence, field: PARENT_FIELD };
 }
 
 /** What keeps the address from being deregistered: undefined where the macvtap is down, and an exclusive parent too. */
@@ -60,11 +56,11 @@ export function judgeOffline(
   if (problem !== undefined) return problem;
   if (linkOf(device)?.state !== "down") {
     const sentence = `${nic.deviceName} is up, and its guest does not run.`;
-    return { reason: "UNWANTED_REGISTRATION", sentence, field: DEVICE };
+    return { reason: "UNWANTED_REGISTRATION", sentence, field: DEVICE_FIELD };
   }
   if (!isExclusive(nic) || linkOf(parent)?.state !== "up") return undefined;
   const sentence = `${nic.parent} has the guest's address and is up, and the guest does not run.`;
-  return { reason: "UNWANTED_REGISTRATION", sentence, field: PARENT };
+  return { reason: "UNWANTED_REGISTRATION", sentence, field: PARENT_FIELD };
 }
 
 function judgeIdentity(
@@ -74,38 +70,35 @@ function judgeIdentity(
 ): NicProblem | undefined {
   const link = linkOf(device);
   if (link === undefined) return refused(nic, "read back", device);
-  if (link.ifindex !== place.deviceIfindex) {
-    const sentence = `${nic.deviceName} is another device now (ifindex ${link.ifindex}, was ${place.deviceIfindex}).`;
-    return { reason: "DEVICE_RECREATED", sentence, field: DEVICE };
-  }
-  if (link.macAddress === nic.macAddress) return undefined;
+  const another = recreated(link, place, DEVICE_FIELD);
+  if (another !== undefined || link.macAddress === nic.macAddress) return another;
   const sentence = `${nic.deviceName} has the address ${link.macAddress ?? "of no guest"}, not ${nic.macAddress}.`;
   return { reason: "ADDRESS_DIFFERS", sentence, field: "mac_address" };
 }
 
 export function refused(nic: MacvtapNic, deed: string, result: RouteResult | undefined): NicProblem {
-  return refusedBy(nic.deviceName, DEVICE, deed, result);
+  return refusedBy(nic.deviceName, DEVICE_FIELD, deed, result);
+}
+
+export function parentRefused(nic: MacvtapNic, deed: string, result: RouteResult | undefined): NicProblem {
+  return refusedBy(nic.parent, PARENT_FIELD, deed, result);
 }
 
 export function parentMissing(nic: MacvtapNic): NicProblem {
-  return { reason: "PARENT_MISSING", sentence: `There is no device ${nic.parent}.`, field: PARENT };
-}
-
-export function deviceMissing(nic: MacvtapNic): NicProblem {
-  return { reason: "DEVICE_MISSING", sentence: `There is no device ${nic.deviceName}.`, field: DEVICE };
+  return { reason: "PARENT_MISSING", sentence: `There is no device ${nic.parent}.`, field: PARENT_FIELD };
 }
 
 /** Undefined where the device is a macvtap of the definition's parent and mode. */
 export function misfitOf(nic: MacvtapNic, device: Link, parent: Link): NicProblem | undefined {
   if (device.kind !== "macvtap") {
     const sentence = `${nic.deviceName} exists and is not a macvtap.`;
-    return { reason: "NOT_A_MACVTAP", sentence, field: DEVICE };
+    return { reason: "NOT_A_MACVTAP", sentence, field: DEVICE_FIELD };
   }
   if (device.parentIfindex !== parent.ifindex) {
     return {
       reason: "OTHER_PARENT",
       sentence: `${nic.deviceName} is not a macvtap of ${nic.parent}.`,
-      field: DEVICE,
+      field: DEVICE_FIELD,
     };
   }
   if (device.macvlanMode !== nic.mode) {

@@ -1,6 +1,5 @@
-import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { isToBeDeleted } from "../created-device.ts";
 import type {
   DeviceType,
   Located,
@@ -10,9 +9,10 @@ import type {
   StopOutcome,
   VerifyOutcome,
 } from "../device.ts";
+import { deviceMissing } from "../device-link.ts";
+import { notRemoved, verifyOutcome } from "../outcome.ts";
 import { DEEDS } from "../request-deeds.ts";
-import { isErrno } from "../route-answers.ts";
-import { deviceMissing } from "../tap-link.ts";
+import { doneOrGone } from "../route-answers.ts";
 import { checkRoutedTap, type RoutedTapNic } from "./definition.ts";
 import { routedTapMending } from "./mending.ts";
 import { routedTapPreparation } from "./preparation.ts";
@@ -80,7 +80,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
     judge(nic, place, results): StopOutcome {
       const requests = removal(nic, place);
       const removals = results.slice(0, requests.length);
-      const failed = removals.findIndex((result) => !doneOrGone(result));
+      const failed = removals.findIndex((result) => !doneOrGone(result, GONE));
       const held = leadingOf(nic, results);
       const problem =
         judgeNoRoute(nic, place, held.routes) ??
@@ -92,10 +92,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
       if (removals.some(({ ok }, index) => ok && requests[index]?.op !== "setLink")) {
         return { result: "removed" };
       }
-      const elsewhere = elsewhereOf(nic, held.routes);
-      return elsewhere === undefined
-        ? { result: "alreadyGone" }
-        : { result: "elsewhere", ifindex: elsewhere };
+      return notRemoved(elsewhereOf(nic, held.routes));
     },
   },
 
@@ -103,19 +100,18 @@ export const routedTap: DeviceType<RoutedTapNic> = {
     plan: readBack,
     judge(nic, place, results): VerifyOutcome {
       const held = readBackOf(nic, results);
-      const problems = [
-        judgeLink(nic, place, held.link, "up"),
-        judgeAddresses(nic, held.addresses),
-        judgeRoutes(nic, place, held.routes),
-      ].filter((problem) => problem !== undefined);
-      if (problems.length === 0) return { registration: "registered" };
-      const quarantineProblems = [
-        judgeLink(nic, place, held.link, quarantinedState(nic)),
-        judgeNoAddress(nic, held.addresses),
-        judgeNoRoute(nic, place, held.routes),
-      ].filter((problem) => problem !== undefined);
-      if (quarantineProblems.length === 0) return { registration: "quarantined" };
-      return { registration: "drifted", problems, quarantineProblems };
+      return verifyOutcome(
+        [
+          judgeLink(nic, place, held.link, "up"),
+          judgeAddresses(nic, held.addresses),
+          judgeRoutes(nic, place, held.routes),
+        ],
+        () => [
+          judgeLink(nic, place, held.link, quarantinedState(nic)),
+          judgeNoAddress(nic, held.addresses),
+          judgeNoRoute(nic, place, held.routes),
+        ],
+      );
     },
   },
 
@@ -126,7 +122,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
       if (link === undefined) return [];
-      if (ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS) {
+      if (isToBeDeleted(link, ownership, device)) {
         return [{ op: "deleteLink", ifindex: link.ifindex }];
       }
       const located = locate(nic, links);
@@ -137,7 +133,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
       ];
     },
     judge(nic, results) {
-      const failed = results.find((result) => !doneOrGone(result));
+      const failed = results.find((result) => !doneOrGone(result, GONE));
       return failed === undefined ? undefined : refused(nic, "release", failed);
     },
   },
@@ -168,8 +164,4 @@ function locate(nic: RoutedTapNic, links: SeenLinks): Located {
   if (device === undefined) return { found: "no", problem: deviceMissing(nic.deviceName, DEVICE_FIELD) };
   if (device.masterIfindex !== undefined) return { found: "no", problem: portOfAnother(nic) };
   return { found: "yes", place: { deviceIfindex: device.ifindex, parentIfindex: 0 } };
-}
-
-function doneOrGone(result: RouteResult | undefined): boolean {
-  return result?.ok === true || isErrno(result, ...GONE);
 }

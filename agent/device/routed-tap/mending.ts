@@ -1,6 +1,6 @@
 import type { KernelChange } from "../../netlink/kernel-change.ts";
 import type { DeviceType, NicPlace, Registered } from "../device.ts";
-import { isSilent } from "../tap-link.ts";
+import { isSilent } from "../device-link.ts";
 import type { RoutedTapNic } from "./definition.ts";
 import { quarantinedState } from "./state.ts";
 

@@ -2,11 +2,11 @@ import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../
 import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { CREATED_ALIAS, originOf } from "../created-device.ts";
 import type { DevicePreparation, NicProblem } from "../device.ts";
+import { deviceMissing, isSilent, notATap, notSilent } from "../device-link.ts";
 import { DEEDS } from "../request-deeds.ts";
 import { isErrno, linkOf } from "../route-answers.ts";
-import { deviceMissing, isSilent, notATap, notSilent } from "../tap-link.ts";
 import type { RoutedTapNic } from "./definition.ts";
 import {
   DEVICE_FIELD,
@@ -107,9 +107,7 @@ export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
   },
 
   ownership(nic, before) {
-    const was = before.get(nic.deviceName);
-    const isOurs = was === undefined || was.alias === CREATED_ALIAS;
-    return { device: isOurs ? "created" : "existing", port: "existing" };
+    return { device: originOf(before.get(nic.deviceName)), port: "existing" };
   },
 };
 

@@ -3,8 +3,8 @@ import type { Route } from "../../netlink/route.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
+import { recreated } from "../device-link.ts";
 import { isErrno, linkOf, refusedBy } from "../route-answers.ts";
-import { recreated } from "../tap-link.ts";
 import type { RoutedTapNic } from "./definition.ts";
 
 export const DEVICE_FIELD = "routed_tap.device_name";

@@ -1,5 +1,5 @@
 import type { RouteResult } from "../../netlink/route-port.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { isToBeDeleted } from "../created-device.ts";
 import type {
   DeviceType,
   NicPlace,
@@ -8,7 +8,8 @@ import type {
   StopOutcome,
   VerifyOutcome,
 } from "../device.ts";
-import { isErrno } from "../route-answers.ts";
+import { notRemoved, verifyOutcome } from "../outcome.ts";
+import { doneOrGone } from "../route-answers.ts";
 import { announceOnUplinks } from "./announcing.ts";
 import { checkTapOnBridge, type TapOnBridgeNic } from "./definition.ts";
 import {
@@ -115,7 +116,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
           : judgeRemoval(nic, registration, removals[index]);
         if (problem !== undefined) return { result: "failed", problem };
       }
-      if (port?.ok !== true && !isErrno(port, ...GONE)) {
+      if (!doneOrGone(port, GONE)) {
         return { result: "failed", problem: refused(nic, "quarantine", port) };
       }
       // A VXLAN device acknowledges also what it does not remove.
@@ -126,39 +127,33 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       const elsewhere = registrations
         .map(({ kind }, index) => (kind === "address" ? entryOf(reads[index])?.ifindex : undefined))
         .find((ifindex) => ifindex !== undefined);
-      return elsewhere === undefined
-        ? { result: "alreadyGone" }
-        : { result: "elsewhere", ifindex: elsewhere };
+      return notRemoved(elsewhere);
     },
   },
 
   verify: {
     plan: readBack,
     judge(nic, place, results): VerifyOutcome {
-      const problems = problemsOf(nic, place, results);
-      if (problems.length === 0) return { registration: "registered" };
       const registrations = registrationsOf(nic, place);
       const { reads, port } = splitReadBack(results, registrations.length);
-      const quarantineProblems = [
+      return verifyOutcome(problemsOf(nic, place, results), () => [
         judgePort(nic, place, port, QUARANTINE_FLAGS),
         ...registrations.map((registration, index) => judgeAbsence(nic, place, registration, reads[index])),
-      ].filter((problem) => problem !== undefined);
-      if (quarantineProblems.length === 0) return { registration: "quarantined" };
-      return { registration: "drifted", problems, quarantineProblems };
+      ]);
     },
   },
 
   mend: tapOnBridgeMending,
 
   release: {
-    // A tap outlives its bridge, and a stranger may have taken its name: only one that says so is ours to delete.
+    // A tap outlives its bridge.
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
       if (link === undefined) return [];
       const { ifindex } = link;
       const place = placeOf(nic, links, link, links.get(nic.bridge)?.ifindex ?? 0);
       const removals = registrationsOf(nic, place).map((registration) => removeRequest(place, registration));
-      if (ownership.device === "created" && device === "delete" && link.alias === CREATED_ALIAS) {
+      if (isToBeDeleted(link, ownership, device)) {
         return [...removals, { op: "deleteLink", ifindex }];
       }
       if (locate(nic, links).found === "no") return [];
@@ -174,7 +169,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
         .map((registration, index) => judgeRemoval(nic, registration, results[index]))
         .find((found) => found !== undefined);
       if (problem !== undefined) return problem;
-      return device?.ok === true || isErrno(device, ...GONE) ? undefined : refused(nic, "release", device);
+      return doneOrGone(device, GONE) ? undefined : refused(nic, "release", device);
     },
   },
 };

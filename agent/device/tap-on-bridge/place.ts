@@ -1,6 +1,6 @@
 import type { Link } from "../../netlink/link.ts";
 import type { Located, NicPlace, NicProblem, SeenLinks } from "../device.ts";
-import { deviceMissing } from "../tap-link.ts";
+import { deviceMissing } from "../device-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { vlanNotOnPort } from "./judge-registration.ts";
 import { DEVICE_FIELD, notAPort } from "./state.ts";

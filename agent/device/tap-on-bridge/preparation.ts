@@ -1,12 +1,12 @@
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../proto/mac-address.ts";
 import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { CREATED_ALIAS, originOf } from "../created-device.ts";
 import type { DevicePreparation } from "../device.ts";
+import { isSilent, notSilent } from "../device-link.ts";
 import { addressesOf } from "../nic-identity.ts";
 import { DEEDS } from "../request-deeds.ts";
 import { linkOf } from "../route-answers.ts";
-import { isSilent, notSilent } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { judgeRemoval, leadsHere, subject } from "./judge-registration.ts";
 import { intoVlans } from "./mending.ts";
@@ -114,8 +114,11 @@ export const tapOnBridgePreparation: DevicePreparation<TapOnBridgeNic> = {
 
   ownership(nic, before) {
     const was = before.get(nic.deviceName);
-    if (was === undefined || was.alias === CREATED_ALIAS) return { device: "created", port: "attached" };
-    return { device: "existing", port: was.masterIfindex === undefined ? "attached" : "existing" };
+    const device = originOf(was);
+    return {
+      device,
+      port: device === "created" || was?.masterIfindex === undefined ? "attached" : "existing",
+    };
   },
 };
 

@@ -1,8 +1,8 @@
 /** Why a NIC cannot be prepared or moved here, by what exists. */
-import { CREATED_ALIAS } from "../created-alias.ts";
+import { CREATED_ALIAS } from "../created-device.ts";
 import type { NicProblem, SeenLinks } from "../device.ts";
+import { notATap } from "../device-link.ts";
 import { addressesOf } from "../nic-identity.ts";
-import { notATap } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { vlanNotOnPort } from "./judge-registration.ts";
 import { bridgeMissing, missingVlansOf, vxlanMissing } from "./place.ts";

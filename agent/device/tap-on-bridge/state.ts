@@ -2,8 +2,8 @@ import type { BridgePortFlags, Switch } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
+import { recreated } from "../device-link.ts";
 import { linkOf, refusedBy } from "../route-answers.ts";
-import { recreated } from "../tap-link.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { readRequest, registrationsOf } from "./registrations.ts";
 

@@ -1,5 +1,5 @@
 /**
- * What every tap of a guest is judged by, whatever it is wired to. `field` is the path of the device's name in the
+ * What every device of a guest is judged by, whatever it is wired to. `field` is the path of the device's name in the
  * NIC's definition.
  */
 import type { Link } from "../netlink/link.ts";
