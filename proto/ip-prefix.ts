@@ -29,9 +29,13 @@ export function parseIpPrefix(text: string, field: string): IpPrefix {
 }
 
 export function ipPrefixParts(prefix: IpPrefix): IpPrefixParts {
-  const [address = "", length = ""] = prefix.split("/");
-  const bytes = addressBytes(address) ?? new Uint8Array(IPV4_BYTES);
-  return { family: bytes.length === IPV4_BYTES ? "ipv4" : "ipv6", bytes, length: Number(length) };
+  const slash = prefix.lastIndexOf("/");
+  const address = prefix.slice(0, slash);
+  const length = Number(prefix.slice(slash + 1));
+  // The text is canonical: nothing of it is to be checked again.
+  return address.includes(":")
+    ? { family: "ipv6", bytes: ipv6Bytes(address), length }
+    : { family: "ipv4", bytes: ipv4Bytes(address), length };
 }
 
 /** Of 4 or 16 bytes; no check of the length, for what a kernel reports. */
@@ -42,17 +46,21 @@ export function ipPrefixFromBytes(bytes: Uint8Array, length: number): IpPrefix {
 
 /** Whether every address of `inner` is one of `outer`. */
 export function containsPrefix(outer: IpPrefix, inner: IpPrefix): boolean {
-  const [wide, narrow] = [ipPrefixParts(outer), ipPrefixParts(inner)];
-  if (wide.family !== narrow.family || wide.length > narrow.length) return false;
-  return networkOf(narrow.bytes, wide.length).every(
-    (byte, index) => byte === networkOf(wide.bytes, wide.length)[index],
+  return containsParts(ipPrefixParts(outer), ipPrefixParts(inner));
+}
+
+/** As `containsPrefix`, for one that is compared with many. */
+export function containsParts(outer: IpPrefixParts, inner: IpPrefixParts): boolean {
+  if (outer.family !== inner.family || outer.length > inner.length) return false;
+  return inner.bytes.every(
+    (byte, index) => ((byte ^ (outer.bytes[index] ?? 0)) & networkMask(index, outer.length)) === 0,
   );
 }
 
 /** Whether all bits after the network part are zero, as in a route. */
 export function isNetwork(prefix: IpPrefix): boolean {
   const { bytes, length } = ipPrefixParts(prefix);
-  return networkOf(bytes, length).every((byte, index) => byte === bytes[index]);
+  return bytes.every((byte, index) => (byte & ~networkMask(index, length)) === 0);
 }
 
 /** One address of a network: neither its first (anycast in IPv6) nor its last (broadcast in IPv4), where it has others. */
@@ -64,16 +72,26 @@ export function middleOf(network: IpPrefix): IpPrefix {
   return ipPrefixFromBytes(middle, middle.length * 8);
 }
 
-function networkOf(bytes: Uint8Array, length: number): Uint8Array {
-  return bytes.map((byte, index) => {
-    const bits = Math.min(Math.max(length - index * 8, 0), 8);
-    return byte & (0xff00 >> bits) & 0xff;
-  });
+/** The bits of the byte at `index` that belong to a network part of `length` bits. */
+function networkMask(index: number, length: number): number {
+  const bits = Math.min(Math.max(length - index * 8, 0), 8);
+  return (0xff00 >> bits) & 0xff;
 }
 
 function addressBytes(address: string): Uint8Array | undefined {
-  if (net.isIPv4(address)) return Uint8Array.from(address.split("."), Number);
-  if (!net.isIPv6(address)) return undefined;
+  if (net.isIPv4(address)) return ipv4Bytes(address);
+  return net.isIPv6(address) ? ipv6Bytes(address) : undefined;
+}
+
+function ipv4Bytes(address: string): Uint8Array {
+  const bytes = new Uint8Array(IPV4_BYTES);
+  address.split(".").forEach((part, index) => {
+    bytes[index] = Number(part);
+  });
+  return bytes;
+}
+
+function ipv6Bytes(address: string): Uint8Array {
   const [head = "", tail] = address.split("::");
   const [first, last] = [hextetsOf(head), hextetsOf(tail ?? "")];
   const zeros = tail === undefined ? 0 : HEXTETS - first.length - last.length;

@@ -1,6 +1,6 @@
 import type { RouteMessage, RouteResult } from "../../agent/netlink/route-port.ts";
 import type { RouteRequest } from "../../agent/netlink/route-request.ts";
-import { containsPrefix, type IpPrefix, ipPrefixParts, middleOf } from "../../proto/ip-prefix.ts";
+import { containsParts, type IpPrefix, ipPrefixParts, middleOf } from "../../proto/ip-prefix.ts";
 import { done, refusal } from "./device-pretended-answer.ts";
 
 const ESRCH = 3;
@@ -113,11 +113,13 @@ export class PretendedRouting {
   }
 
   #lookUp(prefix: IpPrefix): RouteResult {
+    const middle = ipPrefixParts(middleOf(prefix));
     const [longest] = [...this.#routes]
-      .filter(([candidate]) => containsPrefix(candidate, middleOf(prefix)))
-      .sort(([left], [right]) => ipPrefixParts(right).length - ipPrefixParts(left).length);
+      .map(([found, ifindex]) => ({ found, ifindex, parts: ipPrefixParts(found) }))
+      .filter(({ parts }) => containsParts(parts, middle))
+      .sort((left, right) => right.parts.length - left.parts.length);
     if (longest === undefined) return refusal(ENETUNREACH);
-    const [found, ifindex] = longest;
+    const { found, ifindex } = longest;
     const route = { prefix: found, kind: "unicast", origin: "other", table: "main", ifindex } as const;
     return { ok: true, messages: [{ type: "route", route }] };
   }

@@ -1,7 +1,8 @@
 import { invalidArgument } from "../../../proto/error.ts";
 import {
-  containsPrefix,
+  containsParts,
   type IpPrefix,
+  type IpPrefixParts,
   ipPrefixParts,
   isNetwork,
   parseIpPrefix,
@@ -40,11 +41,12 @@ function checkHostAddresses(addresses: readonly IpPrefix[], field: string): void
   const seen = new Set<string>();
   addresses.forEach((address, index) => {
     const at = `${field}[${index}]`;
-    requireUnicast(parseIpPrefix(address, at), at);
-    if (ipPrefixParts(address).bytes.every((byte) => byte === 0)) {
+    const parts = ipPrefixParts(parseIpPrefix(address, at));
+    requireUnicast(address, parts, at);
+    if (parts.bytes.every((byte) => byte === 0)) {
       throw invalidArgument(at, `${address} is nobody's address.`);
     }
-    if (ipPrefixParts(address).length === 0) {
+    if (parts.length === 0) {
       throw invalidArgument(at, `${address} would make the whole world the tap's neighbours.`);
     }
     const host = hostPrefix(address);
@@ -55,20 +57,27 @@ function checkHostAddresses(addresses: readonly IpPrefix[], field: string): void
 
 function checkRoutes(routes: readonly IpPrefix[], field: string): void {
   requireAtMost(routes, field);
-  routes.forEach((route, index) => {
+  const networks = routes.map((route, index) => {
     const at = `${field}[${index}]`;
-    requireUnicast(parseIpPrefix(route, at), at);
-    if (ipPrefixParts(route).length === 0) {
+    const parts = ipPrefixParts(parseIpPrefix(route, at));
+    requireUnicast(route, parts, at);
+    if (parts.length === 0) {
       throw invalidArgument(at, `${route} is the default route, which cannot be a guest's.`, "DEFAULT_ROUTE");
     }
     if (!isNetwork(route)) {
       throw invalidArgument(at, `${route} has bits set after its network part.`, "HOST_BITS_SET");
     }
-    const other = routes.find(
-      (candidate, at) =>
-        at !== index && (at < index || candidate !== route) && containsPrefix(candidate, route),
+    return parts;
+  });
+  networks.forEach((network, index) => {
+    const route = routes[index];
+    const found = networks.findIndex(
+      (candidate, other) =>
+        other !== index && (other < index || routes[other] !== route) && containsParts(candidate, network),
     );
-    if (other === undefined) return;
+    if (found < 0) return;
+    const at = `${field}[${index}]`;
+    const other = routes[found];
     if (other === route) throw invalidArgument(at, `${route} is there twice.`, "DUPLICATE");
     throw invalidArgument(at, `${route} lies within ${other}, which has the same way.`, "DUPLICATE");
   });
@@ -79,8 +88,7 @@ function requireAtMost(prefixes: readonly IpPrefix[], field: string): void {
   throw invalidArgument(field, `${prefixes.length} are more than the ${MAX_PREFIXES} of a NIC.`);
 }
 
-function requireUnicast(prefix: IpPrefix, field: string): void {
-  const { family, bytes } = ipPrefixParts(prefix);
+function requireUnicast(prefix: IpPrefix, { family, bytes }: IpPrefixParts, field: string): void {
   const [first = 0] = bytes;
   const isGroup = family === "ipv4" ? first >= IPV4_FIRST_GROUP : first === IPV6_GROUP;
   const isLoopback = family === "ipv4" ? first === IPV4_LOOPBACK : hostPrefix(prefix) === "::1/128";
@@ -90,6 +98,5 @@ function requireUnicast(prefix: IpPrefix, field: string): void {
 
 /** The address alone. */
 function hostPrefix(address: IpPrefix): string {
-  const { bytes } = ipPrefixParts(address);
-  return `${address.split("/")[0]}/${bytes.length * 8}`;
+  return `${address.slice(0, address.lastIndexOf("/"))}/${address.includes(":") ? 128 : 32}`;
 }
