@@ -4,6 +4,7 @@ import { invalidArgument } from "./error.ts";
 export type MacAddress = string & { readonly __brand: "MacAddress" };
 
 const OCTETS = 6;
+const OCTET_TEXTS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
 const MAC_TEXT = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 
 /**
@@ -40,7 +41,10 @@ export function macAddressBytes(mac: MacAddress): Uint8Array {
 
 /** The address whose six bytes start at `offset`; no check that it is unicast, for what a kernel reports. */
 export function macAddressFromBytes(bytes: Uint8Array, offset = 0): MacAddress {
-  return Array.from(bytes.subarray(offset, offset + 6), (octet) => octet.toString(16).padStart(2, "0")).join(
-    ":",
-  ) as MacAddress;
+  let text = "";
+  for (let index = offset; index < Math.min(offset + OCTETS, bytes.length); index += 1) {
+    if (index > offset) text += ":";
+    text += OCTET_TEXTS[bytes[index] ?? 0];
+  }
+  return text as MacAddress;
 }
