@@ -34,8 +34,8 @@ export class PretendedForwarding {
     if (vlan !== undefined && !(port.portVlans ?? []).includes(vlan)) return refusal(EINVAL);
     if (request.op === "replaceFdbEntry") {
       if (this.#registration === "exclusive" && this.#entries.has(key)) return refusal(EEXIST);
-      const { op: _op, sticky, ...named } = request;
-      this.#entries.set(key, { ...named, state: "static", sticky, masterIfindex });
+      const entry = { ifindex, macAddress, state: "static", sticky: request.sticky, masterIfindex } as const;
+      this.#entries.set(key, vlan === undefined ? entry : { ...entry, vlan });
       return done;
     }
     if (this.#entries.get(key)?.ifindex !== ifindex) return refusal(ENOENT);

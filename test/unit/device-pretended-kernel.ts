@@ -250,8 +250,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       case "getLink": {
         const found = this.link(request.name);
         if (found === undefined) return refusal(ENODEV);
-        const { portVlans: _asked, ...link } = found;
-        return { ok: true, messages: [{ type: "link", link }] };
+        return { ok: true, messages: [{ type: "link", link: withoutVlans(found) }] };
       }
       case "getFdbEntry": {
         const { bridgeIfindex, macAddress, vlan } = request;
@@ -365,7 +364,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       this.#links.set(link.ifindex, { ...link, port: request.flags });
       return done;
     }
-    const { masterIfindex, ...change } = request.change;
+    const { change } = request;
+    const { masterIfindex } = change;
     if (change.state === "up" && link.state === "down" && this.#isAddressTaken(link)) {
       return refusal(EADDRINUSE);
     }
@@ -374,10 +374,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     }
     if (change.state === "down") this.#routing.goDown(link.ifindex);
     const filters = masterIfindex !== undefined && this.#links.get(masterIfindex)?.vlanFiltering === "on";
-    this.#links.set(link.ifindex, Object.assign({}, link, change));
-    if (masterIfindex === 0) this.leaveBridge(link.name);
-    else if (masterIfindex !== undefined) {
-      this.#links.set(link.ifindex, Object.assign({}, link, change, { masterIfindex, port: NEW_PORT }));
+    if (masterIfindex === undefined) this.#links.set(link.ifindex, { ...link, ...change });
+    else if (masterIfindex === 0) this.#release({ ...link, ...change });
+    else {
+      this.#links.set(link.ifindex, { ...link, ...change, port: NEW_PORT });
       if (filters) this.change(link.name, { portVlans: [DEFAULT_PVID] });
     }
     return done;
@@ -423,4 +423,11 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   #nameOf(ifindex: number): string {
     return this.#links.get(ifindex)?.name ?? `gone(${ifindex})`;
   }
+}
+
+/** What RTM_GETLINK tells of a device: a bridge port's VLANs are for who asks for them. */
+function withoutVlans(link: Link): Link {
+  if (link.portVlans === undefined) return link;
+  const { portVlans: _asked, ...told } = link;
+  return told;
 }
