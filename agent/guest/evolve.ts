@@ -68,7 +68,8 @@ function evolveRole(guest: Guest, event: GuestEvent): Step {
 /** What happens to a guest after its migration is no longer told under that migration's name. */
 function untie(guest: Guest, event: GuestEvent): Guest {
   const { cpus, migration, role } = guest;
-  if (role.kind !== "resident") return guest;
+  if (role.kind !== "resident" || (event.kind !== "cpusStopped" && event.kind !== "startOrdered"))
+    return guest;
   // A source that was kept before its transfer began has heard nothing of one.
   const ended = ["failed", "cancelled", ...(migration?.side === "source" ? ["none"] : [])];
   const stayed = cpus.kind === "running" && ended.includes(migration?.transferStatus ?? "none");
@@ -76,9 +77,7 @@ function untie(guest: Guest, event: GuestEvent): Guest {
   const isOwners =
     event.kind === "startOrdered" && migration?.side === "source" && role.stoppedBy === "owner";
   const over = migration?.transferStatus === "completed" || stayed || isOwners;
-  return over && (event.kind === "cpusStopped" || event.kind === "startOrdered")
-    ? { ...guest, migration: null }
-    : guest;
+  return over ? { ...guest, migration: null } : guest;
 }
 
 /** A destination that listens for the rest of a paused transfer says `setup`, and stays paused. */

@@ -29,7 +29,7 @@ export function insisting(next: Step, meanwhile: Guest, operations: readonly Gue
 
 /** The step with operations done before its own. */
 export function after(operations: readonly GuestOperation[], next: Step): Step {
-  return { ...next, operations: [...operations, ...next.operations] };
+  return operations.length === 0 ? next : { ...next, operations: [...operations, ...next.operations] };
 }
 
 /** A newer fence counts once it is journaled: what is older comes too late, also after a restart. */

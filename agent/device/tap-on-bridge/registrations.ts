@@ -37,7 +37,9 @@ export type Registration = AddressRegistration | GroupRegistration | VxlanRegist
 
 /** All that is registered at this place, the NIC's own address first; nothing for a VXLAN device that is not there. */
 export function registrationsOf(nic: TapOnBridgeNic, place: NicPlace): readonly Registration[] {
-  return [...addressRegistrationsOf(nic), ...groupRegistrationsOf(nic), ...vxlanRegistrationsOf(nic, place)];
+  const addresses = addressRegistrationsOf(nic);
+  if (nic.multicastGroups === undefined && nic.vxlan === undefined) return addresses;
+  return [...addresses, ...groupRegistrationsOf(nic), ...vxlanRegistrationsOf(nic, place)];
 }
 
 export function addressRegistrationsOf(nic: TapOnBridgeNic): readonly AddressRegistration[] {
