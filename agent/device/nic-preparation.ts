@@ -16,6 +16,8 @@ import type { DeviceFactory } from "./tap-creation.ts";
 export interface HostDevices {
   readonly route: RoutePort;
   readonly factory: DeviceFactory;
+  /** How often the stop of devices is rehearsed once they are prepared; where it is absent, until their code is compiled. */
+  readonly rehearsals?: number;
 }
 
 export interface PreparedNic {

@@ -12,6 +12,7 @@ import {
 import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../device/nic-set.ts";
 import type { DevicesChange, DevicesMending, GuestDevices } from "../guest/guest-runner.ts";
 
+/** V8 has compiled by then what a stop runs. */
 const REHEARSALS = 10;
 
 /** The kernel, the NICs, what their preparation found, and the clock of the steps. */
@@ -138,7 +139,8 @@ export class PreparedDevices implements GuestDevices {
    * quarantine: it changes nothing there.
    */
   rehearse(): void {
-    for (let time = 0; time < REHEARSALS; time++) this.stop();
+    const times = this.#host.rehearsals ?? REHEARSALS;
+    for (let time = 0; time < times; time++) this.stop();
   }
 
   /**

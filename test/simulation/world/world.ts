@@ -466,6 +466,8 @@ export class World {
             host.kernel.create(creation);
           },
         },
+        // That it changes nothing shows as well in one.
+        rehearsals: 1,
       },
       kernelChanges: {
         watch: (listener) => {
