@@ -157,14 +157,13 @@ export class InvariantChecker {
   }
 
   #boundRunning(instance: SimulatedInstance, registration: Registrations): void {
-    const { host, qemu } = instance;
-    const canBeMended = host.changes === "told" && (host.hasBridge || !instance.nics.some(isOnBridge));
+    const { qemu } = instance;
     const isBad =
       instance.isKnown &&
-      canBeMended &&
       isLacking(registration) &&
       qemu.isRunning &&
-      qemu.process.state !== "stopped";
+      qemu.process.state !== "stopped" &&
+      canBeMended(instance);
     this.#bound(
       "I5",
       this.#unregisteredWhileRunning,
@@ -225,6 +224,10 @@ function fromWhenHeardUs(qemu: Qemu): number {
   if (anewAtUs === null) return process.runsSinceUs + BOUNDS.reconnectUs;
   const answersFromUs = process.stops === 0 ? 0 : process.runsSinceUs + BOUNDS.askAgainUs;
   return Math.max(answersFromUs, anewAtUs === 0 ? 0 : anewAtUs + BOUNDS.rejoinUs);
+}
+
+function canBeMended({ host, nics }: SimulatedInstance): boolean {
+  return host.changes === "told" && (host.hasBridge || !nics.some(isOnBridge));
 }
 
 function isOnBridge({ kind }: SimulatedNic): boolean {
