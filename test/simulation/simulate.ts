@@ -4,7 +4,7 @@ import type { BreakRule } from "./world/break-rules.ts";
 import type { Violation } from "./world/invariants.ts";
 
 /** What a run leaves behind is garbage at its end: with room for many runs little of it is ever copied. */
-const YOUNG_GENERATION_MB = 96;
+const YOUNG_GENERATION_MB = 300;
 
 export interface SimulationOptions {
   readonly runs: number;
