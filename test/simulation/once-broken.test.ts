@@ -1,9 +1,6 @@
-import assert from "node:assert/strict";
-import { describe, it } from "node:test";
-import { runSchedule } from "./world/run.ts";
-import type { Schedule } from "./world/schedule.ts";
+import { playOnceBroken } from "./play-once-broken.ts";
 
-const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }[] = [
+playOnceBroken("schedules that once broke an invariant", [
   {
     fact: "a source that repeats that it is armed has that on disk, when its host then crashes",
     schedule: {
@@ -599,13 +596,4 @@ const SCHEDULES: readonly { readonly fact: string; readonly schedule: Schedule }
       adoptedAgain: "livingAtOnce",
     },
   },
-];
-
-describe("schedules that once broke an invariant", () => {
-  for (const { fact, schedule } of SCHEDULES) {
-    it(fact, async () => {
-      const { violation } = await runSchedule(schedule);
-      assert.equal(violation, null);
-    });
-  }
-});
+]);
