@@ -85,6 +85,9 @@ async function retake(
   if (saidUnder(entries, fence.epoch, "declined") !== undefined) throw noWayBack();
   const transfer = runner.guest.migration?.mode === "postCopy" ? "toBeCancelled" : "over";
   const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, transfer, host.ports.clock);
+  // They run without the right, and are told to stop: answers come in order, so that after this one they have. Else that
+  // stop would come once the guest is taken back, and leave it standing as its owner's.
+  if (runner.guest.cpus.kind === "running") await vmm.queryStatus();
   const atUnixUs = host.ports.clock.unixUs();
   if (way === "back" && runner.guest.vmm === "connected") {
     runner.order({ kind: "retakeOrdered", atUnixUs, fence });
