@@ -120,15 +120,19 @@ function wake(guest: Guest, role: Incoming, event: GuestEvent & { kind: "timerFi
 function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
   if (role.contSentAtUnixUs !== null) return step(guest);
   const meanwhile: Incoming = { ...role, givenUp: sentence, registrationAsked: false };
-  const deregister = guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : [];
-  return insisting(fence(guest, sentence), withRole(guest, meanwhile), deregister);
+  return insisting(fence(guest, sentence), withRole(guest, meanwhile), deregistration(guest));
+}
+
+/** All or nothing: of what was registered before, too. */
+function deregistration({ registration }: Guest): readonly GuestOperation[] {
+  return registration === "registered" ? [{ kind: "deregisterNics" }] : [];
 }
 
 /** Where the source cannot have the guest back it is registered here as soon as that can be. */
 function refuseRegistration(guest: Guest, role: Incoming, sentence: string): Step {
   return role.wayBack === "open"
     ? giveUp(guest, role, `Its NICs could not be registered: ${sentence}`)
-    : tryAgain(guest, role, retryDelayMs(guest));
+    : tryAgain(guest, role, retryDelayMs(guest), deregistration(guest));
 }
 
 function tryAgain(
@@ -272,6 +276,8 @@ function startIfDue(guest: Guest, role: Incoming): Step {
     role.givenUp === null &&
     guest.registration === "registered";
   if (!due) return step(withRole(guest, role));
+  // What was read back is gone again, and not mended: registered and read back anew, or refused.
+  if (guest.drift?.state === "waiting") return step(withRole(guest, role), [{ kind: "registerNics" }]);
   const started = step(withRole(guest, role), [
     { kind: "journal", word: { kind: "contSent", fence: guest.fence, ...withheldOf(guest) } },
     { kind: "sendCont" },

@@ -42,6 +42,34 @@ describe("the destination's gate", () => {
     assert.deepEqual(last(answers).done, START);
   });
 
+  it("does not start what it knows to be registered no more before that is read back anew", () => {
+    const gone = { kind: "registrationDrifted", reason: "NOT_REGISTERED", sentence: "gone" } as const;
+    const unmended = { kind: "nicsMendingFailed", cause: "missing", sentence: "no bridge" } as const;
+    const known = [word(), COMPLETED, REGISTERED, gone, unmended, READY] as const;
+    assert.deepEqual(last(play(incomingGuest("live"), ...known)).done, ["registerNics"]);
+    assert.deepEqual(last(play(incomingGuest("live"), ...known, REGISTERED)).done, START);
+    const refused = { kind: "nicsRegistrationRefused", sentence: "no bridge" } as const;
+    assert.deepEqual(last(play(incomingGuest("live"), ...known, refused)).done.slice(0, 2), [
+      "journal handedBack",
+      "deregisterNics",
+    ]);
+    assert.deepEqual(
+      last(
+        play(
+          incomingGuest("live"),
+          word(),
+          COMPLETED,
+          REGISTERED,
+          gone,
+          unmended,
+          { kind: "nicsMended" },
+          READY,
+        ),
+      ).done,
+      START,
+    );
+  });
+
   it("does not register in post-copy while the guest still loads, which may take long", () => {
     const answers = play(incomingGuest("postCopy"), word(), POSTCOPY_ACTIVE, NOT_YET, READY, REGISTERED);
     assert.deepEqual(
