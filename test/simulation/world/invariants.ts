@@ -27,8 +27,6 @@ export const INVARIANTS: Readonly<Record<InvariantName, string>> = {
 export const BOUNDS = {
   /** I3: from STOP. A QMP event takes at most 80 us here, and what is before it in the agent's queue. */
   deregistrationUs: 2_000,
-  /** I3: how long before its CPUs start an instance may be registered; `cont` may be on its way. */
-  startUs: 2_000,
   /** I5: from a RESUME that was not asked for. */
   rollbackUs: 5_000,
   /** I5: the same where somebody undoes what was mended: that is damped. */
@@ -62,7 +60,11 @@ export class InvariantChecker {
     const told = world.guest.onResume;
     world.guest.onResume = (qemu) => {
       const instance = world.instanceOf(qemu);
-      if (instance !== undefined) this.#startedUnregistered(instance);
+      if (instance !== undefined) {
+        this.#startedUnregistered(instance);
+        // However shortly it runs, what it was registered for has come.
+        this.#registeredWhileStopped.delete(instance);
+      }
       told(qemu);
     };
   }
@@ -153,7 +155,7 @@ export class InvariantChecker {
     const { schedule } = this.#world;
     const { qemu } = instance;
     if (schedule.staysRegisteredFor?.includes(qemu.stoppedAs) !== true) return false;
-    return !this.#world.hasSaid(instance, "handedOff") && qemu.runState !== "postmigrate";
+    return !this.#world.hasGivenAway(instance) && qemu.runState !== "postmigrate";
   }
 
   #boundRunning(instance: SimulatedInstance, registration: Registrations): void {

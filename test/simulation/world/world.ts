@@ -379,6 +379,18 @@ export class World {
       .some((entry) => entry.instanceId === instanceId && entry.word.kind === kind);
   }
 
+  /** Whether its journal's last word of a hand-off is that it gave its guest away, not that it took it back. */
+  hasGivenAway({ host, instanceId }: SimulatedInstance): boolean {
+    const last = host.disk
+      .read(GUEST_ID)
+      .findLast(
+        (entry) =>
+          entry.instanceId === instanceId &&
+          (entry.word.kind === "handedOff" || entry.word.kind === "retaken"),
+      );
+    return last?.word.kind === "handedOff";
+  }
+
   /** In words, where nothing is left to go on from and no fault did that. */
   guestLost(): string | null {
     const { guest } = this;
