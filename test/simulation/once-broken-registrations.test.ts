@@ -65,4 +65,23 @@ playOnceBroken("schedules that once broke I2 or I3", [
       patience: "short",
     },
   },
+  {
+    fact: "a NIC whose unplugging is being asked for while a destination is prepared may stay behind there",
+    schedule: {
+      seed: 1566415,
+      grain: "fine",
+      coordinators: 1,
+      nics: 2,
+      feed: "away",
+      qemu: "7.2",
+      staysRegisteredFor: ["paused"],
+      copyUs: 58502,
+      pagesUs: 46489,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        { when: { migration: 0, mark: "asked", afterUs: 0 }, kind: "diskFull", side: "source", forUs: 12884 },
+        { when: { migration: 0, mark: "asked", afterUs: 36 }, kind: "nicUnplugged", side: "source" },
+      ],
+    },
+  },
 ]);

@@ -259,7 +259,7 @@ export class ControlPlane {
     const instanceId = `i${number}`;
     const nics = this.plugs.nicsFor(this.owner, `t${number}`);
     await this.#prepareNicsOnceFree(hostId, instanceId, nics);
-    const instance = this.#world.startQemu(hostId, instanceId, nics, role);
+    const instance = this.#world.startQemu(hostId, instanceId, this.plugs.asTheyStand(nics), role);
     try {
       await this.#adopt(instance);
     } catch (thrown) {

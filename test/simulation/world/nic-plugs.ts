@@ -11,6 +11,8 @@ export class NicPlugs {
   readonly #world: World;
   readonly #ask: AskAgent;
   #plugged = 0;
+  /** Of NICs whose unplugging was asked for, and not refused for certain. */
+  readonly #leaving = new Set<string>();
 
   constructor(world: World, ask: AskAgent) {
     this.#world = world;
@@ -27,6 +29,11 @@ export class NicPlugs {
       standing: "firm" as const,
     }));
     return (owner?.nics ?? first).map((nic, index) => ({ ...nic, deviceName: `${devicePrefix}-${index}` }));
+  }
+
+  /** As a QEMU has them that is started now: preparing them took its time. */
+  asTheyStand(nics: readonly SimulatedNic[]): readonly SimulatedNic[] {
+    return nics.map((nic) => (this.#leaving.has(nic.nicId) ? { ...nic, standing: "open" } : nic));
   }
 
   /** Plugs one in, or the last one out, and returns what the agent said; `standing` is what an answered change leaves of it. */
@@ -73,12 +80,16 @@ export class NicPlugs {
     const last = nics.at(-1);
     if (last === undefined || nics.length === 1) return "done";
     // Where another instance keeps it, the guest may come there without it.
+    this.#leaving.add(last.nicId);
     for (const other of this.#world.instances) open(other, last.nicId);
     const answer = await this.#ask(host.hostId, (agent) =>
       agent.detachNic({ guestId: GUEST_ID, instanceId, nicId: last.nicId }),
     );
     if (answer === "done") replace(instance, last, []);
-    else if (answer.certain) replace(instance, last, [last]);
+    else if (answer.certain) {
+      this.#leaving.delete(last.nicId);
+      replace(instance, last, [last]);
+    }
     return answer;
   }
 }
