@@ -84,4 +84,83 @@ playOnceBroken("schedules that once broke I2 or I3", [
       ],
     },
   },
+  {
+    fact: "a bridge that goes while `cont` waits at a stopped VMM is found after the guest runs",
+    schedule: {
+      seed: 1821138,
+      grain: "fine",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 145721,
+      pagesUs: 8474,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 0 },
+          kind: "qemuStopped",
+          side: "destination",
+          forUs: 6052,
+        },
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 729,
+        },
+      ],
+      patience: "short",
+    },
+  },
+  {
+    fact: "a bridge that goes while its agent is stopped is unknown to it when it sends `cont`",
+    schedule: {
+      seed: 1914338,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 244965,
+      pagesUs: 2400,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 90 },
+          kind: "agentStopped",
+          side: "destination",
+          forUs: 8096,
+        },
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 3235 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 23695,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a destination that knows that its bridge is gone again does not start its guest",
+    schedule: {
+      seed: 1,
+      grain: "fine",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 24965,
+      pagesUs: 2400,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 2000 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 300,
+        },
+      ],
+    },
+  },
 ]);

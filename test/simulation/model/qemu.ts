@@ -92,6 +92,8 @@ export class Qemu {
   client: MonitorClient | null = null;
   /** How many a `cont` was sent to its monitor and not carried out yet. */
   contOnTheWay = 0;
+  /** When an agent last sent one, and since when that agent had run without a break. Microseconds of the run. */
+  contSent = { atUs: 0, agentRunsSinceUs: 0 };
   /** Who started the CPUs last. */
   startedBy: StartedBy = "cont";
   #autostart: "no" | "itself" | "stranger" = "itself";

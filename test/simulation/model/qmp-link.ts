@@ -251,7 +251,10 @@ export class QmpLink implements Vmm, MonitorClient {
       deliver,
     };
     this.#pending.add(pending);
-    if (command.name === "cont") this.#qemu.contOnTheWay += 1;
+    if (command.name === "cont") {
+      this.#qemu.contOnTheWay += 1;
+      this.#qemu.contSent = { atUs: timeline.nowUs, agentRunsSinceUs: agent.runsSinceUs };
+    }
     this.#toQemuUs = Math.max(this.#toQemuUs + 1, timeline.nowUs + this.#delayUs());
     timeline.after(this.#toQemuUs - timeline.nowUs, () =>
       this.#qemu.process.run(() =>

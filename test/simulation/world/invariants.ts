@@ -27,6 +27,11 @@ export const INVARIANTS: Readonly<Record<InvariantName, string>> = {
 export const BOUNDS = {
   /** I3: from STOP. A QMP event takes at most 80 us here, and what is before it in the agent's queue. */
   deregistrationUs: 2_000,
+  /**
+   * I2: from a drift until its agent has heard of it, while that runs. The kernel's word takes at most 100 us here, and
+   * what is before it in the agent's queue.
+   */
+  toldUs: 200,
   /** I5: from a RESUME that was not asked for. */
   rollbackUs: 5_000,
   /** I5: the same where somebody undoes what was mended: that is damped. */
@@ -121,13 +126,24 @@ export class InvariantChecker {
   #startedUnregistered(instance: SimulatedInstance): void {
     const { qemu } = instance;
     if (qemu.startedBy !== "cont" || !isLacking(registrationOf(instance))) return;
-    // What was read back, somebody has undone since: that is for I5.
-    const { timeline, driftedAtUs } = this.#world;
-    if (timeline.nowUs - driftedAtUs <= BOUNDS.rollbackUs) return;
+    // What was read back, somebody has undone: that is for I5.
+    if (this.#wasUntold(instance)) return;
     this.#violated(
       "I2",
       `${nameOf(instance)} began to run with ${registrationOf(instance)} of its NICs registered.`,
     );
+  }
+
+  /**
+   * Whether an agent that sent `cont` could not know of the last drift: it came just before, while the agent was stopped,
+   * or since. What the kernel tells nobody may have come at any time since the read-back, for which I3 has its bound.
+   */
+  #wasUntold({ host, qemu: { contSent } }: SimulatedInstance): boolean {
+    const { drifts, driftedAtUs, untoldDrifts } = this.#world;
+    if (drifts === 0) return false;
+    const isTold = untoldDrifts === 0 && host.changes === "told";
+    const knownAfterUs = isTold ? BOUNDS.toldUs : BOUNDS.deregistrationUs;
+    return contSent.atUs <= Math.max(driftedAtUs, contSent.agentRunsSinceUs) + knownAfterUs;
   }
 
   #boundStopped(instance: SimulatedInstance, registration: Registrations): void {
