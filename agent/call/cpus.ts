@@ -47,7 +47,8 @@ export async function startCpus(host: Host, request: StartCpusRequest): Promise<
 export async function stopCpus(host: Host, request: StopCpusRequest): Promise<StopCpusResponse> {
   const instance = resolveOwner(host, request);
   const { runner, source } = instance.requireAdopted();
-  if (isStopped(runner.guest)) return { applied: Applied.ALREADY_SO, instance: instance.message() };
+  if (isStopped(runner.guest) && !isToRunAgain(runner.guest))
+    return { applied: Applied.ALREADY_SO, instance: instance.message() };
   const stop = () =>
     runner.waitUntil(
       // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
@@ -59,8 +60,9 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
     source.vmm.report(STOPPED_BY_OWNER);
   } else runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
   let guest = await stop();
-  if (guest.stay.kind === "stays") {
-    // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered.
+  if (guest.stay.kind === "stays" || isToRunAgain(guest)) {
+    // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered. Nor does what a
+    // switchover had stopped, and which has come back meanwhile, start again.
     runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
     guest = await stop();
   }
@@ -171,6 +173,11 @@ function isStopped({ cpus, registration, role }: Guest): boolean {
   if (role.kind === "relinquished" || (role.kind === "outgoing" && role.stop !== null)) return false;
   if (role.kind === "resident" && role.start !== "none") return false;
   return cpus.kind === "stopped" && registration === "quarantined";
+}
+
+/** It stands by a switchover's stop alone, which ends with a start. */
+function isToRunAgain({ role }: Guest): boolean {
+  return role.kind === "resident" && role.stoppedBy !== "owner";
 }
 
 /** Stopped before its switchover, and so taken over: the word says it to the other host, and for good. */
