@@ -33,7 +33,7 @@ export type VmmHeard =
   | { readonly kind: "vmmLost"; readonly sentence: string };
 
 /** Why the run state was asked for: the answer is used for nothing else. */
-export type RunStatePurpose = "stopCause" | "readiness" | "rollback" | "wakeup";
+export type RunStatePurpose = "stopCause" | "readiness" | "rollback" | "wakeup" | "lateWord";
 export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
 
 export type KernelAnswered =

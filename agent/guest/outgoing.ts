@@ -41,7 +41,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
         event,
       );
     case "runStateRead":
-      return judgeStop(guest, role, event);
+      return event.purpose === "lateWord" ? giveLateWord(guest, role, event) : judgeStop(guest, role, event);
     case "transferStatusChanged":
       return judgeStatus(guest, role, event);
     case "transferStatusRead": {
@@ -76,7 +76,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       return askToKeep({ ...guest, fence: event.fence }, role);
     case "timerFired":
       if (event.timer === "wordAgain") {
-        return role.keep === "decided" ? keepGuest(guest, role) : giveWordIfDue(guest, role, event);
+        return role.keep === "decided" ? keepGuest(guest, role) : askBeforeLateWord(guest, role, event);
       }
       return event.timer === "readKeepAgain" && role.keep === "asked"
         ? step(guest, [{ kind: "readTransferStatus", purpose: "keep" }])
@@ -212,6 +212,20 @@ function giveWordIfDue(guest: Guest, role: Outgoing, event: GuestEvent): Step {
     told({ $case: "handedOff", value: { handOff } }),
   ]);
   return insisting(given, withRole(guest, role));
+}
+
+/**
+ * The journal did not take the word when it was due, and meanwhile somebody may have started the guest, which this agent,
+ * were it stopped itself, has not heard: the answer comes after all that its VMM has told so far.
+ */
+function askBeforeLateWord(guest: Guest, role: Outgoing, event: GuestEvent): Step {
+  if (guest.vmm === "lost" || !wordIsDue(guest, role)) return giveWordIfDue(guest, role, event);
+  return step(guest, [{ kind: "readRunState", purpose: "lateWord" }]);
+}
+
+function giveLateWord(guest: Guest, role: Outgoing, event: GuestEvent & { kind: "runStateRead" }): Step {
+  if (role.keep === "decided") return keepGuest(guest, role);
+  return event.runState === "running" ? step(guest) : giveWordIfDue(guest, role, event);
 }
 
 function wordIsDue(guest: Guest, role: Outgoing): boolean {

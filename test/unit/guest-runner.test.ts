@@ -161,11 +161,27 @@ describe("the runner of a guest's gate", () => {
     const gate = benchedGate(armedGuest("live", "completed"), faults);
     await switchesOver(gate);
     gate.timers.at(-1)?.fire();
+    await nextTurn();
     assert.ok(!gate.done.includes("publish word"));
     faults.journal = "roomy";
     gate.timers.at(-1)?.fire();
-    assert.deepEqual(gate.done.slice(-2), ["journal handedOff", "publish word"]);
+    await nextTurn();
+    assert.deepEqual(gate.done.slice(-3), ["query-status", "journal handedOff", "publish word"]);
     assert.deepEqual(gate.alarms, ["JOURNAL_UNWRITABLE"]);
+  });
+
+  it("asks its VMM before it says it late: what was started meanwhile, unheard, stays", async () => {
+    const faults: { journal: "full" | "roomy" } = { journal: "full" };
+    const gate = benchedGate(armedGuest("live", "completed"), faults);
+    await switchesOver(gate);
+    faults.journal = "roomy";
+    gate.setRunState("running");
+    gate.timers.at(-1)?.fire();
+    // QEMU tells of the start before it answers.
+    gate.vmmSays({ kind: "resume" });
+    await nextTurn();
+    assert.ok(!gate.done.includes("publish word"));
+    assert.equal(gate.runner.guest.role.kind, "resident");
   });
 
   it("keeps a guest that ran on before its word was taken: what the destination has is older", async () => {
