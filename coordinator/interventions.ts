@@ -42,18 +42,33 @@ export async function intervene(
     : (ports.runner.current(guestId, migrationId) ?? after.migration);
 }
 
+/**
+ * Not older than the store has it: what is asked now may follow on what another coordinator was asked just before. While
+ * the store is away, as the coordinator that drives it knows it.
+ */
 async function openMigration(
+  ports: InterventionPorts,
+  guestId: GuestId,
+  migrationId: MigrationId,
+): Promise<CompleteState> {
+  try {
+    return await storedMigration(ports, guestId, migrationId);
+  } catch (thrown) {
+    const driven = ports.runner.stateOf(guestId, migrationId);
+    if (driven === null || SwitchoverError.from(thrown).code !== "UNAVAILABLE") throw thrown;
+    return driven;
+  }
+}
+
+async function storedMigration(
   { store, runner }: InterventionPorts,
   guestId: GuestId,
   migrationId: MigrationId,
 ): Promise<CompleteState> {
-  const driven = runner.stateOf(guestId, migrationId);
-  if (driven !== null) return driven;
   const stored = await store.get(guestId);
   const held = stored?.record.migration;
   if (stored !== null && held?.migration?.migrationId === migrationId) {
-    runner.take(stored);
-    return completeState(held);
+    return runner.bringUpTo(stored) ?? completeState(held);
   }
   const archived = await store.readArchived(migrationId);
   if (archived !== null) return completeState(archived);

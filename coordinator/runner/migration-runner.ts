@@ -109,6 +109,18 @@ export class MigrationRunner {
     await live.tell(event);
   }
 
+  /**
+   * Drives the record's migration from here on if it has not ended, and returns its state, not older than the record; null
+   * where this coordinator has none as new: it is just finding out that it was overtaken, or the migration is over.
+   */
+  bringUpTo(stored: StoredRecord): CompleteState | null {
+    this.take(stored);
+    const live = this.#live.get(stored.record.guestId as GuestId);
+    if (live === undefined || !this.#isDriven(stored)) return null;
+    live.hearFromStore(stored);
+    return live.storeRevision >= stored.revision ? live.state : null;
+  }
+
   /** All that this coordinator knows of the migration, committed or not; null where it is not driven here. */
   stateOf(guestId: GuestId, migrationId: MigrationId): CompleteState | null {
     const live = this.#live.get(guestId);

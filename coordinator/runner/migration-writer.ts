@@ -99,7 +99,9 @@ export class MigrationWriter {
     const next = this.#transition(this.#heard, heard);
     if (next === null) return;
     const isNews = next.state !== this.#heard;
-    if (!isNews && (settle === undefined || this.#uncommitted.length === 0)) {
+    // What is being written may be overtaken, and be news to what stands then.
+    const isSettled = this.#uncommitted.length === 0 && !this.#writing;
+    if (!isNews && (settle === undefined || isSettled)) {
       settle?.(null);
       return;
     }

@@ -161,6 +161,16 @@ describe("pausing and recovering", () => {
     assert.equal((await ended())?.outcome, Outcome.RUNS_ON_DESTINATION);
   });
 
+  it("is asked of any coordinator: one that has not heard of the pause yet reads of it first", async () => {
+    const migrationId = await toPostCopy();
+    const runner = world.startRunner();
+    const before = await world.store.get(GUEST);
+    await api.pauseMigration({ migrationId });
+    if (before !== null) runner.take(before);
+    await apiOf(runner).recoverMigration({ migrationId });
+    assert.equal((await world.store.get(GUEST))?.record.migration?.pauseHeld, false);
+  });
+
   it("is refused where there is nothing to pause or to recover", async () => {
     const migrationId = await start();
     await refuses(api.pauseMigration({ migrationId }), "FAILED_PRECONDITION", "NOT_POST_COPY");
