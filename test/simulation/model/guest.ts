@@ -28,7 +28,10 @@ export class SimulatedGuest {
   onStop: (qemu: Qemu) => void = () => {};
   /** Which fault took, or may have taken, the last that the guest could go on from; in words. */
   lostForCause: string | null = null;
+  /** The generation that the guest has reached. */
   #newest = 0;
+  /** All generations that there were, given-up ones too: none has the number of another. */
+  #started = 0;
 
   constructor(guestId: string, macAddresses: readonly string[]) {
     this.guestId = guestId;
@@ -44,10 +47,11 @@ export class SimulatedGuest {
     this.onResume(qemu);
     // What a stranger starts counts for nothing: its agent has to stop it.
     if (qemu.startedBy === "stranger") return;
-    if (memory === null || memory.generation !== this.#newest) {
+    if (memory === null || memory.generation < this.#newest) {
       this.wentBackwards ??= `${qemu.parts.name} began to run generation ${memory?.generation} when the guest had reached ${this.#newest}.`;
     }
-    this.#newest += 1;
+    this.#started += 1;
+    this.#newest = this.#started;
     qemu.memory = { generation: this.#newest, pages: memory?.pages ?? "some" };
   }
 
@@ -58,7 +62,10 @@ export class SimulatedGuest {
     if (may === "be its own" || (couldGoOn && !this.hasSurvivor())) this.lostForCause ??= cause;
   }
 
-  /** By the statement that its host is dead the newest state is given up, and the guest may go on from an older one. */
+  /**
+   * By the statement that its host is dead the newest state is given up, and the guest may go on from an older one. A VMM
+   * that only now loads what was on its way to it has the newer one all the same, while nobody has gone on.
+   */
   giveUpTheDead(): void {
     const generations = this.qemus.flatMap(({ isAlive, memory }) =>
       isAlive && memory !== null ? [memory.generation] : [],
@@ -74,7 +81,7 @@ export class SimulatedGuest {
 
   #survivesIn(qemu: Qemu): boolean {
     const { isAlive, memory } = qemu;
-    return isAlive && memory?.generation === this.#newest && canGoOn(qemu, memory);
+    return isAlive && memory !== null && memory.generation >= this.#newest && canGoOn(qemu, memory);
   }
 }
 

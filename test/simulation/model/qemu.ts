@@ -300,6 +300,8 @@ export class Qemu {
     if (this.transfer?.destination !== this || this.status !== "postcopy-paused") {
       return { kind: "refused", desc: "Migrate recover can only be run when postcopy is paused." };
     }
+    if (this.transfer.isListening && this.parts.version === "7.2")
+      return { kind: "refused", desc: "Migrate recovery is triggered already" };
     const port = this.parts.ports.listen(this, portOf(uri));
     if (port === undefined) return { kind: "refused", desc: "Failed to bind socket: Address already in use" };
     this.listensOn = port;

@@ -193,8 +193,12 @@ export class Transfer {
         source.setStatus("postcopy-recover");
         this.#atSource(this.#us(0, 2_000), () => source.setStatus("postcopy-active"));
         this.#at(destination, this.#us(0, 8_000), () => {
-          if (this.#stream === "broken") return;
           destination?.setStatus("postcopy-recover");
+          // A connection that broke before it was accepted is accepted all the same, and then found broken.
+          if (this.#stream === "broken") {
+            destination?.setStatus("postcopy-paused");
+            return;
+          }
           destination?.setStatus("postcopy-active");
           if (this.#loaded === "loading") this.#finishPostCopyLoad();
           this.#sendPages();

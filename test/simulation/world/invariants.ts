@@ -110,6 +110,8 @@ export class InvariantChecker {
   #ranTwice(one: SimulatedInstance, other: SimulatedInstance): void {
     const rogue = [one, other].find(({ qemu }) => qemu.startedBy === "stranger");
     if (rogue !== undefined) {
+      // Of what it does not know an agent can stop nothing.
+      if (!rogue.isKnown) return;
       const agent = this.#world.agents.get(rogue.host.hostId)?.process;
       if (agent?.state !== "running" || rogue.qemu.process.state !== "running") return;
       const fromUs = Math.max(

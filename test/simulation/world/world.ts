@@ -106,6 +106,7 @@ export class World {
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
   readonly #agentStarts = new Map<string, readonly bigint[]>();
+  #causeOnceKnown: string | null = null;
   readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
@@ -307,6 +308,8 @@ export class World {
     const instances = this.instances.filter((instance) => instance.host === host);
     // What its owner had a guest do since it was armed, the source's journal alone knows.
     if (instances.some((instance) => this.hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
+    // Whose the guest was when a fault took it, the words tell that are lost now.
+    this.#causeOnceKnown ??= this.causeOfLoss();
     host.disk.lose();
     for (const instance of instances) instance.isKnown = false;
     this.commands.forgetHost(hostId);
@@ -349,8 +352,8 @@ export class World {
 
   /** Which fault took the guest, or may have; in words. */
   causeOfLoss(): string | null {
-    const { lostForCause } = this.guest;
-    if (lostForCause !== null) return lostForCause;
+    const known = this.guest.lostForCause ?? this.#causeOnceKnown;
+    if (known !== null) return known;
     const owned = this.#takenAway.find(({ qemu }) => {
       const instance = this.instanceOf(qemu);
       return (
