@@ -6,7 +6,8 @@ import type { JournalWord } from "../../agent/journal/journal-entry.ts";
 import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
-import { DESTINATION, FENCE, GUEST, MIGRATION } from "./guest-gate.ts";
+import { FENCE, GUEST, MIGRATION } from "./guest-gate.ts";
+import { ADOPTED, ARMED, BEGUN } from "./journaled-words.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 
@@ -14,18 +15,9 @@ const INSTANCE = "a1" as InstanceId;
 const OWNER = { guestId: GUEST, instanceId: INSTANCE, runsNowhereElse: false };
 const RESUME = { ...OWNER, migrationId: MIGRATION, fence: FENCE, runState: "running" };
 const KEPT_WITH_CPUS_STOPPED: readonly JournalWord[] = [
-  { kind: "nicsPrepared", nics: [], prepared: [] },
-  { kind: "adopted", qmpPath: "/qmp" },
-  {
-    kind: "armed",
-    fence: FENCE,
-    migrationId: MIGRATION,
-    destinationHostId: DESTINATION,
-    mode: "live",
-    pointOfNoReturn: "completed",
-    runState: "running",
-  },
-  { kind: "transferBegun", fence: FENCE },
+  ...ADOPTED,
+  ARMED,
+  BEGUN,
   { kind: "kept", fence: FENCE, runState: "running", cpus: "stopped" },
 ];
 

@@ -8,23 +8,14 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { VirtualClock } from "./coordinator-world.ts";
-import { DESTINATION, FENCE, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
+import { FENCE, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
+import { ADOPTED, ARMED, BEGUN } from "./journaled-words.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 import { PretendedFeedStream } from "./pretended-feed-stream.ts";
 import { PretendedSpoolStore } from "./pretended-spool-store.ts";
 
 const INSTANCE = "a1" as InstanceId;
-const ARMED: JournalWord = {
-  kind: "armed",
-  fence: FENCE,
-  migrationId: MIGRATION,
-  destinationHostId: DESTINATION,
-  mode: "live",
-  pointOfNoReturn: "completed",
-  runState: "running",
-};
-const BEGUN: JournalWord = { kind: "transferBegun", fence: FENCE };
 const PREPARED: JournalWord = {
   kind: "prepared",
   fence: FENCE,
@@ -48,11 +39,7 @@ class Restarting {
   agent: HostAgent | null = null;
 
   constructor(words: readonly JournalWord[], runState: RunState = "inmigrate") {
-    const adopted: readonly JournalWord[] = [
-      { kind: "nicsPrepared", nics: [], prepared: [] },
-      { kind: "adopted", qmpPath: "/qmp" },
-    ];
-    const all = [...adopted, ...words].map((word) => [INSTANCE, word] as const);
+    const all = [...ADOPTED, ...words].map((word) => [INSTANCE, word] as const);
     this.journals = new MemoryJournals(all, this.clock.unixUs());
     this.vmm = new PretendedVmm(runState);
   }

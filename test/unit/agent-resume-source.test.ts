@@ -5,24 +5,16 @@ import type { JournalWord } from "../../agent/journal/journal-entry.ts";
 import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
-import { DESTINATION, FENCE, GUEST, handOff, MIGRATION } from "./guest-gate.ts";
+import { FENCE, GUEST, handOff, MIGRATION } from "./guest-gate.ts";
+import { ADOPTED, ARMED, BEGUN } from "./journaled-words.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 
 const INSTANCE = "a1" as InstanceId;
 const HANDED_OFF: readonly JournalWord[] = [
-  { kind: "nicsPrepared", nics: [], prepared: [] },
-  { kind: "adopted", qmpPath: "/qmp" },
-  {
-    kind: "armed",
-    fence: FENCE,
-    migrationId: MIGRATION,
-    destinationHostId: DESTINATION,
-    mode: "live",
-    pointOfNoReturn: "completed",
-    runState: "running",
-  },
-  { kind: "transferBegun", fence: FENCE },
+  ...ADOPTED,
+  ARMED,
+  BEGUN,
   { kind: "handedOff", handOff: handOff() },
 ];
 
