@@ -170,25 +170,15 @@ function nextPhase(state: CompleteState): Phase | null {
   }
 }
 
-interface Asked {
-  readonly of: MigrationState;
-  readonly commands: readonly MigrationCommand[];
-}
-
-/**
- * The two states that were asked about last. States are values, and each is asked about several times in a row, mostly
- * in turns with the one before it.
- */
-let lastAsked: Asked | null = null;
-let askedBefore: Asked | null = null;
+/** States are values: what one asks for is worked out once, and asked after several times. */
+const OUTSTANDING = new WeakMap<MigrationState, readonly MigrationCommand[]>();
 
 /** All that this state still needs done; driving it again after a crash is harmless. */
 export function outstandingCommands(of: MigrationState): readonly MigrationCommand[] {
-  if (lastAsked?.of === of) return lastAsked.commands;
-  if (askedBefore?.of === of) return askedBefore.commands;
+  const known = OUTSTANDING.get(of);
+  if (known !== undefined) return known;
   const commands = commandsOf(completeState(of));
-  askedBefore = lastAsked;
-  lastAsked = { of, commands };
+  OUTSTANDING.set(of, commands);
   return commands;
 }
 
