@@ -2,8 +2,8 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
 import { parseWhole } from "../../services/config/parsers.ts";
-import { simulate } from "./simulate.ts";
-import { totalsLine } from "./totals.ts";
+import { type Failure, type SimulationOptions, simulate } from "./simulate.ts";
+import { type Totals, totalsLine } from "./totals.ts";
 import { BREAK_RULES, type BreakRule, breakageOf } from "./world/break-rules.ts";
 import { generateSchedule } from "./world/generate-schedule.ts";
 import { INVARIANTS, type Violation } from "./world/invariants.ts";
@@ -14,7 +14,9 @@ import { shrinkSchedule } from "./world/shrink-schedule.ts";
 const TRACE_LINES = 60;
 const MOST_WORKERS = 1_024;
 
-const HELP = `Usage: npm run -s simulate -- [--runs N] [--seed S] [--break RULE] [--schedule JSON] [--workers W] [--trace]
+const PROGRESS_EVERY_MS = 60_000;
+
+const HELP = `Usage: npm run -s simulate -- [--runs N] [--seed S] [--break RULE] [--schedule JSON] [--workers W] [--keep-going] [--trace]
 
 Runs the real coordinator and the real agents in a simulated world: one schedule of migrations and faults a seed, every
 invariant checked after every step. Exits with 1 at the first broken invariant, and says how to play that run again.
@@ -26,9 +28,11 @@ invariant checked after every step. Exits with 1 at the first broken invariant, 
                    ${BREAK_RULES.slice(6).join(" | ")}
   --schedule JSON  play this schedule instead of the seed's
   --workers W      threads (default: one a CPU)
+  --keep-going     play all of them, and name each seed that breaks one
   --trace          show what happens; for one run
 
   npm run -s simulate -- --runs 100000 --seed 1
+  npm run -s simulate -- --runs 1000000 --keep-going
   npm run -s simulate -- --seed 4711 --runs 1 --trace
   npm run -s simulate -- --runs 10000 --break guard
 `;
@@ -41,6 +45,7 @@ async function main(): Promise<number> {
       break: { type: "string" },
       schedule: { type: "string" },
       workers: { type: "string", default: String(availableParallelism()) },
+      "keep-going": { type: "boolean", default: false },
       trace: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -52,12 +57,29 @@ async function main(): Promise<number> {
   const { runs, seed, workers, rule, schedule } = readValues(values);
   if (schedule !== undefined) return replay(schedule, "given", rule, values.trace);
   if (runs === 1) return replay(generateSchedule(seed), "of its seed", rule, values.trace);
+  return playMany({ runs, seed, workers, rule, atFailure: values["keep-going"] ? "go on" : "stop" });
+}
+
+/** Tells on stderr how far it is, as long as it takes. */
+async function playMany(options: SimulationOptions): Promise<number> {
   const beganAt = performance.now();
-  const { totals, failure } = await simulate({ runs, seed, workers, rule });
-  const seconds = (performance.now() - beganAt) / 1_000;
-  if (failure !== null) await explain(generateSchedule(failure.seed), "of its seed", failure.violation, rule);
-  process.stdout.write(`${totalsLine(totals, seconds)}\n`);
-  return failure === null ? 0 : 1;
+  const secondsPassed = () => (performance.now() - beganAt) / 1_000;
+  let toldAt = beganAt;
+  const onProgress = ({ runs }: Totals) => {
+    if (performance.now() - toldAt < PROGRESS_EVERY_MS) return;
+    toldAt = performance.now();
+    process.stderr.write(`${runs} of ${options.runs} runs, ${secondsPassed().toFixed(0)} s\n`);
+  };
+  const onFailure = ({ seed, violation }: Failure) => {
+    process.stderr.write(`Seed ${seed}: ${violation.invariant} is broken: ${violation.sentence}\n`);
+  };
+  const { totals, failures } = await simulate({ ...options, onProgress, onFailure });
+  const seconds = secondsPassed();
+  const [first] = failures;
+  if (first !== undefined)
+    await explain(generateSchedule(first.seed), "of its seed", first.violation, options.rule);
+  process.stdout.write(`${totalsLine(totals, seconds, failures.length)}\n`);
+  return first === undefined ? 0 : 1;
 }
 
 interface Texts {
@@ -125,7 +147,9 @@ async function replay(
     report.faults.map((kind) => [kind, report.faults.filter((one) => one === kind).length]),
   );
   const totals = { runs: 1, steps: report.steps, checks: report.checks, faults };
-  process.stdout.write(`${totalsLine(totals, (performance.now() - beganAt) / 1_000)}\n`);
+  process.stdout.write(
+    `${totalsLine(totals, (performance.now() - beganAt) / 1_000, report.violation === null ? 0 : 1)}\n`,
+  );
   return report.violation === null ? 0 : 1;
 }
 

@@ -27,9 +27,9 @@ export function addTotals(to: Totals, { runs, steps, checks, faults }: Totals): 
 }
 
 /** The one line that a simulation ends with. */
-export function totalsLine({ runs, steps, checks, faults }: Totals, seconds: number): string {
+export function totalsLine({ runs, steps, checks, faults }: Totals, seconds: number, broken: number): string {
   const kinds = Object.entries(faults).sort(([left], [right]) => left.localeCompare(right));
   const all = kinds.reduce((sum, [, count]) => sum + count, 0);
   const named = kinds.map(([kind, count]) => `${kind} ${count}`).join(", ");
-  return `${runs} runs, ${steps} steps, ${all} faults (${named}), ${checks} checks of invariants, ${seconds.toFixed(1)} s`;
+  return `${runs} runs, ${steps} steps, ${all} faults (${named}), ${checks} checks of invariants, ${broken} broken, ${seconds.toFixed(1)} s`;
 }
