@@ -163,4 +163,108 @@ playOnceBroken("schedules that once broke I2 or I3", [
       ],
     },
   },
+  {
+    fact: "CPUs that stop and start while nothing can be journaled are registered while they run, and no longer",
+    schedule: {
+      seed: 40,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 84_240,
+      pagesUs: 61_799,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "diskFull",
+          side: "source",
+          forUs: 474_125,
+        },
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "cpusToggled",
+          side: "source",
+          runState: "io-error",
+          times: 5,
+          everyUs: 79_332,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a destination whose bridge was made anew meanwhile starts its guest",
+    schedule: {
+      seed: 2504,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 344_583,
+      pagesUs: 110_286,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 933,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that resumes on a bridge that was made anew is registered there",
+    schedule: {
+      seed: 3766,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 348_991,
+      pagesUs: 5354,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "hostDeclaredDead",
+          side: "destination",
+          forUs: 909,
+        },
+        {
+          when: { migration: 0, mark: "transferring", afterUs: 0 },
+          kind: "agentKilled",
+          side: "source",
+          forUs: 324,
+        },
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "source",
+          forUs: 402,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a destination that alone can run the guest waits for its bridge, however long that is away",
+    schedule: {
+      seed: 115080,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 11_446,
+      pagesUs: 156_923,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "bridgeRecreated",
+          side: "destination",
+          forUs: 92_465,
+        },
+      ],
+    },
+  },
 ]);

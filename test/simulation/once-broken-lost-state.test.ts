@@ -1,0 +1,172 @@
+import { playOnceBroken } from "./play-once-broken.ts";
+
+playOnceBroken("schedules with lost state directories that once broke an invariant", [
+  {
+    fact: "an agent whose state directory was lost does not say that a guest was never started",
+    schedule: {
+      seed: 1889,
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 381_723,
+      pagesUs: 2100,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "hostCutOff",
+          side: "destination",
+          forUs: 277_290,
+        },
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "stateLost",
+          side: "destination",
+          forUs: 669,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a destination lives until a post-copy source that forgot its guest has it back",
+    schedule: {
+      seed: 73140,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 25969,
+      pagesUs: 10161,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 770,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "streamReset" },
+      ],
+    },
+  },
+  {
+    fact: "a post-copy destination's VMM is kept for a source that does not know whether it has the guest, also where its owner had stopped that",
+    schedule: {
+      seed: 73140,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 25969,
+      pagesUs: 10161,
+      migrations: [{ mode: "postCopy", to: 0, guest: "stopped", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 770,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "streamReset" },
+      ],
+    },
+  },
+  {
+    fact: "a source that forgot its word and is adopted again is not started against the destination that has the guest",
+    schedule: {
+      seed: 2020,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 8775,
+      pagesUs: 199856,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "ownerStarts" },
+        {
+          when: { migration: 0, mark: "handedOff", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 652,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that forgot its word does not say that it kept the guest",
+    schedule: {
+      seed: 9653,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 46438,
+      pagesUs: 4749,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 103 },
+          kind: "hostCrashed",
+          side: "destination",
+          forUs: 567,
+        },
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 349,
+        },
+      ],
+    },
+  },
+  {
+    fact: "a source that forgot its word stops no guest that may run elsewhere",
+    schedule: {
+      seed: 10593,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 52579,
+      pagesUs: 5285,
+      adoptedAgain: "livingAtOnce",
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "resumed", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 819,
+        },
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "ownerStops" },
+      ],
+    },
+  },
+  {
+    fact: "a post-copy guest that its source forgot and cannot take back is started where its pages are, after all",
+    schedule: {
+      seed: 18543,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 95070,
+      pagesUs: 393086,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        { when: { migration: 0, mark: "loaded", afterUs: 0 }, kind: "stateLost", side: "source", forUs: 422 },
+      ],
+      adoptedAgain: "livingAtOnce",
+    },
+  },
+]);
