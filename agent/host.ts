@@ -55,12 +55,12 @@ export class Host {
   /** Keeps an instance whose devices are quarantined, or were before this agent was away. */
   hold(parts: Pick<InstanceParts, "guestId" | "instanceId" | "devices">): Instance {
     const instance: Instance = new Instance({
-      ...parts,
       ports: this.ports,
       journal: this.journalOf(parts.guestId),
       publish: (...said) => this.publish(...said),
       wasTold: (...asked) => this.feed.wasTold(...asked),
       released: () => this.forget(instance),
+      ...parts,
     });
     this.instances.add(instance);
     return instance;

@@ -196,7 +196,7 @@ export function holdsRightToRun(guest: Guest): boolean {
 
 /** The tie of a migration that has just claimed the instance. */
 export function newTie(tie: Omit<MigrationTie, "transferStatus">): MigrationTie {
-  return { ...tie, transferStatus: "none" };
+  return { transferStatus: "none", ...tie };
 }
 
 /**

@@ -24,7 +24,7 @@ export function step(guest: Guest, operations: readonly GuestOperation[] = []): 
 /** A step whose word waits for the journal if it must, with the guest as it is meanwhile. */
 export function insisting(next: Step, meanwhile: Guest, operations: readonly GuestOperation[] = []): Step {
   const again: GuestOperation = { kind: "setTimer", timer: "wordAgain", delayMs: WORD_AGAIN_MS };
-  return { ...next, unjournaled: step(meanwhile, [...operations, again]) };
+  return { unjournaled: step(meanwhile, [...operations, again]), ...next };
 }
 
 /** The step with operations done before its own. */

@@ -168,12 +168,12 @@ export class Instance {
   #adoptAsFound(found: Pick<Parameters<typeof adopt>[0], "fence" | "runState" | "running" | "sent">): Step {
     const { guestId, instanceId, ports } = this.#parts;
     return adopt({
-      ...found,
       guestId,
       instanceId,
       hostId: ports.hostId,
       nics: nicsOf(this.nics),
       staysRegisteredFor: ports.staysRegisteredFor ?? [],
+      ...found,
     });
   }
 

@@ -20,6 +20,7 @@ export async function performCommand(
   call: AgentCall,
 ): Promise<CommandReply> {
   const { hostId, migrationId, guestId, instanceId } = command;
+  // Spread last: what is added to a spread object has a hidden class of its own.
   const target = { fence, guestId, instanceId };
   switch (command.name) {
     case "preflight": {
@@ -47,7 +48,7 @@ export async function performCommand(
       const { sourceHostId, mode, transfer } = command;
       const { incomingUri } = await agents.prepareDestination(
         hostId,
-        { ...target, migrationId, sourceHostId, mode, transfer },
+        { migrationId, sourceHostId, mode, transfer, ...target },
         call,
       );
       return { name: command.name, incomingUri };
@@ -56,13 +57,13 @@ export async function performCommand(
       const { destinationHostId, mode, transfer } = command;
       const { runState } = await agents.armSource(
         hostId,
-        { ...target, migrationId, destinationHostId, mode, transfer },
+        { migrationId, destinationHostId, mode, transfer, ...target },
         call,
       );
       return { name: command.name, runState };
     }
     case "beginTransfer":
-      await agents.beginTransfer(hostId, { ...target, incomingUri: command.incomingUri }, call);
+      await agents.beginTransfer(hostId, { incomingUri: command.incomingUri, ...target }, call);
       return { name: command.name };
     case "switchToPostCopy":
       await agents.switchToPostCopy(hostId, target, call);
@@ -74,7 +75,7 @@ export async function performCommand(
     case "deliverHandOff": {
       const { takenOver } = await agents.deliverHandOff(
         hostId,
-        { ...target, handOff: command.handOff },
+        { handOff: command.handOff, ...target },
         call,
       );
       return { name: command.name, takenOver };
@@ -83,18 +84,18 @@ export async function performCommand(
       await agents.releaseSource(hostId, target, call);
       return { name: command.name };
     case "cancelTransfer": {
-      const answer = await agents.cancelTransfer(hostId, { ...target, migrationId }, call);
+      const answer = await agents.cancelTransfer(hostId, { migrationId, ...target }, call);
       return keptOrTooLate(answer, hostId);
     }
     case "abortDestination":
-      await agents.abortDestination(hostId, { ...target, migrationId }, call);
+      await agents.abortDestination(hostId, { migrationId, ...target }, call);
       return { name: command.name };
     case "handBack":
-      return handedBackOrTooLate(await agents.handBack(hostId, { ...target, migrationId }, call), hostId);
+      return handedBackOrTooLate(await agents.handBack(hostId, { migrationId, ...target }, call), hostId);
     case "resumeSource": {
       const { runState } = await agents.resumeSource(
         hostId,
-        { ...target, migrationId, runState: command.runState },
+        { migrationId, runState: command.runState, ...target },
         call,
       );
       return { name: command.name, runState };
@@ -103,7 +104,7 @@ export async function performCommand(
       await agents.pauseMigration(hostId, target, call);
       return { name: command.name };
     case "recoverMigration": {
-      const asked = { ...target, recoveryUri: command.recoveryUri };
+      const asked = { recoveryUri: command.recoveryUri, ...target };
       const { recoveryUri } = await agents.recoverMigration(hostId, asked, call);
       return { name: command.name, recoveryUri };
     }

@@ -51,7 +51,7 @@ export class PretendedForwarding {
   ): "nothing" | { readonly movedFrom: FdbEntry | undefined } {
     const movedFrom = this.find(masterIfindex, macAddress);
     if (movedFrom?.ifindex === ifindex || movedFrom?.sticky === "sticky") return "nothing";
-    const learned = { macAddress, state: "dynamic", sticky: "plain", masterIfindex } as const;
+    const learned = { ifindex, macAddress, state: "dynamic", sticky: "plain", masterIfindex } as const;
     this.set({ ...(movedFrom ?? learned), ifindex });
     return { movedFrom };
   }

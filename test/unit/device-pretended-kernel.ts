@@ -95,7 +95,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     const link = this.link(name);
     if (link === undefined) return;
     this.changes += 1;
-    this.#links.set(link.ifindex, { ...link, ...change });
+    this.#links.set(link.ifindex, Object.assign({}, link, change));
   }
 
   /** A device that macvtaps can stand on. */
@@ -109,7 +109,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     const port = this.link(name);
     const master = this.link(bridge);
     if (port === undefined || master === undefined) return;
-    this.#links.set(port.ifindex, { ...port, masterIfindex: master.ifindex, port: NEW_PORT });
+    const { ifindex: masterIfindex } = master;
+    this.#links.set(port.ifindex, Object.assign({}, port, { masterIfindex, port: NEW_PORT }));
   }
 
   /** A frame from `macAddress` comes in by the port: the bridge learns it, and moves what is not sticky (trap 2). */
@@ -353,7 +354,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
 
   #amend(ifindex: number, change: Partial<Link>): void {
     const link = this.#links.get(ifindex);
-    if (link !== undefined) this.#links.set(ifindex, { ...link, ...change });
+    if (link !== undefined) this.#links.set(ifindex, Object.assign({}, link, change));
   }
 
   #changeLink(request: Extract<RouteRequest, { op: "setLink" | "setBridgePort" }>): RouteResult {
@@ -374,10 +375,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     }
     if (change.state === "down") this.#routing.goDown(link.ifindex);
     const filters = masterIfindex !== undefined && this.#links.get(masterIfindex)?.vlanFiltering === "on";
-    if (masterIfindex === undefined) this.#links.set(link.ifindex, { ...link, ...change });
-    else if (masterIfindex === 0) this.#release({ ...link, ...change });
+    if (masterIfindex === undefined) this.#links.set(link.ifindex, Object.assign({}, link, change));
+    else if (masterIfindex === 0) this.#release(Object.assign({}, link, change));
     else {
-      this.#links.set(link.ifindex, { ...link, ...change, port: NEW_PORT });
+      this.#links.set(link.ifindex, Object.assign({}, link, change, { port: NEW_PORT }));
       if (filters) this.change(link.name, { portVlans: [DEFAULT_PVID] });
     }
     return done;

@@ -127,6 +127,8 @@ function mustGoDown(device: Link, isPort: boolean): boolean {
   return device.state === "up" && (!isPort || !isSilent(device));
 }
 
+type Writable<Value> = { -readonly [Key in keyof Value]: Value[Key] };
+
 /** What has to change before the device goes up. */
 function quietChange(
   nic: TapOnBridgeNic,
@@ -138,15 +140,14 @@ function quietChange(
   const own = device.macAddress;
   const guestAddresses = addressesOf(nic).map(({ macAddress }) => macAddress);
   const isLow = own !== undefined && macAddressBytes(own)[0] !== HIGH_FIRST_OCTET;
-  return {
-    ...(own !== undefined && (guestAddresses.includes(own) || (!isPort && isLow))
-      ? { macAddress: highAddress(own, guestAddresses) }
-      : {}),
-    // A bridge shrinks to the smallest of its ports.
-    ...(origin === "created" && device.mtu !== bridge.mtu ? { mtu: bridge.mtu } : {}),
-    ...(origin === "created" ? { alias: CREATED_ALIAS } : {}),
-    ...(isSilent(device) ? {} : { addrGenMode: "none" as const }),
-  };
+  const change: Writable<LinkChange> = {};
+  if (own !== undefined && (guestAddresses.includes(own) || (!isPort && isLow)))
+    change.macAddress = highAddress(own, guestAddresses);
+  // A bridge shrinks to the smallest of its ports.
+  if (origin === "created" && device.mtu !== bridge.mtu) change.mtu = bridge.mtu;
+  if (origin === "created") change.alias = CREATED_ALIAS;
+  if (!isSilent(device)) change.addrGenMode = "none";
+  return change;
 }
 
 /** The device's own address with a high first octet, and in any case none of the guest's. */

@@ -73,12 +73,12 @@ export function agentPortOver(parts: AgentWireParts, caller: Peer): AgentPort {
     ]),
   ) as unknown as Omit<AgentPort, "follow">;
   return {
-    ...commands,
     follow: (hostId, guestId, migrationId, afterSequence, signal) => {
       const stream = new FollowStream(parts, caller, hostId);
       void stream.serve((agent, ended) => agent.followGuest({ guestId, migrationId, afterSequence }, ended));
       return stream.read(signal);
     },
+    ...commands,
   };
 }
 

@@ -278,7 +278,7 @@ export class World {
     );
     const hosts = { get: async (hostId: HostId) => ({ hostId }) as unknown as HostRecord };
     const api = new MigrationApi({ store, hosts, clock: process, random: () => this.#random.next(), runner });
-    this.coordinators[index] = { ...peer, runner, api };
+    this.coordinators[index] = { runner, api, ...peer };
     this.trace?.(name, "started");
     const resume = (): void => {
       if (process.state !== "dead") runner.resume().catch(() => process.after(500, resume));
