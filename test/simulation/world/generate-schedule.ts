@@ -15,6 +15,9 @@ import {
 const FINE = 0.2;
 /** The part of those whose agents let a guest stay registered that its owner paused. */
 const STAYING = 0.2;
+/** The parts with a second migration, which costs nearly a run more: where that repeats the first, and others. */
+const AGAIN = 0.1;
+const TWICE = 0.05;
 /** The part in which a silent agent's commands are given up. */
 const IMPATIENT = 0.25;
 
@@ -25,8 +28,10 @@ export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
   const plan = random.chance(0.06)
     ? random.pick<Plan>("full", "lost")
-    : random.pick<Plan>("anything", "anything", "anything", "anything", "sharp", "sharp", "again");
-  const drawn = Array.from({ length: plan === "again" ? 2 : random.pick(1, 1, 1, 1, 1, 1, 1, 2) }, () =>
+    : random.chance(AGAIN)
+      ? "again"
+      : random.pick<Plan>("anything", "anything", "sharp");
+  const drawn = Array.from({ length: plan === "again" || random.chance(TWICE) ? 2 : 1 }, () =>
     planMigration(random),
   );
   const { undone, ...wiring } = planWiring(new Random(seed, 105), drawn.length);
