@@ -1,11 +1,12 @@
 import { Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
 import { NATS } from "../model/nats.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import { CONTROL_PLANE } from "./names.ts";
 import type { Operator } from "./operator.ts";
 import type { Fault } from "./schedule.ts";
 import { isUnguarded, toggleCpus } from "./toggle-cpus.ts";
 import { flushRegistrations, removeRoutes, takeRegistrations } from "./undo-registrations.ts";
-import { CONTROL_PLANE, type SimulatedInstance, type World } from "./world.ts";
+import type { SimulatedInstance, World } from "./world.ts";
 
 const COORDINATORS = ["coordinator-1", "coordinator-2"] as const;
 const EVERYBODY = [NATS, CONTROL_PLANE, ...COORDINATORS] as const;
@@ -39,7 +40,7 @@ export function bringAbout(
       world.nats.server.kill();
       return () => world.nats.restart();
     case "qemuKilled":
-      if (instance !== null) world.takeAway(instance.qemu, `${instance.qemu.parts.name} was killed.`);
+      if (instance !== null) world.loss.takeAway(instance.qemu, `${instance.qemu.parts.name} was killed.`);
       return nothing;
     case "qemuStopped":
       instance?.qemu.process.stop();
@@ -146,7 +147,7 @@ export function bringAbout(
       );
     case "strangerConts":
       // From QEMU's switch until the word nobody can tell a stranger's start from QEMU's own.
-      if (instance !== null && (isUnguarded(world, instance) || !instance.isKnown)) return nothing;
+      if (instance !== null && (isUnguarded(instance) || !instance.isKnown)) return nothing;
       world.guest.wanted = "either";
       world.guest.meddledAtUs = world.timeline.nowUs;
       instance?.qemu.execute({ name: "cont", by: "stranger" }, nothing);

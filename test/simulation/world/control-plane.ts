@@ -9,10 +9,11 @@ import {
   Phase,
 } from "../../../proto/gen/switchover/v1/migration.ts";
 import { callOver, type Peer } from "../model/call.ts";
+import { GUEST_ID, HOST_IDS } from "./names.ts";
 import { definitionsOf } from "./nic-definitions.ts";
 import { NicPlugs } from "./nic-plugs.ts";
 import type { PlannedMigration } from "./schedule.ts";
-import { GUEST_ID, HOST_IDS, type LivingCoordinator, type SimulatedInstance, type World } from "./world.ts";
+import type { LivingCoordinator, SimulatedInstance, World } from "./world.ts";
 
 const CALL_DEADLINE_MS = 12_000;
 const NOTICES_AFTER_MS = 1;

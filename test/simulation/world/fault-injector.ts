@@ -2,9 +2,10 @@ import type { Guest } from "../../../agent/guest/guest.ts";
 import type { GuestOperation } from "../../../agent/guest/guest-operation.ts";
 import { bringAbout } from "./bring-about.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import { HOST_IDS } from "./names.ts";
 import type { Operator } from "./operator.ts";
 import type { Fault, FaultKind, Mark, Side } from "./schedule.ts";
-import { HOST_IDS, type SimulatedInstance, type World } from "./world.ts";
+import type { SimulatedInstance, World } from "./world.ts";
 
 /** Agents are started again by their host's init system, not sooner than this. Microseconds. */
 const RESTART_US = 200_000;

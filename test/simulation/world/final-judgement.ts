@@ -1,8 +1,9 @@
 import { Phase } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Violation } from "./invariants.ts";
+import { GUEST_ID } from "./names.ts";
 import { isLacking, registrationOf } from "./registrations.ts";
-import { GUEST_ID, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 
@@ -23,11 +24,11 @@ export function judgeEnd(world: World, control: ControlPlane, faults: number): V
   }
   const living = guest.qemus.filter((qemu) => qemu.isAlive && qemu.memory !== null);
   if (control.owner === null) {
-    return world.causeOfLoss() === null ? lost("The guest was said to be lost, and was not.") : null;
+    return world.loss.cause() === null ? lost("The guest was said to be lost, and was not.") : null;
   }
   const { qemu } = control.owner;
   if (!qemu.isAlive) {
-    return world.causeOfLoss() === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
+    return world.loss.cause() === null ? lost(`The guest's ${qemu.parts.name} is gone.`) : null;
   }
   const running = living.filter((candidate) => candidate.isRunning);
   if (guest.wanted === "running" && !running.includes(qemu)) {

@@ -1,6 +1,7 @@
 import { BRIDGE } from "../model/host.ts";
 import type { Qemu } from "../model/qemu.ts";
 import { heardAnewSinceUs } from "../model/qmp-link.ts";
+import { hasGivenAway } from "./journaled.ts";
 import { isLacking, isRegistered, type Registrations, registrationOf } from "./registrations.ts";
 import type { SimulatedInstance, SimulatedNic, World } from "./world.ts";
 
@@ -101,7 +102,7 @@ export class InvariantChecker {
     this.#noted("I5", this.#world.registrationStolen);
     this.#noted("I6", this.#world.commands.staleOneTaken);
     this.#noted("I8", this.#world.wordNotJournaled);
-    this.#noted("I8", this.#world.guestLost());
+    this.#noted("I8", this.#world.loss.fault());
     this.#noted("I7", nats.feed.fault);
     return this.#found;
   }
@@ -173,7 +174,7 @@ export class InvariantChecker {
     const { schedule } = this.#world;
     const { qemu } = instance;
     if (schedule.staysRegisteredFor?.includes(qemu.stoppedAs) !== true) return false;
-    return !this.#world.hasGivenAway(instance) && qemu.runState !== "postmigrate";
+    return !hasGivenAway(instance) && qemu.runState !== "postmigrate";
   }
 
   #boundRunning(instance: SimulatedInstance, registration: Registrations): void {

@@ -1,8 +1,9 @@
 import type { HostAgent } from "../../../agent/host-agent.ts";
 import type { AgentsAnswer } from "./control-plane.ts";
+import { GUEST_ID } from "./names.ts";
 import { definitionOf } from "./nic-definitions.ts";
 import { type NicKind, wiringOf } from "./schedule.ts";
-import { GUEST_ID, type SimulatedInstance, type SimulatedNic, type World } from "./world.ts";
+import type { SimulatedInstance, SimulatedNic, World } from "./world.ts";
 
 type AskAgent = (hostId: string, ask: (agent: HostAgent) => Promise<unknown>) => Promise<AgentsAnswer>;
 

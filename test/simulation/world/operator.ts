@@ -1,7 +1,8 @@
 import { Phase } from "../../../proto/gen/switchover/v1/migration.ts";
 import { Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
 import type { ControlPlane } from "./control-plane.ts";
-import { GUEST_ID, type World } from "./world.ts";
+import { GUEST_ID } from "./names.ts";
+import type { World } from "./world.ts";
 
 /** How long an operator leaves a migration alone that may still end by itself. Milliseconds. */
 const PATIENCE_MS = 8_000;

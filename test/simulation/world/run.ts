@@ -5,9 +5,10 @@ import { ControlPlane } from "./control-plane.ts";
 import { FaultInjector } from "./fault-injector.ts";
 import { judgeEnd } from "./final-judgement.ts";
 import { InvariantChecker, type Violation } from "./invariants.ts";
+import { HOST_IDS } from "./names.ts";
 import { Operator } from "./operator.ts";
 import type { FaultKind, Schedule } from "./schedule.ts";
-import { HOST_IDS, type Trace, World } from "./world.ts";
+import { type Trace, World } from "./world.ts";
 
 /** What came of a run. */
 export interface RunReport {

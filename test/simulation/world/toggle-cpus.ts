@@ -1,3 +1,4 @@
+import { hasSaid } from "./journaled.ts";
 import type { Fault } from "./schedule.ts";
 import type { SimulatedInstance, World } from "./world.ts";
 
@@ -5,10 +6,10 @@ import type { SimulatedInstance, World } from "./world.ts";
 const HEARD_WITHIN_US = 1_000;
 
 /** Whether the guest's QEMU is past its switch, or in it, and its agent has not given the word. */
-export function isUnguarded(world: World, instance: SimulatedInstance): boolean {
+export function isUnguarded(instance: SimulatedInstance): boolean {
   const { transfer } = instance.qemu;
   if (transfer?.source !== instance.qemu) return false;
-  return (transfer.isSwitching() || transfer.hasLeftSource()) && !world.hasSaid(instance, "handedOff");
+  return (transfer.isSwitching() || transfer.hasLeftSource()) && !hasSaid(instance, "handedOff");
 }
 
 /**
@@ -32,7 +33,7 @@ export function toggleCpus(
       hasStopped = true;
       qemu.execute({ name: "stop", runState }, () => {});
     } else if (mayStart(world, instance, hasStopped ? runState : "")) {
-      const by = world.hasSaid(instance, "handedOff") ? "stranger" : "operator";
+      const by = hasSaid(instance, "handedOff") ? "stranger" : "operator";
       qemu.execute({ name: "cont", by }, () => {});
     }
     world.timeline.after(everyUs, () => toggle(left - 1));
@@ -47,7 +48,7 @@ export function toggleCpus(
 function mayStart(world: World, instance: SimulatedInstance, stoppedAs: string): boolean {
   const { host, qemu } = instance;
   if (!instance.isKnown) return false;
-  if (!isUnguarded(world, instance)) return qemu.runState === stoppedAs;
+  if (!isUnguarded(instance)) return qemu.runState === stoppedAs;
   const isWordStuck =
     host.disk.room === "none" && host.disk.fullUntilUs > world.timeline.nowUs + HEARD_WITHIN_US;
   return isWordStuck && [stoppedAs, "postmigrate"].includes(qemu.runState);

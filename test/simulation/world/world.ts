@@ -1,9 +1,6 @@
 import type { BeforeOperation } from "../../../agent/guest/guest-operation.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
-import type { HandOffBus, HostAgentPorts } from "../../../agent/host-agent-ports.ts";
-import type { JournalWord } from "../../../agent/journal/journal-entry.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
-import type { KernelChange } from "../../../agent/netlink/kernel-change.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
@@ -22,16 +19,15 @@ import { SimulatedHost, UPLINK } from "../model/host.ts";
 import { NATS, SimulatedNats } from "../model/nats.ts";
 import { SimulatedNetwork } from "../model/network.ts";
 import { Qemu } from "../model/qemu.ts";
-import { openQmpLink } from "../model/qmp-link.ts";
 import type { Transfer } from "../model/transfer.ts";
+import { agentPortsOf } from "./agent-ports.ts";
 import type { Breakage } from "./breakage.ts";
 import { CommandCarrier } from "./command-carrier.ts";
+import { GuestLoss } from "./guest-loss.ts";
+import { hasSaid } from "./journaled.ts";
+import { CONTROL_PLANE, GUEST_ID, HOST_IDS } from "./names.ts";
 import type { Registrations } from "./registrations.ts";
 import { type NicKind, type Schedule, wiringOf } from "./schedule.ts";
-
-export const HOST_IDS = ["ha", "hb", "hc"] as const;
-export const GUEST_ID = "web";
-export const CONTROL_PLANE = "control";
 
 const START_AGAIN_US = 200_000;
 const FIRST_PORT = 40_000;
@@ -89,6 +85,7 @@ export class World {
   /** Called before each operation of each gate. */
   beforeOperation: (hostId: string, ...told: Parameters<BeforeOperation>) => void = () => {};
   readonly commands: CommandCarrier;
+  readonly loss = new GuestLoss(this);
   /** Migrations whose guest an operator would have given up. */
   readonly askedToGiveUp = new Set<string>();
   /** When somebody last undid a registration. */
@@ -106,8 +103,6 @@ export class World {
   readonly #qemuRandom: Random;
   readonly #ports = new Map<number, Qemu>();
   readonly #agentStarts = new Map<string, readonly bigint[]>();
-  #causeOnceKnown: string | null = null;
-  readonly #takenAway: { readonly qemu: Qemu; readonly cause: string }[] = [];
 
   constructor(schedule: Schedule, breakage: Breakage, trace?: Trace) {
     const { seed } = schedule;
@@ -237,8 +232,9 @@ export class World {
 
   /** One that cannot start is started again by its host's init system. */
   #tryToStart(hostId: string, process: SimulatedProcess): HostAgent | null {
+    const ports = agentPortsOf(this, hostId, process, this.#random, this.#logOf(process.name));
     try {
-      return new HostAgent(this.breakage.agentPorts(this.#agentPorts(hostId, process)));
+      return new HostAgent(this.breakage.agentPorts(ports));
     } catch (thrown) {
       this.trace?.(process.name, `did not start: ${SwitchoverError.from(thrown).message}`);
       process.kill();
@@ -307,9 +303,8 @@ export class World {
     const host = this.host(hostId);
     const instances = this.instances.filter((instance) => instance.host === host);
     // What its owner had a guest do since it was armed, the source's journal alone knows.
-    if (instances.some((instance) => this.hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
-    // Whose the guest was when a fault took it, the words tell that are lost now.
-    this.#causeOnceKnown ??= this.causeOfLoss();
+    if (instances.some((instance) => hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
+    this.loss.beforeStateIsLost();
     host.disk.lose();
     for (const instance of instances) instance.isKnown = false;
     this.commands.forgetHost(hostId);
@@ -331,74 +326,8 @@ export class World {
     this.killAgent(hostId);
     this.trace?.(hostId, "CRASHED");
     const host = this.host(hostId);
-    for (const qemu of host.qemus.values()) this.takeAway(qemu, `${hostId} crashed.`, "with its host");
+    for (const qemu of host.qemus.values()) this.loss.takeAway(qemu, `${hostId} crashed.`, "with its host");
     host.crash();
-  }
-
-  /**
-   * A fault takes a QEMU. Once its agent has journaled that it starts the guest or takes it over, the guest is its own;
-   * a host that dies loses its journal's last lines, so that nobody knows.
-   */
-  takeAway(qemu: Qemu, cause: string, alone: "alone" | "with its host" = "alone"): void {
-    const { transfer } = qemu;
-    const hasLeft = transfer?.hasLeftSource() === true;
-    // A source that dies before its word is written takes the word with it where its agent was away, too.
-    const source = transfer?.source === qemu ? this.instanceOf(qemu) : undefined;
-    const isWordless = source !== undefined && !this.hasSaid(source, "handedOff");
-    const isInDoubt = hasLeft && (alone !== "alone" || isWordless);
-    this.#takenAway.push({ qemu, cause });
-    this.guest.takeAway(qemu, cause, isInDoubt ? "be its own" : "not be its own");
-  }
-
-  /** Which fault took the guest, or may have; in words. */
-  causeOfLoss(): string | null {
-    const known = this.guest.lostForCause ?? this.#causeOnceKnown;
-    if (known !== null) return known;
-    const owned = this.#takenAway.find(({ qemu }) => {
-      const instance = this.instanceOf(qemu);
-      return (
-        instance !== undefined &&
-        (this.hasSaid(instance, "contSent") || this.hasSaid(instance, "takenOverPaused"))
-      );
-    });
-    return owned?.cause ?? this.#takenAway.find(({ qemu }) => this.#wasHandedBack(qemu))?.cause ?? null;
-  }
-
-  /** It handed its guest off, and the destination, which could not start it, gave it back: to a QEMU that a fault took. */
-  #wasHandedBack(qemu: Qemu): boolean {
-    const { transfer } = qemu;
-    if (transfer?.source !== qemu) return false;
-    const source = this.instanceOf(qemu);
-    const destination =
-      transfer.destination === undefined ? undefined : this.instanceOf(transfer.destination);
-    if (source === undefined || destination === undefined) return false;
-    return this.hasSaid(source, "handedOff") && this.hasSaid(destination, "handedBack");
-  }
-
-  /** Whether the instance's journal has such a word. */
-  hasSaid({ host, instanceId }: SimulatedInstance, kind: JournalWord["kind"]): boolean {
-    return host.disk
-      .read(GUEST_ID)
-      .some((entry) => entry.instanceId === instanceId && entry.word.kind === kind);
-  }
-
-  /** Whether its journal's last word of a hand-off is that it gave its guest away, not that it took it back. */
-  hasGivenAway({ host, instanceId }: SimulatedInstance): boolean {
-    const last = host.disk
-      .read(GUEST_ID)
-      .findLast(
-        (entry) =>
-          entry.instanceId === instanceId &&
-          (entry.word.kind === "handedOff" || entry.word.kind === "retaken"),
-      );
-    return last?.word.kind === "handedOff";
-  }
-
-  /** In words, where nothing is left to go on from and no fault did that. */
-  guestLost(): string | null {
-    const { guest } = this;
-    if (guest.qemus.length === 0 || guest.hasSurvivor() || this.causeOfLoss() !== null) return null;
-    return "Nothing is left of the guest, and no fault took it.";
   }
 
   /** How many events of agents that live the feed still lacks, once that is none or after the time. */
@@ -427,82 +356,6 @@ export class World {
     if (cut !== undefined) {
       this.registrationStolen ??= `A late frame took the registration of ${cut.qemu.parts.name} away.`;
     }
-  }
-
-  /** The word as it leaves its host. */
-  #watchWords(hostId: string, bus: HandOffBus): HandOffBus {
-    return {
-      ...bus,
-      publish: (word) => {
-        const isJournaled = this.host(hostId)
-          .disk.read(word.guestId)
-          .some(
-            ({ word: said }) => said.kind === "handedOff" && said.handOff.fence?.epoch === word.fence?.epoch,
-          );
-        if (!isJournaled) this.wordNotJournaled ??= `${hostId} gave a word that it had not journaled.`;
-        bus.publish(word);
-      },
-    };
-  }
-
-  #agentPorts(hostId: string, process: SimulatedProcess): HostAgentPorts {
-    const host = this.host(hostId);
-    const peer: Peer = { node: hostId, process };
-    const { timeline, grinder } = this;
-    const random = this.#random;
-    return {
-      hostId: hostId as HostId,
-      version: "0.0.0",
-      kernelRelease: "0.0.0",
-      bootId: host.bootId,
-      migrationAddress: "10.0.0.1",
-      journals: host.disk.storeFor(process),
-      clock: process,
-      log: this.#logOf(process.name),
-      staysRegisteredFor: this.schedule.staysRegisteredFor ?? [],
-      handOffs: this.#watchWords(hostId, this.nats.handOffBus(peer)),
-      spool: host.disk.spool.storeFor(process),
-      feed: this.nats.feedStream(peer),
-      devices: {
-        route: {
-          execute: (batch) => {
-            process.mustLive();
-            return host.kernel.execute(batch);
-          },
-          ready: () => {},
-          dump: (dump) => {
-            process.mustLive();
-            return host.kernel.dump(dump);
-          },
-        },
-        factory: {
-          create: (creation) => {
-            process.mustLive();
-            host.kernel.create(creation);
-          },
-        },
-        // That it changes nothing shows as well in one.
-        rehearsals: 1,
-      },
-      kernelChanges: {
-        watch: (listener) => {
-          const hear = (change: KernelChange) =>
-            timeline.after(random.between(10, 100), () => process.run(() => listener([change])));
-          host.kernelListeners.add(hear);
-          const end = () => host.kernelListeners.delete(hear);
-          process.onDeath(end);
-          return end;
-        },
-      },
-      openVmm: (path, listener) =>
-        openQmpLink({ agent: process, timeline, random, grinder }, path, host.qemus.get(path), listener),
-      beforeOperation: (guest, operation) => {
-        process.mustLive();
-        this.trace?.(process.name, `${guest.instanceId} ${guest.role.kind}: ${nameOf(operation)}`);
-        this.beforeOperation(hostId, guest, operation);
-        process.mustLive();
-      },
-    };
   }
 
   async #fence(hostId: string): Promise<void> {
@@ -547,15 +400,4 @@ const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 function saidIn({ event }: FeedEvent): string {
   if (event?.$case === "alarmRaised") return `alarm ${event.value.reason}: ${event.value.sentence}`;
   return event?.$case === "transferStatusChanged" ? event.value.status : `${event?.$case}`;
-}
-
-function nameOf(operation: Parameters<BeforeOperation>[1]): string {
-  switch (operation.kind) {
-    case "publish":
-      return `publish ${operation.event.$case}`;
-    case "journal":
-      return `journal ${operation.word.kind}`;
-    default:
-      return operation.kind;
-  }
 }
