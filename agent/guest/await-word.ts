@@ -13,6 +13,7 @@ export function awaitWord(sourceHostId: HostId, memory: Incoming["memory"] = "wh
     ready: null,
     handOff: null,
     registrationAsked: false,
+    readBackAtUnixUs: null,
     contSentAtUnixUs: null,
     wayBack: "open",
     givenUp: null,

@@ -163,6 +163,8 @@ export interface Incoming {
   readonly ready: { readonly runState: string; readonly atUnixUs: number } | null;
   readonly handOff: HandOff | null;
   readonly registrationAsked: boolean;
+  /** When its registrations were last read back; null before. */
+  readonly readBackAtUnixUs: number | null;
   readonly contSentAtUnixUs: number | null;
   /** `none`: the source could not take the guest back, which only this side can run now. */
   readonly wayBack: "open" | "none";

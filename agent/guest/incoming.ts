@@ -16,6 +16,8 @@ const HAND_OFF_OVERDUE_MS = 20;
 const LOADED_IN_POST_COPY: ReadonlySet<string> = new Set(["postcopy-active", "postcopy-paused"]);
 /** What a VMM refused it may do later: a lock of the other host's, which is just ending. */
 const START_AGAIN_MS = 500;
+/** The kernel tells nobody of some that it takes away: routes with a link that went down and came up. */
+const READ_BACK_LASTS_US = 2_000;
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
 /** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
@@ -38,7 +40,7 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
     case "runStateRead":
       return event.purpose === "readiness" ? judgeReadiness(guest, role, event) : step(guest);
     case "nicsRegistered":
-      return startIfDue(guest, role);
+      return startIfDue(guest, { ...role, readBackAtUnixUs: event.atUnixUs });
     case "nicsRegistrationRefused":
       return refuseRegistration(guest, role, event.sentence);
     case "contSent":
@@ -276,8 +278,7 @@ function startIfDue(guest: Guest, role: Incoming): Step {
     role.givenUp === null &&
     guest.registration === "registered";
   if (!due) return step(withRole(guest, role));
-  // What was read back is gone again, and not mended: registered and read back anew, or refused.
-  if (guest.drift?.state === "waiting") return step(withRole(guest, role), [{ kind: "registerNics" }]);
+  if (!isReadBack(guest, role)) return step(withRole(guest, role), [{ kind: "registerNics" }]);
   const started = step(withRole(guest, role), [
     { kind: "journal", word: { kind: "contSent", fence: guest.fence, ...withheldOf(guest) } },
     { kind: "sendCont" },
@@ -285,6 +286,15 @@ function startIfDue(guest: Guest, role: Incoming): Step {
   // The CPUs stand until the journal takes it: nothing stays registered for them.
   const meanwhile = withRole(guest, { ...role, registrationAsked: false });
   return insisting(started, meanwhile, [{ kind: "deregisterNics" }]);
+}
+
+/**
+ * What was read back and is known to be gone again, or was read back so long before its VMM was ready that somebody may
+ * have undone it unheard, is registered and read back anew, or refused.
+ */
+function isReadBack({ drift }: Guest, { ready, readBackAtUnixUs }: Incoming): boolean {
+  if (drift?.state === "waiting" || ready === null || readBackAtUnixUs === null) return false;
+  return ready.atUnixUs - readBackAtUnixUs <= READ_BACK_LASTS_US;
 }
 
 function takeOverIfDue(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {

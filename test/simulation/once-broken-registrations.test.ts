@@ -267,4 +267,32 @@ playOnceBroken("schedules that once broke I2 or I3", [
       ],
     },
   },
+  {
+    fact: "what was read back before a VMM that was stopped became ready is read back anew",
+    schedule: {
+      seed: 174793,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 2,
+      wiring: ["routedTap"],
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 216_563,
+      pagesUs: 130_569,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceCompleted", afterUs: 2_375 },
+          kind: "qemuStopped",
+          side: "destination",
+          forUs: 3_478,
+        },
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 2_056 },
+          kind: "routesRemoved",
+          side: "destination",
+        },
+      ],
+    },
+  },
 ]);

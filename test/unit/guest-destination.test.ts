@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { evolve } from "../../agent/guest/evolve.ts";
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import { FENCE, handOff, incomingGuest, last, play, vacantGuest } from "./guest-gate.ts";
+import { FENCE, handOff, incomingGuest, last, operationWord, play, vacantGuest } from "./guest-gate.ts";
 
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
@@ -68,6 +69,17 @@ describe("the destination's gate", () => {
       ).done,
       START,
     );
+  });
+
+  it("reads back anew what its VMM was so long in loading that the kernel may have lost it and told nobody", () => {
+    const { guest } = last(play(incomingGuest("live"), word(), COMPLETED, REGISTERED));
+    const doneWhenReadyAt = (atUnixUs: number) =>
+      evolve(guest, { ...READY, atUnixUs }).operations.flatMap(operationWord);
+    assert.deepEqual(doneWhenReadyAt(3_000), START);
+    assert.deepEqual(doneWhenReadyAt(3_100), ["registerNics"]);
+    const late = evolve(guest, { ...READY, atUnixUs: 3_100 });
+    const again = evolve(late.guest, { ...REGISTERED, atUnixUs: 3_101 });
+    assert.deepEqual(again.operations.flatMap(operationWord), START);
   });
 
   it("does not register in post-copy while the guest still loads, which may take long", () => {
