@@ -25,11 +25,13 @@ function instancesOf(
   host: Host,
   guestId: GuestId,
 ): readonly { readonly instance: Instance; readonly memory: Memory }[] {
-  const { clock, devices, hostId, log } = host.ports;
+  const { bootId, clock, devices, hostId, log } = host.ports;
   try {
     return remember(host.journalOf(guestId).entries).map((memory) => {
-      const { instanceId, nics, prepared } = memory;
-      const remembered = PreparedDevices.remembered(devices, nics, prepared, () => clock.unixUs());
+      const { adopted, instanceId, nics, prepared } = memory;
+      // What was never adopted never had anything registered.
+      const boot = adopted?.bootId === bootId ? "ofPreparation" : "another";
+      const remembered = PreparedDevices.remembered(boot, devices, nics, prepared, () => clock.unixUs());
       return { memory, instance: host.hold({ guestId, instanceId, devices: remembered }) };
     });
   } catch (thrown) {

@@ -45,6 +45,12 @@ export interface NicPlace {
   readonly missingVlans?: readonly number[];
 }
 
+/** A NIC and where its device is. */
+export interface PlacedNic<Nic extends NicDefinition> {
+  readonly nic: Nic;
+  readonly place: NicPlace;
+}
+
 /** What a definition may ask for beyond its device, by the proto's names; each type says which it takes. */
 export type NicExtra = "additional_mac_addresses";
 
@@ -86,8 +92,11 @@ export type VerifyOutcome =
       readonly problems: readonly NicProblem[];
       readonly quarantineProblems: readonly NicProblem[];
     }
-  /** The device is gone, or is not where the definition says. */
-  | { readonly registration: "absent"; readonly problem: NicProblem };
+  /**
+   * The device is gone, or is not where the definition says; `left` is what keeps one that strayed (`find-nics.ts`) from
+   * being quarantined.
+   */
+  | { readonly registration: "absent"; readonly problem: NicProblem; readonly left?: NicProblem };
 
 /** What a gate makes of its guest's NICs. */
 export type Registered = "registered" | "quarantined";
@@ -180,6 +189,11 @@ export interface DeviceType<Nic extends NicDefinition> {
   multicastGroups?(nic: Nic): readonly MulticastGroup[];
   /** Whether the device is where the definition says, and its place there. */
   locate(nic: Nic, links: SeenLinks): Located;
+  /**
+   * The NIC as its device is now, which `locate` does not find where the definition says: with the names that it, and what
+   * it is wired to (`under`), go by. Undefined where nothing can be registered by such a device.
+   */
+  strayed(nic: Nic, device: Link, under: Link | undefined): PlacedNic<Nic> | undefined;
   readonly prepare: DevicePreparation<Nic>;
   readonly start: DeviceOperation<Nic, StartOutcome>;
   readonly stop: DeviceOperation<Nic, StopOutcome>;

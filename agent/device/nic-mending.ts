@@ -6,6 +6,7 @@ import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import type { DeviceOwnership, NicProblem, Registered, VerifyOutcome } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
+import { findNics, type KnownDevices, placedOf } from "./find-nics.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { readLinks } from "./nic-requests.ts";
 import { verifyNics } from "./nic-set.ts";
@@ -22,21 +23,23 @@ export function findDrift(
   route: RoutePort,
   nics: readonly NicDefinition[],
   registered: Registered,
+  known: KnownDevices = new Map(),
 ): readonly NicDrift[] {
-  return driftsOf(nics, verifyNics(route, nics), registered);
+  return driftsOf(nics, verifyNics(route, nics, known), registered);
 }
 
 /**
  * Makes the NICs as `registered` says again, and returns what still differs after. What is as it should be is not
- * touched. Idempotent. Throws as `RoutePort.execute` does: what was done is then unknown.
+ * touched; a device that strayed from its definition is stopped where it is, and never started. Idempotent. Throws as `RoutePort.execute` does: what was done is then unknown.
  */
 export function mendNics(
   route: RoutePort,
   nics: readonly NicDefinition[],
   ownerships: ReadonlyMap<string, DeviceOwnership>,
   registered: Registered,
+  known: KnownDevices = new Map(),
 ): readonly NicDrift[] {
-  const outcomes = verifyNics(route, nics);
+  const outcomes = verifyNics(route, nics, known);
   const drifted = new Set(driftsOf(nics, outcomes, registered).map(({ nicId }) => nicId));
   if (drifted.size === 0) return [];
   const toMend = nics.filter(({ nicId }) => drifted.has(nicId));
@@ -48,17 +51,16 @@ export function mendNics(
       toMend.flatMap((nic) => deviceTypeOf(nic).mend.plan(nic, before, ownershipOf(nic), registered)),
     ),
   );
-  const links = readLinks(route, toMend);
   const operation = registered === "registered" ? "start" : "stop";
   route.execute(
     encodeBatch(
-      toMend.flatMap((nic) => {
-        const located = deviceTypeOf(nic).locate(nic, links);
-        return located.found === "yes" ? deviceTypeOf(nic)[operation].plan(nic, located.place) : [];
+      findNics(route, toMend, known).flatMap((found) => {
+        const at = operation === "start" && found.located.found === "no" ? undefined : placedOf(found);
+        return at === undefined ? [] : deviceTypeOf(at.nic)[operation].plan(at.nic, at.place);
       }),
     ),
   );
-  return findDrift(route, toMend, registered);
+  return findDrift(route, toMend, registered, known);
 }
 
 function driftsOf(
@@ -83,8 +85,9 @@ function driftOf(
     case "unmanaged":
       return undefined;
     case "absent":
-      // Where no device is, nothing is registered.
-      return registered === "quarantined" ? undefined : { extent: "missing", problem: outcome.problem };
+      if (registered === "registered") return { extent: "missing", problem: outcome.problem };
+      // Where no device is, nothing is registered; one that strayed may be.
+      return outcome.left === undefined ? undefined : { extent: "drifted", problem: outcome.left };
     case "drifted": {
       const problems = registered === "registered" ? outcome.problems : outcome.quarantineProblems;
       const [problem = unlike(nic, registered)] = problems;

@@ -15,8 +15,17 @@ import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
 import { checkNicDefinitions } from "./check-nics.ts";
-import type { NicPlace, NicProblem, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "./device.ts";
+import type {
+  NicPlace,
+  NicProblem,
+  PlacedNic,
+  SeenLinks,
+  StartOutcome,
+  StopOutcome,
+  VerifyOutcome,
+} from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
+import { findNics, type KnownDevices, placedOf } from "./find-nics.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks, splitByPlan } from "./nic-requests.ts";
 
@@ -76,25 +85,50 @@ export function armNicSet(
   return new KernelNicSet(route, armed, clockUs);
 }
 
-/** Judges what the kernel holds for each NIC now; changes nothing. */
-export function verifyNics(route: RoutePort, nics: readonly NicDefinition[]): VerifyOutcome[] {
-  const links = readLinks(route, nics);
-  const located = nics.map((nic) => deviceTypeOf(nic).locate(nic, links));
-  const plans = nics.map((nic, index) => {
-    const at = located[index];
-    return at?.found === "yes" ? deviceTypeOf(nic).verify.plan(nic, at.place) : [];
-  });
+/**
+ * Stops each NIC wherever its device is, also one that strayed from its definition; one that is nowhere has no report.
+ * Throws as `RoutePort.execute` does where the devices could not be looked for.
+ */
+export function stopNics(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  known: KnownDevices,
+  clockUs: MonotonicClockUs,
+): StopReport {
+  const placed = findNics(route, nics, known)
+    .map(placedOf)
+    .filter((at) => at !== undefined);
+  return new KernelNicSet(route, placed, clockUs).stop();
+}
+
+/** Judges what the kernel holds for each NIC now; changes nothing. Throws as `RoutePort.execute` does. */
+export function verifyNics(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  known: KnownDevices = new Map(),
+): VerifyOutcome[] {
+  const found = findNics(route, nics, known);
+  const placed = found.map(placedOf);
+  const plans = placed.map((at) =>
+    at === undefined ? [] : deviceTypeOf(at.nic).verify.plan(at.nic, at.place),
+  );
   const results = executeEach(route, plans);
-  return nics.map((nic, index) => {
-    const at = located[index];
-    if (at?.found === "yes") return deviceTypeOf(nic).verify.judge(nic, at.place, results[index] ?? []);
-    return { registration: "absent", problem: at?.problem ?? unanswered(undefined) };
+  return found.map(({ located }, index): VerifyOutcome => {
+    const at = placed[index];
+    const outcome =
+      at === undefined
+        ? undefined
+        : deviceTypeOf(at.nic).verify.judge(at.nic, at.place, results[index] ?? []);
+    if (located.found === "yes") return outcome ?? { registration: "absent", problem: unanswered(undefined) };
+    const left = outcome === undefined ? undefined : leftOf(outcome);
+    return { registration: "absent", problem: located.problem, ...(left === undefined ? {} : { left }) };
   });
 }
 
-interface PlacedNic {
-  readonly nic: NicDefinition;
-  readonly place: NicPlace;
+function leftOf(outcome: VerifyOutcome): NicProblem | undefined {
+  if (outcome.registration === "drifted") return outcome.quarantineProblems[0];
+  if (outcome.registration !== "registered") return undefined;
+  return { reason: "REGISTERED", sentence: "Its device strayed, and is registered." };
 }
 
 /** One operation of all NICs. */
@@ -107,11 +141,11 @@ class KernelNicSet implements ArmedNicSet {
   readonly nics: readonly NicDefinition[];
   readonly #route: RoutePort;
   readonly #clockUs: MonotonicClockUs;
-  #placed: readonly PlacedNic[];
+  #placed: readonly PlacedNic<NicDefinition>[];
   #start: PlannedOperation;
   #stop: PlannedOperation;
 
-  constructor(route: RoutePort, placed: readonly PlacedNic[], clockUs: MonotonicClockUs) {
+  constructor(route: RoutePort, placed: readonly PlacedNic<NicDefinition>[], clockUs: MonotonicClockUs) {
     this.nics = placed.map(({ nic }) => nic);
     this.#route = route;
     this.#clockUs = clockUs;
@@ -164,7 +198,7 @@ class KernelNicSet implements ArmedNicSet {
   }
 
   /** The outcome of each NIC, after a second try where the device may not be the one that was armed. */
-  #stopAll(placed: readonly PlacedNic[], operation: PlannedOperation): StopOutcome[] {
+  #stopAll(placed: readonly PlacedNic<NicDefinition>[], operation: PlannedOperation): StopOutcome[] {
     const outcomes = this.#tryStop(placed, operation);
     if (outcomes.every(isPlainlyStopped)) return outcomes;
     const links = this.#readLinks(placed.map(({ nic }) => nic));
@@ -179,7 +213,7 @@ class KernelNicSet implements ArmedNicSet {
     });
   }
 
-  #tryStop(placed: readonly PlacedNic[], { batch, plans }: PlannedOperation): StopOutcome[] {
+  #tryStop(placed: readonly PlacedNic<NicDefinition>[], { batch, plans }: PlannedOperation): StopOutcome[] {
     try {
       const results = splitByPlan(this.#route.execute(batch), plans);
       return placed.map(({ nic, place }, index) =>
@@ -192,10 +226,10 @@ class KernelNicSet implements ArmedNicSet {
   }
 
   /** The places of all NICs where one of them has changed, or undefined where none has or one is missing. */
-  #lookAgain(): readonly PlacedNic[] | undefined {
+  #lookAgain(): readonly PlacedNic<NicDefinition>[] | undefined {
     const links = this.#readLinks(this.nics);
     if (links === undefined) return undefined;
-    const found: PlacedNic[] = [];
+    const found: PlacedNic<NicDefinition>[] = [];
     let changed = false;
     for (const { nic, place } of this.#placed) {
       const located = deviceTypeOf(nic).locate(nic, links);
@@ -206,13 +240,13 @@ class KernelNicSet implements ArmedNicSet {
     return changed ? found : undefined;
   }
 
-  #rearm(placed: readonly PlacedNic[]): void {
+  #rearm(placed: readonly PlacedNic<NicDefinition>[]): void {
     this.#placed = placed;
     this.#start = this.#readyToSend("start", placed);
     this.#stop = this.#readyToSend("stop", placed);
   }
 
-  #readyToSend(operation: "start" | "stop", placed: readonly PlacedNic[]): PlannedOperation {
+  #readyToSend(operation: "start" | "stop", placed: readonly PlacedNic<NicDefinition>[]): PlannedOperation {
     const planned = planOperation(operation, placed);
     this.#route.ready(planned.batch);
     return planned;
@@ -243,7 +277,10 @@ class KernelNicSet implements ArmedNicSet {
   }
 }
 
-function planOperation(operation: "start" | "stop", placed: readonly PlacedNic[]): PlannedOperation {
+function planOperation(
+  operation: "start" | "stop",
+  placed: readonly PlacedNic<NicDefinition>[],
+): PlannedOperation {
   const plans = placed.map(({ nic, place }) => deviceTypeOf(nic)[operation].plan(nic, place));
   return { plans, batch: encodeBatch(plans.flat()) };
 }

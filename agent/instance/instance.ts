@@ -155,7 +155,8 @@ export class Instance {
         kind: "adopted",
         qmpPath,
         ...marksOf(adopted.guest),
-        ...(process === undefined ? {} : { process, bootId: ports.bootId }),
+        bootId: ports.bootId,
+        ...(process === undefined ? {} : { process }),
       });
       this.#bind(line.vmm, features, { kind: "qmp", qmpPath }, adopted);
       this.#listen(line, qmpPath);

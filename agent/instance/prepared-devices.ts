@@ -9,7 +9,14 @@ import {
   type ReleaseReport,
   releaseNics,
 } from "../device/nic-preparation.ts";
-import { type ArmedNicSet, armNicSet, type NicReport, verifyNics } from "../device/nic-set.ts";
+import {
+  type ArmedNicSet,
+  armNicSet,
+  type NicReport,
+  type StopReport,
+  stopNics,
+  verifyNics,
+} from "../device/nic-set.ts";
 import type { DevicesChange, DevicesMending, GuestDevices } from "../guest/guest-runner.ts";
 
 /** V8 has compiled by then what a stop runs. */
@@ -35,6 +42,8 @@ export class PreparedDevices implements GuestDevices {
   #withheld: ReadonlySet<string> = new Set();
   /** Null while a device is not where it belongs. */
   #armed: ArmedNicSet | null = null;
+  /** By NIC, the ifindex of its device, by which one that strayed is found. */
+  readonly #known = new Map<string, number>();
 
   private constructor(...[host, nics, prepared, clockUs]: DevicesParts) {
     this.#host = host;
@@ -46,13 +55,18 @@ export class PreparedDevices implements GuestDevices {
   /** Throws as `armNicSet` does. */
   static armed(...parts: DevicesParts): PreparedDevices {
     const devices = new PreparedDevices(...parts);
-    devices.#armed = armNicSet(devices.#host.route, devices.#nics, devices.#clockUs);
+    devices.#knowAsPrepared();
+    devices.#arm();
     return devices;
   }
 
-  /** Those of an instance that this agent remembers: some may be gone with their host's last boot. */
-  static remembered(...parts: DevicesParts): PreparedDevices {
+  /**
+   * Those of an instance that this agent remembers: some may be gone with their host's last boot, after which another
+   * device may have the ifindex of one of them.
+   */
+  static remembered(boot: "ofPreparation" | "another", ...parts: DevicesParts): PreparedDevices {
     const devices = new PreparedDevices(...parts);
+    if (boot === "ofPreparation") devices.#knowAsPrepared();
     devices.#armIfThere();
     return devices;
   }
@@ -88,6 +102,7 @@ export class PreparedDevices implements GuestDevices {
     armNicSet(this.#host.route, [nic], this.#clockUs);
     this.#nics = [...this.#nics, nic];
     this.#prepared = [...this.#prepared, prepared];
+    this.#known.set(nic.nicId, prepared.ifindex);
     this.#armAnew();
   }
 
@@ -97,6 +112,7 @@ export class PreparedDevices implements GuestDevices {
     const ownerships = this.#ownerships();
     this.#nics = this.#nics.filter((nic) => nic.nicId !== nicId);
     this.#prepared = this.#prepared.filter((nic) => nic.nicId !== nicId);
+    this.#known.delete(nicId);
     this.#armAnew();
     return this.#release(removed, ownerships);
   }
@@ -112,11 +128,25 @@ export class PreparedDevices implements GuestDevices {
   }
 
   stopOne(nicId: string): DevicesChange {
-    return this.#stopThoseThere(this.#only(nicId));
+    return this.#stopWhereTheyAre(this.#only(nicId));
   }
 
   #only(nicId: string): readonly NicDefinition[] {
     return this.#nics.filter((nic) => nic.nicId === nicId);
+  }
+
+  #knowAsPrepared(): void {
+    for (const { nicId, ifindex } of this.#prepared) this.#known.set(nicId, ifindex);
+  }
+
+  /** Throws as `armNicSet` does, with what was armed before still armed. */
+  #arm(): void {
+    const armed = armNicSet(this.#host.route, this.delivered, this.#clockUs);
+    for (const { nicId } of armed.nics) {
+      const place = armed.placeOf(nicId);
+      if (place !== undefined) this.#known.set(nicId, place.deviceIfindex);
+    }
+    this.#armed = armed;
   }
 
   #armAnew(): void {
@@ -127,7 +157,7 @@ export class PreparedDevices implements GuestDevices {
   /** What keeps the devices from being armed; undefined where they are. */
   #armIfThere(): string | undefined {
     try {
-      this.#armed ??= armNicSet(this.#host.route, this.delivered, this.#clockUs);
+      if (this.#armed === null) this.#arm();
       return undefined;
     } catch (thrown) {
       return SwitchoverError.from(thrown).message;
@@ -150,7 +180,7 @@ export class PreparedDevices implements GuestDevices {
    */
   rearm(): void {
     verifyNics(this.#host.route, this.#nics);
-    this.#armed = armNicSet(this.#host.route, this.delivered, this.#clockUs);
+    this.#arm();
   }
 
   /** A tap that this agent had put on its bridge is put there again first, where the bridge was made anew. */
@@ -171,23 +201,16 @@ export class PreparedDevices implements GuestDevices {
 
   stop(): DevicesChange {
     this.#armIfThere();
-    if (this.#armed === null) return this.#stopThoseThere(this.delivered);
-    const report = this.#armed.stop();
-    return report.result === "stopped" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
+    return this.#armed === null ? this.#stopWhereTheyAre(this.delivered) : stopped(this.#armed.stop());
   }
 
-  /** A device that is gone, or off its bridge, has lost its entries with that: trap 4. */
-  #stopThoseThere(nics: readonly NicDefinition[]): DevicesChange {
-    const sentences = nics.flatMap((nic) => {
-      try {
-        const report = armNicSet(this.#host.route, [nic], this.#clockUs).stop();
-        return report.result === "stopped" ? [] : [sentenceOf(report.nics)];
-      } catch (thrown) {
-        const error = SwitchoverError.from(thrown);
-        return error.code === "FAILED_PRECONDITION" ? [] : [error.message];
-      }
-    });
-    return sentences.length === 0 ? { ok: true } : { ok: false, sentence: sentences.join(" ") };
+  /** Those that are gone have lost their registrations with that (trap 4); those that strayed have not. */
+  #stopWhereTheyAre(nics: readonly NicDefinition[]): DevicesChange {
+    try {
+      return stopped(stopNics(this.#host.route, nics, this.#known, this.#clockUs));
+    } catch (thrown) {
+      return { ok: false, sentence: SwitchoverError.from(thrown).message };
+    }
   }
 
   /** Where each NIC is, as far as this was looked up last. */
@@ -200,8 +223,8 @@ export class PreparedDevices implements GuestDevices {
     const { route } = this.#host;
     const held = this.#held();
     return [
-      ...findDrift(route, this.delivered, registered),
-      ...(held.length === 0 ? [] : findDrift(route, held, "quarantined")),
+      ...findDrift(route, this.delivered, registered, this.#known),
+      ...(held.length === 0 ? [] : findDrift(route, held, "quarantined", this.#known)),
     ];
   }
 
@@ -216,8 +239,8 @@ export class PreparedDevices implements GuestDevices {
       const ownerships = this.#ownerships();
       const held = this.#held();
       const left = [
-        ...mendNics(route, this.delivered, ownerships, registered),
-        ...(held.length === 0 ? [] : mendNics(route, held, ownerships, "quarantined")),
+        ...mendNics(route, this.delivered, ownerships, registered, this.#known),
+        ...(held.length === 0 ? [] : mendNics(route, held, ownerships, "quarantined", this.#known)),
       ];
       if (left.length === 0) {
         this.#rearmIfAllThere();
@@ -233,7 +256,7 @@ export class PreparedDevices implements GuestDevices {
   /** A device that was created again is another one: the next stop must not have to look for it. */
   #rearmIfAllThere(): void {
     try {
-      this.#armed = armNicSet(this.#host.route, this.delivered, this.#clockUs);
+      this.#arm();
     } catch {
       // A quarantined device may be missing; what is armed looks it up when it comes to that.
     }
@@ -260,6 +283,10 @@ export class PreparedDevices implements GuestDevices {
 function changeOf(reports: readonly ReleaseReport[]): DevicesChange {
   const problems = reports.flatMap(({ problem }) => (problem === undefined ? [] : [problem.sentence]));
   return problems.length === 0 ? { ok: true } : { ok: false, sentence: problems.join(" ") };
+}
+
+function stopped(report: StopReport): DevicesChange {
+  return report.result === "stopped" ? { ok: true } : { ok: false, sentence: sentenceOf(report.nics) };
 }
 
 type Outcome = { readonly result: string; readonly problem?: NicProblem };

@@ -34,7 +34,7 @@ export type JournalWord =
       readonly switched?: true;
       /** Where it could be seen: tells a dead VMM from one that does not answer. */
       readonly process?: VmmProcess;
-      /** Names the host's run that the process belongs to. */
+      /** Names the host's run that the process, and the devices, belong to. */
       readonly bootId?: string;
       /** Its owner drives it, and told this of it; `qmpPath` is empty then. */
       readonly external?: VmmReport & { readonly incomingUri: string };

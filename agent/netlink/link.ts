@@ -203,8 +203,10 @@ export function encodeDeleteLink(ifindex: number): Uint8Array {
   return encodeMessage(RTM_DELLINK, NLM_F_ACK, linkBody(ifindex, undefined));
 }
 
+export type LinkKey = { readonly ifindex: number } | { readonly name: string };
+
 /** Asks for one device, by name or by index, without its counters; ENODEV where there is none. */
-export function encodeGetLink(key: { readonly ifindex: number } | { readonly name: string }): Uint8Array {
+export function encodeGetLink(key: LinkKey): Uint8Array {
   const body = linkBody("ifindex" in key ? key.ifindex : 0, undefined);
   return encodeMessage(RTM_GETLINK, 0, body, (attributes) => {
     attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS);

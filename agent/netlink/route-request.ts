@@ -12,6 +12,7 @@ import {
   encodeSetBridgePort,
   encodeSetLink,
   type LinkChange,
+  type LinkKey,
   type MacvtapMode,
 } from "./link.ts";
 import {
@@ -91,7 +92,7 @@ export type RouteRequest =
     }
   | { readonly op: "deleteLink"; readonly ifindex: number }
   /** Answered with one `link`; ENODEV where there is none. */
-  | { readonly op: "getLink"; readonly name: string }
+  | ({ readonly op: "getLink" } & LinkKey)
   /** RTM_NEWADDR, CREATE|REPLACE; an IPv6 address is usable at once. */
   | { readonly op: "replaceAddress"; readonly ifindex: number; readonly address: IpPrefix }
   /** EADDRNOTAVAIL where the device does not have it. */

@@ -249,7 +249,7 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
     if (answerOf(request) === "ack") this.changes += 1;
     switch (request.op) {
       case "getLink": {
-        const found = this.link(request.name);
+        const found = "name" in request ? this.link(request.name) : this.#links.get(request.ifindex);
         if (found === undefined) return refusal(ENODEV);
         return { ok: true, messages: [{ type: "link", link: withoutVlans(found) }] };
       }

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { type PreparedNic, prepareNics } from "../../agent/device/nic-preparation.ts";
+import type { RoutedTapNic } from "../../agent/device/routed-tap/definition.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { PreparedDevices } from "../../agent/instance/prepared-devices.ts";
+import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
 
@@ -84,7 +87,7 @@ describe("the devices of a guest that stands", () => {
       ownership: { device: "created", port: "attached" } as const,
     }));
     kernel.remove("br1");
-    const devices = PreparedDevices.remembered(host, NICS, remembered, () => 0);
+    const devices = PreparedDevices.remembered("ofPreparation", host, NICS, remembered, () => 0);
     assert.equal(devices.start().ok, false);
     kernel.addBridge("br1");
     assert.deepEqual(devices.start(), { ok: true });
@@ -145,5 +148,109 @@ describe("the devices of a guest that gets one more", () => {
     devices.withhold([]);
     assert.deepEqual(devices.start(), { ok: true });
     assert.equal(kernel.renderEntries(), `${ALL_REGISTERED}\n${THIRD_REGISTERED}`);
+  });
+});
+
+const MACVTAP: MacvtapNic = {
+  type: "macvtap",
+  nicId: "net8",
+  macAddress: parseMacAddress("52:54:00:00:00:08", ""),
+  deviceName: "mv0",
+  parent: "eth0",
+  mode: "bridge",
+};
+const ROUTED: RoutedTapNic = {
+  type: "routedTap",
+  nicId: "net9",
+  macAddress: parseMacAddress("52:54:00:00:00:09", ""),
+  deviceName: "rt0",
+  hostAddresses: [parseIpPrefix("169.254.0.1/32", "")],
+  routes: [parseIpPrefix("192.0.2.9/32", "")],
+};
+
+/** A tap, a macvtap and a routed tap, all registered, then `estranged` by others, and armed anew in vain. */
+function strayed(estrange: (kernel: PretendedKernel) => void, mode: MacvtapNic["mode"] = "bridge") {
+  const kernel = new PretendedKernel();
+  kernel.addBridge("br0");
+  kernel.addParent("eth0");
+  const host = { route: kernel, factory: kernel };
+  const nics = [nicAt(0), { ...MACVTAP, mode }, ROUTED];
+  const found = prepareNics(host, nics);
+  const devices = PreparedDevices.armed(host, nics, found, () => 0);
+  assert.deepEqual(devices.start(), { ok: true });
+  estrange(kernel);
+  devices.withhold(["none of them"]);
+  return { kernel, host, nics, found, devices };
+}
+
+function registeredIn(kernel: PretendedKernel): string {
+  const up = kernel
+    .renderMacvtaps()
+    .split("\n")
+    .filter((line) => / up /.test(line) && line.includes(" on "));
+  return [kernel.renderEntries(), ...up, kernel.renderRouting()].filter((text) => text !== "").join("\n");
+}
+
+const STRAYS = [
+  { what: "a bridge and a parent", renamed: ["br0", "eth0"] },
+  { what: "the devices", renamed: ["tap0", "mv0", "rt0"] },
+] as const;
+
+function rename(kernel: PretendedKernel, ...names: readonly string[]): void {
+  for (const name of names) kernel.change(name, { name: `${name}x` });
+}
+
+describe("devices that strayed from their definitions", () => {
+  for (const mode of ["bridge", "passthrough"] as const) {
+    for (const { what, renamed } of STRAYS) {
+      it(`are stopped where they are when others renamed ${what} (${mode})`, () => {
+        const { kernel, devices } = strayed((kernel) => rename(kernel, ...renamed), mode);
+        assert.notEqual(registeredIn(kernel), "");
+        assert.deepEqual(devices.stop(), { ok: true });
+        assert.equal(registeredIn(kernel), "");
+        const parent = kernel.link("eth0") ?? kernel.link("eth0x");
+        assert.equal(parent?.state, mode === "passthrough" ? "down" : "up");
+      });
+    }
+  }
+
+  it("are stopped where they are when others put them into another mode, or made them ports", () => {
+    const { kernel, devices } = strayed((kernel) => {
+      kernel.addBridge("br9");
+      const masterIfindex = kernel.link("br9")?.ifindex ?? 0;
+      kernel.change("mv0", { macvlanMode: "vepa" });
+      kernel.change("rt0", { masterIfindex });
+      rename(kernel, "br0");
+    });
+    for (const nicId of ["net0", "net8", "net9"]) assert.deepEqual(devices.stopOne(nicId), { ok: true });
+    assert.equal(registeredIn(kernel), "");
+  });
+
+  it("are no quarantined ones until they are stopped, which mends them", () => {
+    for (const { renamed } of STRAYS) {
+      const { kernel, devices } = strayed((kernel) => rename(kernel, ...renamed));
+      const drifts = devices.findDrift("quarantined").map(({ nicId, extent }) => `${nicId} ${extent}`);
+      assert.deepEqual(drifts, ["net0 drifted", "net8 drifted", "net9 drifted"]);
+      assert.deepEqual(devices.mend("quarantined"), { result: "mended" });
+      assert.deepEqual(devices.findDrift("quarantined"), []);
+      assert.equal(registeredIn(kernel), "");
+    }
+  });
+
+  it("are found by an agent that came back in the same boot; after another one their numbers are other devices'", () => {
+    for (const boot of ["ofPreparation", "another"] as const) {
+      const { kernel, host, nics, found } = strayed((kernel) => rename(kernel, "mv0"));
+      const devices = PreparedDevices.remembered(boot, host, nics, found, () => 0);
+      assert.deepEqual(devices.stop(), { ok: true });
+      assert.equal(kernel.link("mv0x")?.state, boot === "another" ? "up" : "down");
+    }
+  });
+
+  it("are gone where the kernel has them no more, which is a stop", () => {
+    const { devices } = strayed((kernel) => {
+      for (const name of ["tap0", "mv0", "rt0"]) kernel.remove(name);
+    });
+    assert.deepEqual(devices.stop(), { ok: true });
+    assert.deepEqual(devices.findDrift("quarantined"), []);
   });
 });

@@ -3,7 +3,7 @@ import { isToBeDeleted } from "../created-device.ts";
 import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
 import { deviceMissing } from "../device-link.ts";
 import { verifyOutcome } from "../outcome.ts";
-import { doneOrGone, isErrno, linkOf } from "../route-answers.ts";
+import { doneOrGone, isErrno } from "../route-answers.ts";
 import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
 import { macvtapMending } from "./mending.ts";
 import { restoreParent, unmarkParent } from "./parent.ts";
@@ -47,6 +47,16 @@ export const macvtap: DeviceType<MacvtapNic> = {
 
   locate,
 
+  strayed(nic, device, parent) {
+    if (device.kind !== "macvtap") return undefined;
+    // The kernel neither makes a macvtap one in passthrough nor ends that; of a parent that is elsewhere nothing is known.
+    const mode = device.macvlanMode === "passthrough" && parent !== undefined ? "passthrough" : "private";
+    return {
+      nic: { ...nic, deviceName: device.name, parent: parent?.name ?? nic.parent, mode },
+      place: { deviceIfindex: device.ifindex, parentIfindex: parent?.ifindex ?? 0 },
+    };
+  },
+
   prepare: macvtapPreparation,
 
   start: {
@@ -74,12 +84,18 @@ export const macvtap: DeviceType<MacvtapNic> = {
       ...readBack(nic),
     ],
     judge(nic, place, results): StopOutcome {
-      const [deviceDown] = results;
+      const [deviceDown, parentDown] = results;
       const [device, parent] = results.slice(-2);
-      if (linkOf(device) === undefined && isErrno(device, ...GONE)) return { result: "alreadyGone" };
+      const isUnnamed = isErrno(device, ...GONE);
+      if (isUnnamed && isErrno(deviceDown, ...GONE)) return { result: "alreadyGone" };
       if (deviceDown?.ok !== true) {
         return { result: "failed", problem: refused(nic, "take down", deviceDown) };
       }
+      if (isExclusive(nic) && !doneOrGone(parentDown, GONE)) {
+        return { result: "failed", problem: parentRefused(nic, "take down", parentDown) };
+      }
+      // Renamed since it was armed, and down.
+      if (isUnnamed) return { result: "removed" };
       const problem = judgeOffline(nic, place, device, parent);
       // Of another address, and down: nobody's frames are taken in by it.
       if (problem === undefined || problem.reason === "ADDRESS_DIFFERS") return { result: "removed" };

@@ -58,6 +58,11 @@ export const routedTap: DeviceType<RoutedTapNic> = {
 
   locate,
 
+  strayed: (nic, { ifindex, name }) => ({
+    nic: { ...nic, deviceName: name },
+    place: { deviceIfindex: ifindex, parentIfindex: 0 },
+  }),
+
   prepare: routedTapPreparation,
 
   start: {

@@ -50,7 +50,7 @@ export function leadingOf(nic: RoutedTapNic, results: readonly RouteResult[]): L
   return { addresses, routes: nic.routes.map((_, index) => routes[index]) };
 }
 
-/** Undefined where the device is this one, a port of nothing, and in the state. */
+/** Undefined where the device is this one and in the state, and, if that is `up`, a port of nothing: only then it matters. */
 export function judgeLink(
   nic: RoutedTapNic,
   place: NicPlace,
@@ -59,7 +59,7 @@ export function judgeLink(
 ): NicProblem | undefined {
   const link = linkOf(result);
   if (link === undefined) return refused(nic, "read back", result);
-  if (link.masterIfindex !== undefined) return portOfAnother(nic);
+  if (link.masterIfindex !== undefined && state === "up") return portOfAnother(nic);
   const otherDevice = recreated(link, place, DEVICE_FIELD);
   if (otherDevice !== undefined || state === "any" || link.state === state) return otherDevice;
   const reason = state === "up" ? "DEVICE_DOWN" : "DEVICE_UP";

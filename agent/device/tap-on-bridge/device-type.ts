@@ -74,6 +74,13 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
 
   locate,
 
+  // One that is off every bridge has lost its entries with that: trap 4.
+  strayed(nic, device, bridge) {
+    if (device.masterIfindex === undefined || bridge?.kind !== "bridge") return undefined;
+    const found = { ...nic, deviceName: device.name, bridge: bridge.name };
+    return { nic: found, place: placeOf(found, new Map(), device, bridge.ifindex) };
+  },
+
   prepare: tapOnBridgePreparation,
 
   start: {

@@ -16,6 +16,7 @@ export const unmanaged: DeviceType<UnmanagedNic> = {
   linkNames: () => [],
   announceOn: () => [],
   locate: () => ({ found: "yes", place: { deviceIfindex: 0, parentIfindex: 0 } }),
+  strayed: () => undefined,
   prepare: {
     refusals: () => [],
     creation: () => undefined,
