@@ -16,7 +16,13 @@ import type { Instance } from "../instance/instance.ts";
 import { registrationOf } from "../instance/instance-message.ts";
 import { parseNic } from "../instance/nic-message.ts";
 import { toPreparedNicMessage } from "../instance/prepared-nic-message.ts";
-import { devicesInUse, refuseForeignMacs, refuseForeignRoutes, refuseSharedDevices } from "./nics-in-use.ts";
+import {
+  devicesInUse,
+  formerlyPrepared,
+  refuseForeignMacs,
+  refuseForeignRoutes,
+  refuseSharedDevices,
+} from "./nics-in-use.ts";
 import { requireVmm } from "./require-vmm.ts";
 
 const pathOf = (): string => "nic";
@@ -43,7 +49,7 @@ export function attachNic(host: Host, request: AttachNicRequest): AttachNicRespo
     requirePreparable(host.ports.devices.route, [nic], pathOf);
     return { applied: Applied.UNSPECIFIED, nic: undefined, registration: Registration.UNSPECIFIED };
   }
-  const prepared = prepareOne(host, instance, nic);
+  const prepared = prepareOne(host, instance, nic, formerlyPrepared(abandoned, [nic]));
   try {
     startIfDue(instance, nic);
   } finally {
@@ -92,9 +98,14 @@ function alreadyAttached(
 }
 
 /** Quarantined and journaled, or as it was before. */
-function prepareOne(host: Host, instance: Instance, nic: NicDefinition): PreparedNic {
+function prepareOne(
+  host: Host,
+  instance: Instance,
+  nic: NicDefinition,
+  former: ReadonlyMap<string, PreparedNic>,
+): PreparedNic {
   const { devices } = host.ports;
-  const [prepared] = prepareNics(devices, [nic], pathOf);
+  const [prepared] = prepareNics(devices, [nic], pathOf, former);
   if (prepared === undefined) throw new Error(`${nic.nicId} was not prepared`);
   try {
     instance.devices.add(nic, prepared);

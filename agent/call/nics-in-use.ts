@@ -6,6 +6,7 @@ import type { NicPath } from "../device/check-nics.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { addressesOf } from "../device/nic-identity.ts";
+import type { PreparedNic } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 
@@ -34,6 +35,34 @@ export function devicesInUse(
       { reason: "DEVICE_IN_USE", field: `${pathOf(shared.index)}.${field}.device_name` },
     );
   });
+}
+
+/** By NIC, what was prepared for the same device, on the same bridge or parent, of an instance that has lost its VMM. */
+export function formerlyPrepared(
+  abandoned: readonly Instance[],
+  nics: readonly NicDefinition[],
+): ReadonlyMap<string, PreparedNic> {
+  const all = abandoned.flatMap(({ nics: its, prepared }) =>
+    its.flatMap((nic) =>
+      prepared.filter(({ nicId }) => nicId === nic.nicId).map((found) => ({ nic, found })),
+    ),
+  );
+  return new Map(
+    nics.flatMap((nic) => {
+      const former = all.find(({ nic: its }) => isSamePlace(nic, its));
+      return former === undefined ? [] : [[nic.nicId, former.found] as const];
+    }),
+  );
+}
+
+function isSamePlace(nic: NicDefinition, other: NicDefinition): boolean {
+  const type = deviceTypeOf(nic);
+  return (
+    type.type === other.type &&
+    type.deviceName(nic) !== undefined &&
+    type.deviceName(nic) === type.deviceName(other) &&
+    type.segment(nic) === type.segment(other)
+  );
 }
 
 /** One bridge, and one parent, delivers a MAC to one device: another guest with it would take it over silently. */

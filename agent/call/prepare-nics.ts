@@ -11,7 +11,13 @@ import type { Host } from "../host.ts";
 import { parseNics } from "../instance/nic-message.ts";
 import { PreparedDevices } from "../instance/prepared-devices.ts";
 import { toPreparedNicMessage } from "../instance/prepared-nic-message.ts";
-import { devicesInUse, refuseForeignMacs, refuseForeignRoutes, refuseSharedDevices } from "./nics-in-use.ts";
+import {
+  devicesInUse,
+  formerlyPrepared,
+  refuseForeignMacs,
+  refuseForeignRoutes,
+  refuseSharedDevices,
+} from "./nics-in-use.ts";
 
 export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNicsResponse {
   const guestId = parseGuestId(request.guestId, "guest_id");
@@ -38,7 +44,7 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     known.devices.release();
     host.forget(known);
   }
-  const prepared = quarantineNics(devices, nics);
+  const prepared = quarantineNics(devices, nics, nicPathInList, formerlyPrepared(abandoned, nics));
   const quarantined = PreparedDevices.armed(devices, nics, prepared, () => clock.unixUs());
   try {
     journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });

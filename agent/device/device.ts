@@ -227,6 +227,12 @@ export interface DeviceType<Nic extends NicDefinition> {
       ownership: DeviceOwnership,
       device: "delete" | "keep",
     ): readonly RouteRequest[];
-    judge(nic: Nic, results: readonly RouteResult[]): NicProblem | undefined;
+    /** `requests` are those of the plan for `links`. */
+    judge(
+      nic: Nic,
+      links: SeenLinks,
+      requests: readonly RouteRequest[],
+      results: readonly RouteResult[],
+    ): NicProblem | undefined;
   };
 }

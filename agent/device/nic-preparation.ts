@@ -70,7 +70,8 @@ function throwFirst([refusal]: readonly NicRefusal[]): void {
 
 /**
  * Quarantines the devices of all NICs, creating those that are missing; on any failure everything that it made
- * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off.
+ * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off. `former` has, by NIC, what was
+ * prepared for an instance whose place the NIC takes: how the host was found then is how it is left at the end.
  *
  * Throws INVALID_ARGUMENT for bad definitions and FAILED_PRECONDITION for refusals, nothing changed; ABORTED
  * where the kernel refused half way, what was made undone.
@@ -79,6 +80,7 @@ export function prepareNics(
   host: HostDevices,
   nics: readonly NicDefinition[],
   pathOf: NicPath = nicPathInList,
+  former: ReadonlyMap<string, PreparedNic> = new Map(),
 ): PreparedNic[] {
   checkNicDefinitions(nics, pathOf);
   const before = surveyLinks(host.route, nics);
@@ -99,7 +101,7 @@ export function prepareNics(
         nicId: nic.nicId,
         deviceName,
         ifindex,
-        ownership: type.prepare.ownership(nic, before),
+        ownership: ownershipOf(nic, before, former.get(nic.nicId)),
         ...(characterDevice === undefined ? {} : { characterDevice }),
       };
     });
@@ -107,6 +109,19 @@ export function prepareNics(
     undoPreparation(host.route, nics, before);
     throw SwitchoverError.from(thrown);
   }
+}
+
+function ownershipOf(
+  nic: NicDefinition,
+  before: SeenLinks,
+  former: PreparedNic | undefined,
+): DeviceOwnership {
+  const found = deviceTypeOf(nic).prepare.ownership(nic, before);
+  if (former === undefined) return found;
+  if (before.get(former.deviceName)?.ifindex === former.ifindex) return former.ownership;
+  // Its device is gone, and has left its parent as the former instance last made it.
+  const { parent } = former.ownership;
+  return found.parent === undefined || parent === undefined ? found : { ...found, parent };
 }
 
 /**
@@ -126,8 +141,9 @@ export function releaseNics(
   });
   const results = executeEach(route, plans);
   return nics.map((nic, index) => {
-    if (plans[index]?.length === 0) return { nicId: nic.nicId };
-    const problem = deviceTypeOf(nic).release.judge(nic, results[index] ?? []);
+    const plan = plans[index] ?? [];
+    if (plan.length === 0) return { nicId: nic.nicId };
+    const problem = deviceTypeOf(nic).release.judge(nic, links, plan, results[index] ?? []);
     return { nicId: nic.nicId, ...(problem === undefined ? {} : { problem }) };
   });
 }

@@ -1,3 +1,4 @@
+import type { DeviceOwnership } from "../../agent/device/device.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
 import type { NicReport } from "../../agent/device/nic-set.ts";
@@ -75,6 +76,12 @@ export async function withHost(
   } finally {
     route.close();
   }
+}
+
+export function ownershipsOf(
+  prepared: readonly { readonly nicId: string; readonly ownership: DeviceOwnership }[],
+) {
+  return new Map(prepared.map(({ nicId, ownership }) => [nicId, ownership]));
 }
 
 /** `net0 removed, net1 failed ENODEV`. */

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { DeviceOwnership } from "../../agent/device/device.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { findDrift, mendNics } from "../../agent/device/nic-mending.ts";
 import {
@@ -11,7 +10,7 @@ import {
 } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { skipWithout } from "../resource.ts";
-import { clockUs, macOf, macvtapNic, outcomesOf, withHost } from "./guest-nics.ts";
+import { clockUs, macOf, macvtapNic, outcomesOf, ownershipsOf, withHost } from "./guest-nics.ts";
 import { deviceNames, eventually, linkOf, routedOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge } from "./tap-end.ts";
@@ -37,10 +36,6 @@ function onHost(
         await body(host);
       }),
     );
-}
-
-function ownershipsOf(prepared: readonly { readonly nicId: string; readonly ownership: DeviceOwnership }[]) {
-  return new Map(prepared.map(({ nicId, ownership }) => [nicId, ownership]));
 }
 
 function online(mode: MacvtapNic["mode"], index = 0): string {

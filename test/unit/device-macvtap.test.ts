@@ -3,8 +3,13 @@ import { describe, it } from "node:test";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { asFound } from "../../agent/device/macvtap/parent.ts";
 import { macvtapPreparation } from "../../agent/device/macvtap/preparation.ts";
+import { type PreparedNic, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { Link } from "../../agent/netlink/link.ts";
+import type { RoutePort } from "../../agent/netlink/route-port.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
+import { refusal } from "./device-pretended-answer.ts";
+import { PretendedKernel } from "./device-pretended-kernel.ts";
 
 const NIC: MacvtapNic = {
   type: "macvtap",
@@ -39,5 +44,69 @@ describe("a parent in passthrough", () => {
   it("is never given the guest's address back as its own, when a device is prepared anew", () => {
     const found = asFound(link("eth0", 2, { macAddress: NIC.macAddress, state: "down" }), NIC);
     assert.deepEqual(found, { state: "down" });
+  });
+});
+
+function withParent(state: "up" | "down") {
+  const kernel = new PretendedKernel();
+  kernel.addParent("eth0", state);
+  return { kernel, host: { route: kernel, factory: kernel }, before: kernel.renderMacvtaps() };
+}
+
+function ownershipsOf(prepared: readonly PreparedNic[]) {
+  return new Map(prepared.map(({ nicId, ownership }) => [nicId, ownership]));
+}
+
+describe("what a release leaves of a parent in passthrough", () => {
+  for (const state of ["up", "down"] as const) {
+    it(`is what was found, ${state}, where others have deleted the macvtap while its guest ran`, () => {
+      const { kernel, host, before } = withParent(state);
+      const prepared = prepareNics(host, [NIC]);
+      armNicSet(kernel, [NIC], () => 0).start();
+      kernel.remove("mv0");
+      assert.deepEqual(releaseNics(kernel, [NIC], ownershipsOf(prepared), "delete"), [{ nicId: "net0" }]);
+      assert.equal(kernel.renderMacvtaps(), before);
+    });
+
+    it(`is what a former instance found, ${state}, whose device was taken over`, () => {
+      const { kernel, host, before } = withParent(state);
+      const [former] = prepareNics(host, [NIC]);
+      assert.ok(former);
+      const taken = { ...NIC, nicId: "net7" };
+      const prepared = prepareNics(host, [taken], undefined, new Map([["net7", former]]));
+      releaseNics(kernel, [taken], ownershipsOf(prepared), "delete");
+      assert.equal(kernel.renderMacvtaps(), before);
+    });
+
+    it(`is what a former instance found, ${state}, also where its device is gone`, () => {
+      const { kernel, host, before } = withParent(state);
+      const [former] = prepareNics(host, [NIC]);
+      assert.ok(former);
+      kernel.remove("mv0");
+      const prepared = prepareNics(host, [NIC], undefined, new Map([["net0", former]]));
+      releaseNics(kernel, [NIC], ownershipsOf(prepared), "delete");
+      assert.equal(kernel.renderMacvtaps(), before);
+    });
+  }
+
+  it("is told where the kernel refuses it", () => {
+    const { kernel, host } = withParent("up");
+    const prepared = prepareNics(host, [NIC]);
+    const parent = kernel.link("eth0")?.ifindex;
+    const route: RoutePort = {
+      execute: ({ requests }) =>
+        requests.flatMap((request) =>
+          request.op === "setLink" && request.ifindex === parent
+            ? [refusal(1)]
+            : kernel.execute({ requests: [request] }),
+        ),
+      ready: () => {},
+      dump: (dump) => kernel.dump(dump),
+    };
+    const [report] = releaseNics(route, [NIC], ownershipsOf(prepared), "delete");
+    assert.deepEqual(report?.problem, {
+      reason: "EPERM",
+      sentence: "The kernel refused to release eth0: EPERM.",
+    });
   });
 });

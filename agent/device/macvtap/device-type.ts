@@ -1,12 +1,22 @@
+import type { Link } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
+import type { RouteRequest } from "../../netlink/route-request.ts";
 import { isToBeDeleted } from "../created-device.ts";
-import type { DeviceType, Located, SeenLinks, StartOutcome, StopOutcome, VerifyOutcome } from "../device.ts";
+import type {
+  DeviceOwnership,
+  DeviceType,
+  Located,
+  SeenLinks,
+  StartOutcome,
+  StopOutcome,
+  VerifyOutcome,
+} from "../device.ts";
 import { deviceMissing } from "../device-link.ts";
 import { verifyOutcome } from "../outcome.ts";
 import { doneOrGone, isErrno } from "../route-answers.ts";
 import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
 import { macvtapMending } from "./mending.ts";
-import { restoreParent, unmarkParent } from "./parent.ts";
+import { restoreParent, stackedOn, unmarkParent } from "./parent.ts";
 import { macvtapPreparation } from "./preparation.ts";
 import {
   DEVICE_FIELD,
@@ -22,6 +32,8 @@ import {
 
 /** What the kernel says of a macvtap that vanished, as it does with its parent: trap 4. */
 const GONE = ["ENODEV"] as const;
+/** And of a parent without the mark. */
+const UNMARKED = ["ENODEV", "ENOENT"] as const;
 
 /**
  * A macvtap. Its registration is that it is up: the parent then takes in frames for its address. Two of one address on one
@@ -118,23 +130,45 @@ export const macvtap: DeviceType<MacvtapNic> = {
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
       const parent = links.get(nic.parent);
-      if (link === undefined) return parent === undefined ? [] : unmarkParent(nic, parent, links);
-      const { ifindex } = link;
-      const down = { op: "setLink", ifindex, change: { state: "down" } } as const;
-      const isOurs = isToBeDeleted(link, ownership, device);
-      const removal = isOurs ? [down, { op: "deleteLink", ifindex } as const] : [down];
-      if (parent === undefined || locate(nic, links).found === "no") return isOurs ? removal : [];
-      if (isExclusive(nic)) return [...removal, ...restoreParent(parent, ownership.parent)];
-      return [...removal, ...(isOurs ? unmarkParent(nic, parent, links) : [])];
+      const isOurs = link !== undefined && isToBeDeleted(link, ownership, device);
+      const isThere = locate(nic, links).found === "yes";
+      return [
+        ...(link === undefined || !(isOurs || isThere) ? [] : [takeDown(link)]),
+        ...(link !== undefined && isOurs ? [{ op: "deleteLink", ifindex: link.ifindex } as const] : []),
+        ...(parent === undefined ? [] : releaseParent(nic, parent, links, ownership, isOurs, isThere)),
+      ];
     },
-    judge(nic, [down, removal]) {
-      if (!doneOrGone(down, GONE)) return refused(nic, "take down", down);
-      return removal === undefined || doneOrGone(removal, GONE)
-        ? undefined
-        : refused(nic, "release", removal);
+    judge(nic, links, requests, results) {
+      const failed = requests.findIndex(
+        (request, index) => !doneOrGone(results[index], request.op === "setAltName" ? UNMARKED : GONE),
+      );
+      const request = requests[failed];
+      if (request === undefined) return undefined;
+      const isOfParent = "ifindex" in request && request.ifindex === links.get(nic.parent)?.ifindex;
+      return (isOfParent ? parentRefused : refused)(nic, "release", results[failed]);
     },
   },
 };
+
+function takeDown({ ifindex }: Link): RouteRequest {
+  return { op: "setLink", ifindex, change: { state: "down" } };
+}
+
+/** Others may have deleted the macvtap, and somebody else may stand on its parent since: then that is not touched. */
+function releaseParent(
+  nic: MacvtapNic,
+  parent: Link,
+  links: SeenLinks,
+  ownership: DeviceOwnership,
+  isOurs: boolean,
+  isThere: boolean,
+): readonly RouteRequest[] {
+  if (!isExclusive(nic)) {
+    return isOurs || !links.has(nic.deviceName) ? unmarkParent(nic, parent, links) : [];
+  }
+  const isFree = isOurs || isThere || stackedOn(parent, links).length === 0;
+  return isFree ? restoreParent(parent, ownership.parent) : [];
+}
 
 function raiseRefused(nic: MacvtapNic, result: RouteResult | undefined) {
   if (!isErrno(result, "EADDRINUSE")) return refused(nic, "raise", result);

@@ -48,13 +48,24 @@ export function asFound({ addrGenMode, macAddress, state }: Link, nic: MacvtapNi
   };
 }
 
-/** Ends what passthrough made of its parent: the guest's address, silence, and whether it is up. */
-export function restoreParent({ ifindex }: Link, found: ParentAsFound | undefined): readonly RouteRequest[] {
+/**
+ * Ends what passthrough made of its parent: the guest's address, silence, and whether it is up. One that is as it was found
+ * is not touched, and so not blipped.
+ */
+export function restoreParent(parent: Link, found: ParentAsFound | undefined): readonly RouteRequest[] {
   if (found === undefined) return [];
-  const { state, ...change } = found;
+  const { ifindex } = parent;
+  const { addrGenMode, macAddress, state } = found;
+  const change = {
+    ...(macAddress === undefined || macAddress === parent.macAddress ? {} : { macAddress }),
+    ...(addrGenMode === undefined || addrGenMode === parent.addrGenMode ? {} : { addrGenMode }),
+  };
+  const isOther = Object.keys(change).length > 0;
+  const goesDown = parent.state === "up" && (state === "down" || isOther);
+  const isDown = parent.state === "down" || goesDown;
   return [
-    { op: "setLink", ifindex, change: { state: "down" } },
-    ...(Object.keys(change).length === 0 ? [] : [{ op: "setLink", ifindex, change } as const]),
-    ...(state === "up" ? [{ op: "setLink", ifindex, change: { state } } as const] : []),
+    ...(goesDown ? [{ op: "setLink", ifindex, change: { state: "down" } } as const] : []),
+    ...(isOther ? [{ op: "setLink", ifindex, change } as const] : []),
+    ...(state === "up" && isDown ? [{ op: "setLink", ifindex, change: { state } } as const] : []),
   ];
 }

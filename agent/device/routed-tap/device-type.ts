@@ -137,7 +137,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
         { op: "setLink", ifindex: link.ifindex, change: { state: "down" } },
       ];
     },
-    judge(nic, results) {
+    judge(nic, _links, _requests, results) {
       const failed = results.find((result) => !doneOrGone(result, GONE));
       return failed === undefined ? undefined : refused(nic, "release", failed);
     },

@@ -169,7 +169,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       }
       return [...removals, { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS }];
     },
-    judge(nic, results) {
+    judge(nic, _links, _requests, results) {
       const device = results.at(-1);
       const registrations = registrationsOf(nic, ANYWHERE).slice(0, Math.max(results.length - 1, 0));
       const problem = registrations
