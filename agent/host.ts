@@ -1,6 +1,8 @@
 import type { Fence } from "../proto/epoch.ts";
 import { SwitchoverError } from "../proto/error.ts";
 import type { GuestId } from "../proto/ids.ts";
+import { type HostSurvey, surveyHost, surveyHostAside } from "./device/host-survey.ts";
+import type { NicDefinition } from "./device/nic-definition.ts";
 import { AgentFeed } from "./feed/agent-feed.ts";
 import type { Guest } from "./guest/guest.ts";
 import type { GuestFeedEvent } from "./guest/guest-operation.ts";
@@ -40,6 +42,14 @@ export class Host {
   /** The guest's journal if this host ever had one. */
   knownJournalOf(guestId: GuestId): Journal | undefined {
     return this.ports.journals.exists(guestId) ? this.journalOf(guestId) : undefined;
+  }
+
+  /** What preparing the NICs depends on. Throws as `surveyHostAside` does. */
+  async surveyFor(nics: readonly NicDefinition[]): Promise<HostSurvey> {
+    const { devices, tables } = this.ports;
+    return tables === undefined
+      ? surveyHost(devices.route, nics)
+      : surveyHostAside(devices.route, tables, nics);
   }
 
   /** The newest fence that any instance of the guest has acted on here, also those that are gone. */

@@ -7,8 +7,15 @@ import type {
 import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
+import type { HostSurvey } from "../device/host-survey.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
-import { type PreparedNic, prepareNics, releaseNics, requirePreparable } from "../device/nic-preparation.ts";
+import {
+  type KnownBefore,
+  type PreparedNic,
+  prepareNics,
+  releaseNics,
+  requirePreparable,
+} from "../device/nic-preparation.ts";
 import type { Guest } from "../guest/guest.ts";
 import { startsAtOnce } from "../guest/nic-changes.ts";
 import type { Host } from "../host.ts";
@@ -27,11 +34,8 @@ import { requireVmm } from "./require-vmm.ts";
 
 const pathOf = (): string => "nic";
 
-/**
- * One turn of the event loop, so that no CPU event comes between: quarantined, journaled, and registered where the
- * guest's other NICs are. A killed agent finds the NIC in its journal, or a device that is an orphan.
- */
-export function attachNic(host: Host, request: AttachNicRequest): AttachNicResponse {
+/** A killed agent finds the NIC in its journal, or a device that is an orphan. */
+export async function attachNic(host: Host, request: AttachNicRequest): Promise<AttachNicResponse> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   if (request.nic === undefined) throw invalidArgument("nic", "The NIC is required.", "REQUIRED");
   const nic = parseNic(request.nic, "nic");
@@ -39,17 +43,35 @@ export function attachNic(host: Host, request: AttachNicRequest): AttachNicRespo
   const guest = guestToAttachTo(instance);
   const known = instance.nics.find(({ nicId }) => nicId === nic.nicId);
   if (known !== undefined) return alreadyAttached(instance, guest, known, nic);
-
   checkNicDefinitions([...instance.nics, nic], pathOf);
+  const survey = await host.surveyFor([nic]);
+  // The guest may be given away by now.
+  const resolved = host.instances.resolve(guestId, request.instanceId, () => true);
+  guestToAttachTo(resolved);
+  return attachNew(host, resolved, nic, survey, request.validateOnly);
+}
+
+/**
+ * One turn of the event loop, so that no CPU event comes between: quarantined, journaled, and registered where the
+ * guest's other NICs are.
+ */
+function attachNew(
+  host: Host,
+  instance: Instance,
+  nic: NicDefinition,
+  survey: HostSurvey,
+  validateOnly: boolean,
+): AttachNicResponse {
+  const { guestId } = instance;
   refuseForeignMacs(host, guestId, [nic], pathOf);
   refuseForeignRoutes(host, guestId, [nic], pathOf);
   refuseSharedDevices(host, guestId, [nic], instance, pathOf);
   const abandoned = devicesInUse(host, [nic], instance, pathOf);
-  if (request.validateOnly) {
-    requirePreparable(host.ports.devices.route, [nic], pathOf);
+  if (validateOnly) {
+    requirePreparable(host.ports.devices.route, [nic], pathOf, { survey });
     return { applied: Applied.UNSPECIFIED, nic: undefined, registration: Registration.UNSPECIFIED };
   }
-  const prepared = prepareOne(host, instance, nic, formerlyPrepared(abandoned, [nic]));
+  const prepared = prepareOne(host, instance, nic, { survey, former: formerlyPrepared(abandoned, [nic]) });
   try {
     startIfDue(instance, nic);
   } finally {
@@ -98,14 +120,9 @@ function alreadyAttached(
 }
 
 /** Quarantined and journaled, or as it was before. */
-function prepareOne(
-  host: Host,
-  instance: Instance,
-  nic: NicDefinition,
-  former: ReadonlyMap<string, PreparedNic>,
-): PreparedNic {
+function prepareOne(host: Host, instance: Instance, nic: NicDefinition, known: KnownBefore): PreparedNic {
   const { devices } = host.ports;
-  const [prepared] = prepareNics(devices, [nic], pathOf, former);
+  const [prepared] = prepareNics(devices, [nic], pathOf, known);
   if (prepared === undefined) throw new Error(`${nic.nicId} was not prepared`);
   try {
     instance.devices.add(nic, prepared);

@@ -6,6 +6,7 @@ import type {
   Refusal,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
+import { nicPathInList } from "../device/check-nics.ts";
 import { preflightNics } from "../device/nic-preparation.ts";
 import { type Guest, holdsRightToRun } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
@@ -24,9 +25,10 @@ export async function preflight(host: Host, request: PreflightRequest): Promise<
     candidate.adopted === null ? false : suits(candidate.adopted.runner.guest, side),
   );
   const { runner, source, vmm } = instance.requireAdopted();
-  const refusals: Refusal[] = preflightNics(host.ports.devices.route, instance.nics).map(
-    ({ reason, sentence, field }) => ({ reason, sentence, field }),
-  );
+  const survey = await host.surveyFor(instance.nics);
+  const refusals: Refusal[] = preflightNics(host.ports.devices.route, instance.nics, nicPathInList, {
+    survey,
+  }).map(({ reason, sentence, field }) => ({ reason, sentence, field }));
   try {
     const status = await vmm.queryStatus({ timeoutMs: VMM_ANSWER_TIMEOUT_MS });
     refusals.push(...runStateRefusals(runner.guest, side, status.runStateText));

@@ -5,7 +5,7 @@ import type {
   PrepareNicsResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId, parseInstanceId } from "../../proto/ids.ts";
-import { nicPathInList } from "../device/check-nics.ts";
+import { checkNicDefinitions, nicPathInList } from "../device/check-nics.ts";
 import { prepareNics as quarantineNics, requirePreparable } from "../device/nic-preparation.ts";
 import type { Host } from "../host.ts";
 import { parseNics } from "../instance/nic-message.ts";
@@ -19,7 +19,7 @@ import {
   refuseSharedDevices,
 } from "./nics-in-use.ts";
 
-export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNicsResponse {
+export async function prepareNics(host: Host, request: PrepareNicsRequest): Promise<PrepareNicsResponse> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const instanceId = parseInstanceId(request.instanceId, "instance_id");
   const nics = parseNics(request.nics);
@@ -32,11 +32,14 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     }
     if (known.state !== "prepared") throw otherDefinition(instanceId);
   }
+  checkNicDefinitions(nics);
+  // From here on one turn of the event loop, so that no other guest's call comes between.
+  const survey = await host.surveyFor(nics);
   refuseForeignMacs(host, guestId, nics, nicPathInList);
   refuseForeignRoutes(host, guestId, nics, nicPathInList);
   refuseSharedDevices(host, guestId, nics, known, nicPathInList);
   const abandoned = devicesInUse(host, nics, known, nicPathInList);
-  requirePreparable(devices.route, nics);
+  requirePreparable(devices.route, nics, nicPathInList, { survey });
   if (request.validateOnly) return { applied: Applied.UNSPECIFIED, nics: [] };
 
   const journal = host.journalOf(guestId);
@@ -44,7 +47,10 @@ export function prepareNics(host: Host, request: PrepareNicsRequest): PrepareNic
     known.devices.release();
     host.forget(known);
   }
-  const prepared = quarantineNics(devices, nics, nicPathInList, formerlyPrepared(abandoned, nics));
+  const prepared = quarantineNics(devices, nics, nicPathInList, {
+    survey,
+    former: formerlyPrepared(abandoned, nics),
+  });
   const quarantined = PreparedDevices.armed(devices, nics, prepared, () => clock.unixUs());
   try {
     journal.write({ atUnixUs: clock.unixUs(), instanceId, word: { kind: "nicsPrepared", nics, prepared } });

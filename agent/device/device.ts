@@ -17,7 +17,7 @@
 import type { IpPrefix } from "../../proto/ip-prefix.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
 import type { KernelChange } from "../netlink/kernel-change.ts";
-import type { Link } from "../netlink/link.ts";
+import type { Link, LinkFilter } from "../netlink/link.ts";
 import type { MulticastGroup } from "../netlink/multicast.ts";
 import type { RouteResult } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
@@ -123,7 +123,7 @@ export interface ParentAsFound {
 }
 
 export interface DevicePreparation<Nic extends NicDefinition> {
-  /** What `refusals` has to know beside the links, all of it read; for types that have to know more. */
+  /** What `refusals` has to know beside the links that the definition names, all of it read; for types that have to. */
   readonly ask?: (nic: Nic, links: SeenLinks) => readonly RouteRequest[];
   /** Why the NIC cannot be prepared or moved here, judged by what exists and by the answers to `ask`. */
   refusals(nic: Nic, links: SeenLinks, answers: readonly RouteResult[]): readonly NicProblem[];
@@ -169,8 +169,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   segment(nic: Nic): string | undefined;
   /** The prefixes that the host routes to this NIC and to no other; for types that have some. */
   readonly routes?: (nic: Nic) => readonly IpPrefix[];
-  /** Whether preparing and releasing depend on devices that no definition names, such as others of the same parent. */
-  readonly surveys: "namedLinks" | "allLinks";
+  /** Whether the device stands on another, whose other ones decide whether it can be prepared. */
+  readonly stands: "byItself" | "onAnother";
   /** The links to look up before anything is decided. */
   linkNames(nic: Nic): readonly string[];
   /**
@@ -220,6 +220,13 @@ export interface DeviceType<Nic extends NicDefinition> {
   };
   /** Ends the quarantine: off the bridge where `prepare` put it there, and deleted if that is asked and it is ours. */
   readonly release: {
+    /** Which links decide it that no definition names; undefined where none do, which is the rule. */
+    readonly survey?: (
+      nic: Nic,
+      links: SeenLinks,
+      ownership: DeviceOwnership,
+      device: "delete" | "keep",
+    ) => LinkFilter | undefined;
     /** Empty where nothing is left to release. */
     plan(
       nic: Nic,

@@ -7,8 +7,9 @@ import type { RoutePort } from "../netlink/route-port.ts";
 import { checkNicDefinitions, type NicPath, nicPathInList } from "./check-nics.ts";
 import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
+import { type HostSurvey, linksOf, surveyHost, withStacked } from "./host-survey.ts";
 import type { NicDefinition } from "./nic-definition.ts";
-import { executeEach, surveyLinks } from "./nic-requests.ts";
+import { executeEach, readLinks } from "./nic-requests.ts";
 import { kernelWords } from "./route-answers.ts";
 import type { DeviceFactory } from "./tap-creation.ts";
 
@@ -43,14 +44,27 @@ export interface ReleaseReport {
   readonly problem?: NicProblem;
 }
 
+/** What is known ahead of a preparation. */
+export interface KnownBefore {
+  /** What was read of the host; missing, it is read at once. */
+  readonly survey?: HostSurvey;
+  /**
+   * By NIC, what was prepared for an instance whose place it takes: how the host was found then is how it is left at the
+   * end.
+   */
+  readonly former?: ReadonlyMap<string, PreparedNic>;
+}
+
 /** All reasons why the NICs cannot be prepared here; changes nothing. Throws INVALID_ARGUMENT for bad definitions. */
 export function preflightNics(
   route: RoutePort,
   nics: readonly NicDefinition[],
   pathOf: NicPath = nicPathInList,
+  { survey }: KnownBefore = {},
 ): NicRefusal[] {
   checkNicDefinitions(nics, pathOf);
-  return refusalsOf(route, nics, surveyLinks(route, nics), pathOf);
+  const { answers, stacked } = survey ?? surveyHost(route, nics);
+  return refusalsOf(nics, withStacked(nics, readLinks(route, nics), stacked), answers, pathOf);
 }
 
 /** Throws FAILED_PRECONDITION for the first of these reasons, and as `preflightNics` does; changes nothing. */
@@ -58,8 +72,9 @@ export function requirePreparable(
   route: RoutePort,
   nics: readonly NicDefinition[],
   pathOf: NicPath = nicPathInList,
+  known: KnownBefore = {},
 ): void {
-  throwFirst(preflightNics(route, nics, pathOf));
+  throwFirst(preflightNics(route, nics, pathOf, known));
 }
 
 function throwFirst([refusal]: readonly NicRefusal[]): void {
@@ -70,8 +85,7 @@ function throwFirst([refusal]: readonly NicRefusal[]): void {
 
 /**
  * Quarantines the devices of all NICs, creating those that are missing; on any failure everything that it made
- * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off. `former` has, by NIC, what was
- * prepared for an instance whose place the NIC takes: how the host was found then is how it is left at the end.
+ * is undone. Idempotent; running it for a guest whose CPUs run would cut the guest off.
  *
  * Throws INVALID_ARGUMENT for bad definitions and FAILED_PRECONDITION for refusals, nothing changed; ABORTED
  * where the kernel refused half way, what was made undone.
@@ -80,17 +94,18 @@ export function prepareNics(
   host: HostDevices,
   nics: readonly NicDefinition[],
   pathOf: NicPath = nicPathInList,
-  former: ReadonlyMap<string, PreparedNic> = new Map(),
+  known: KnownBefore = {},
 ): PreparedNic[] {
   checkNicDefinitions(nics, pathOf);
-  const before = surveyLinks(host.route, nics);
-  throwFirst(refusalsOf(host.route, nics, before, pathOf));
+  const { answers, stacked } = known.survey ?? surveyHost(host.route, nics);
+  const before = withStacked(nics, readLinks(host.route, nics), stacked);
+  throwFirst(refusalsOf(nics, before, answers, pathOf));
   try {
     for (const nic of nics) {
       const creation = deviceTypeOf(nic).prepare.creation(nic, before);
       if (creation !== undefined) create(host, creation);
     }
-    const after = surveyLinks(host.route, nics);
+    const after = withStacked(nics, readLinks(host.route, nics), stacked);
     quarantine(host.route, nics, before, after, pathOf);
     return nics.map((nic) => {
       const type = deviceTypeOf(nic);
@@ -101,12 +116,12 @@ export function prepareNics(
         nicId: nic.nicId,
         deviceName,
         ifindex,
-        ownership: ownershipOf(nic, before, former.get(nic.nicId)),
+        ownership: ownershipOf(nic, before, known.former?.get(nic.nicId)),
         ...(characterDevice === undefined ? {} : { characterDevice }),
       };
     });
   } catch (thrown) {
-    undoPreparation(host.route, nics, before);
+    undoPreparation(host.route, nics, before, stacked);
     throw SwitchoverError.from(thrown);
   }
 }
@@ -134,11 +149,15 @@ export function releaseNics(
   ownerships: ReadonlyMap<string, DeviceOwnership>,
   device: "delete" | "keep",
 ): ReleaseReport[] {
-  const links = surveyLinks(route, nics);
-  const plans = nics.map((nic) => {
-    const ownership = ownerships.get(nic.nicId) ?? { device: "existing", port: "existing" };
-    return deviceTypeOf(nic).release.plan(nic, links, ownership, device);
+  const ownershipsOf = ({ nicId }: NicDefinition): DeviceOwnership =>
+    ownerships.get(nicId) ?? { device: "existing", port: "existing" };
+  const named = readLinks(route, nics);
+  const others = nics.flatMap((nic) => {
+    const filter = deviceTypeOf(nic).release.survey?.(nic, named, ownershipsOf(nic), device);
+    return filter === undefined ? [] : linksOf(route.dump({ op: "dumpLinks", ...filter }));
   });
+  const links = withStacked(nics, named, others);
+  const plans = nics.map((nic) => deviceTypeOf(nic).release.plan(nic, links, ownershipsOf(nic), device));
   const results = executeEach(route, plans);
   return nics.map((nic, index) => {
     const plan = plans[index] ?? [];
@@ -149,18 +168,14 @@ export function releaseNics(
 }
 
 function refusalsOf(
-  route: RoutePort,
   nics: readonly NicDefinition[],
   links: SeenLinks,
+  answers: HostSurvey["answers"],
   pathOf: NicPath,
 ): NicRefusal[] {
-  const answers = executeEach(
-    route,
-    nics.map((nic) => deviceTypeOf(nic).prepare.ask?.(nic, links) ?? []),
-  );
   return nics.flatMap((nic, index) =>
     deviceTypeOf(nic)
-      .prepare.refusals(nic, links, answers[index] ?? [])
+      .prepare.refusals(nic, links, answers.get(nic.nicId) ?? [])
       .map(({ reason, sentence, field }) => ({
         nicId: nic.nicId,
         reason,
@@ -206,9 +221,14 @@ function quarantine(
 }
 
 /** Best effort: what cannot be undone stays quarantined, which harms nobody. */
-function undoPreparation(route: RoutePort, nics: readonly NicDefinition[], before: SeenLinks): void {
+function undoPreparation(
+  route: RoutePort,
+  nics: readonly NicDefinition[],
+  before: SeenLinks,
+  stacked: HostSurvey["stacked"],
+): void {
   try {
-    const after = surveyLinks(route, nics);
+    const after = withStacked(nics, readLinks(route, nics), stacked);
     const requests = nics.toReversed().flatMap((nic) => deviceTypeOf(nic).prepare.undo(nic, before, after));
     route.execute(encodeBatch(requests));
   } catch {

@@ -6,13 +6,6 @@ import type { SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 
-/** What preparing and releasing the NICs depends on: the links that their definitions name, or all of the host's. */
-export function surveyLinks(route: RoutePort, nics: readonly NicDefinition[]): SeenLinks {
-  if (nics.every((nic) => deviceTypeOf(nic).surveys === "namedLinks")) return readLinks(route, nics);
-  const links = route.dump({ op: "dumpLinks" }).flatMap((m) => (m.type === "link" ? [m.link] : []));
-  return withPortVlans(route, nics, new Map(links.map((link) => [link.name, link])));
-}
-
 /** Looks up every link that the NICs' definitions name, in one batch. */
 export function readLinks(route: RoutePort, nics: readonly NicDefinition[]): SeenLinks {
   const names = [...new Set(nics.flatMap((nic) => deviceTypeOf(nic).linkNames(nic)))];

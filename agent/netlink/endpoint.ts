@@ -47,13 +47,16 @@ const MAX_DRAINED = 100_000;
 export function openRouteEndpoint(options: EndpointOptions = {}): NetlinkEndpoint {
   const { receiveTimeoutMs = 1000, receiveBufferBytes = 4 * 1024 * 1024 } = options;
   return new SocketEndpoint(
-    openRouteFd(receiveBufferBytes, 0, (set) => {
-      set(SOL_SOCKET, SO_RCVTIMEO, timeval(receiveTimeoutMs), "set the receive deadline of a netlink socket");
-      set(SOL_NETLINK, NETLINK_CAP_ACK, int32(1), "ask netlink for short acks");
-      set(SOL_NETLINK, NETLINK_EXT_ACK, int32(1), "ask netlink for the texts of its errors");
-      set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, int32(1), "ask netlink for filtered dumps");
-    }),
+    openRouteFd(receiveBufferBytes, 0, (set) => setRouteOptions(set, receiveTimeoutMs)),
   );
+}
+
+/** Of a socket that asks: its deadline, short acks with the kernel's words, and dumps of what was asked for alone. */
+export function setRouteOptions(set: SetOption, receiveTimeoutMs: number): void {
+  set(SOL_SOCKET, SO_RCVTIMEO, timeval(receiveTimeoutMs), "set the receive deadline of a netlink socket");
+  set(SOL_NETLINK, NETLINK_CAP_ACK, int32(1), "ask netlink for short acks");
+  set(SOL_NETLINK, NETLINK_EXT_ACK, int32(1), "ask netlink for the texts of its errors");
+  set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, int32(1), "ask netlink for filtered dumps");
 }
 
 type SetOption = (level: number, name: number, value: Uint8Array, what: string) => void;

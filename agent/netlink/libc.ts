@@ -84,6 +84,23 @@ export function recv(fd: number, into: Uint8Array, flags: number): number {
   return orErrno(recvCall(fd, into, into.length, flags));
 }
 
+/** `send` in another thread; `bytes` are the call's until it is done. */
+export function sendElsewhere(fd: number, bytes: Uint8Array, flags: number): Promise<number> {
+  return elsewhere((done) => sendCall.async(fd, bytes, bytes.length, flags, done));
+}
+
+/** `recv` in another thread; `into` is the call's until it is done. */
+export function recvElsewhere(fd: number, into: Uint8Array, flags: number): Promise<number> {
+  return elsewhere((done) => recvCall.async(fd, into, into.length, flags, done));
+}
+
+/** The thread's errno is there in the callback, and no later. */
+function elsewhere(call: (done: (error: Error | null, result: number) => void) => void): Promise<number> {
+  return new Promise((resolve, reject) => {
+    call((error, result) => (error === null ? resolve(orErrno(result)) : reject(error)));
+  });
+}
+
 export function close(fd: number): number {
   return orErrno(closeCall(fd));
 }

@@ -203,6 +203,11 @@ export function encodeDeleteLink(ifindex: number): Uint8Array {
   return encodeMessage(RTM_DELLINK, NLM_F_ACK, linkBody(ifindex, undefined));
 }
 
+export interface LinkFilter {
+  readonly masterIfindex?: number;
+  readonly kind?: string;
+}
+
 export type LinkKey = { readonly ifindex: number } | { readonly name: string };
 
 /** Asks for one device, by name or by index, without its counters; ENODEV where there is none. */
@@ -214,11 +219,13 @@ export function encodeGetLink(key: LinkKey): Uint8Array {
   });
 }
 
-/** Asks for all devices of the network namespace, or for the ports of one, without their counters. */
-export function encodeDumpLinks(masterIfindex?: number): Uint8Array {
+/** Asks for all devices of the network namespace, for the ports of one, or for those of a kind, without their counters. */
+export function encodeDumpLinks({ masterIfindex, kind }: LinkFilter): Uint8Array {
   return encodeMessage(RTM_GETLINK, NLM_F_DUMP, linkBody(0, undefined), (attributes) => {
     attributes.u32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     if (masterIfindex !== undefined) attributes.u32(IFLA.MASTER, masterIfindex);
+    if (kind !== undefined)
+      attributes.nested(IFLA.LINKINFO, (info) => info.bytes(INFO.KIND, Buffer.from(kind)));
   });
 }
 

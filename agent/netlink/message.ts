@@ -9,7 +9,9 @@
  *     address, route                      IP addresses and routes
  *     route-request, route-port           what the rest of the agent says and hears: plain data
  *     errno, libc, endpoint               the machine: numbers, system calls, one socket
+ *     route-reply                         what the kernel answers, as that data
  *     route-socket                        a RoutePort on an endpoint: sequence numbers, acks, replies
+ *     table-reader                        whole tables, beside what counts
  *
  * Decoders throw nothing but SwitchoverError (INTERNAL, NETLINK_MALFORMED), and end on any input.
  */

@@ -110,8 +110,8 @@ export type RouteRequest =
 
 /** One table to read in full. */
 export type RouteDump =
-  /** All links, or the ports of one. */
-  | { readonly op: "dumpLinks"; readonly masterIfindex?: number }
+  /** All links, or the ports of one, or those of one kind, which the kernel heeds for kinds that it has loaded. */
+  | { readonly op: "dumpLinks"; readonly masterIfindex?: number; readonly kind?: string }
   | { readonly op: "dumpFdb"; readonly bridgeIfindex: number }
   /** Answered with `portVlans` of this port. */
   | { readonly op: "dumpPortVlans"; readonly ifindex: number };
@@ -190,7 +190,7 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
 export function encodeDump(dump: RouteDump): Uint8Array {
   switch (dump.op) {
     case "dumpLinks":
-      return encodeDumpLinks(dump.masterIfindex);
+      return encodeDumpLinks(dump);
     case "dumpFdb":
       return encodeDumpFdb(dump.bridgeIfindex);
     case "dumpPortVlans":

@@ -6,28 +6,21 @@
  * One caller at a time; a storm on the kernel's rtnl lock blocks the send, and with it the thread.
  */
 import { SwitchoverError } from "../../proto/error.ts";
-import { decodeAddress, RTM_NEWADDR } from "./address.ts";
 import { type EndpointOptions, type NetlinkEndpoint, openRouteEndpoint } from "./endpoint.ts";
 import { errnoName } from "./errno.ts";
-import { RTM_NEWLINK } from "./link.ts";
-import { decodeLink } from "./link-decoder.ts";
 import {
   decodeMessages,
   decodeVerdict,
   type KernelVerdict,
-  type NetlinkMessage,
   NLM_F_DUMP_INTR,
   NLM_F_MULTI,
   NLMSG_DONE,
   NLMSG_ERROR,
   patchSequence,
 } from "./message.ts";
-import { decodeMulticastEntries, RTM_NEWMDB } from "./multicast.ts";
-import { decodeFdbEntry, RTM_NEWNEIGH } from "./neighbour.ts";
-import { decodePortVlans, RTM_NEWVLAN } from "./port-vlan.ts";
-import { decodeRoute, RTM_NEWROUTE } from "./route.ts";
 import type { RouteBatch, RouteDatagram } from "./route-batch.ts";
 import type { RouteMessage, RoutePort, RouteResult } from "./route-port.ts";
+import { decodeReply } from "./route-reply.ts";
 import { answerOf, encodeDump, type RouteDump } from "./route-request.ts";
 
 /** Late answers to an abandoned batch that are skipped before the socket is given up on. */
@@ -180,28 +173,4 @@ function countStray(strays: number): number {
 
 function resultOf({ errno, text }: KernelVerdict): RouteResult {
   return errno === 0 ? { ok: true, messages: [] } : { ok: false, errno, name: errnoName(errno), text };
-}
-
-function decodeReply(message: NetlinkMessage): RouteMessage[] {
-  const { type, payload } = message;
-  switch (type) {
-    case RTM_NEWLINK:
-      return [{ type: "link", link: decodeLink(payload) }];
-    case RTM_NEWNEIGH:
-      return [{ type: "fdbEntry", entry: decodeFdbEntry(payload) }];
-    case RTM_NEWMDB:
-      return [{ type: "multicastEntries", entries: decodeMulticastEntries(payload) }];
-    case RTM_NEWVLAN:
-      return [{ type: "portVlans", ...decodePortVlans(payload) }];
-    case RTM_NEWADDR: {
-      const address = decodeAddress(payload);
-      return address === undefined ? [] : [{ type: "address", address }];
-    }
-    case RTM_NEWROUTE: {
-      const route = decodeRoute(payload);
-      return route === undefined ? [] : [{ type: "route", route }];
-    }
-    default:
-      return [];
-  }
 }

@@ -14,6 +14,7 @@ import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { openChangeSocket } from "../../agent/netlink/change-socket.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
+import { openTableReader } from "../../agent/netlink/table-reader.ts";
 import { openQemu } from "../../agent/vmm/qemu.ts";
 import { readProcessLife } from "../../agent/vmm/vmm-process.ts";
 import { type HostClock, openHostClock } from "../clock/host-clock.ts";
@@ -85,6 +86,7 @@ async function startOn(
   const handOffs = new NatsHandOffBus(link, log);
   const route = openRouteSocket();
   const kernelChanges = openChangeSocket();
+  const tables = openTableReader();
   const bridgePorts = openBridgePorts(clock);
   rehearseSwitchovers();
   const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
@@ -111,6 +113,7 @@ async function startOn(
       route: values["expedite-rcu"] === "never" ? route : new ExpeditedRoute(route, gracePeriods),
       factory: deviceFactory,
     },
+    tables,
     kernelChanges,
     ...(values.announcements === "vmm"
       ? {}
@@ -131,6 +134,7 @@ async function startOn(
     agent.close();
     kernelChanges.close();
     bridgePorts.close();
+    tables.close();
     gracePeriods.close();
     route.close();
     handOffs.close();

@@ -7,6 +7,7 @@ import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { openTableReader } from "../../agent/netlink/table-reader.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import type { HostId } from "../../proto/ids.ts";
@@ -37,6 +38,7 @@ export function withAgent(
       const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
       const spoolDirectory = join(stateDirectory, "feed");
       mkdirSync(spoolDirectory);
+      const tables = openTableReader();
       const vmms = new Map<string, PretendedVmm>();
       const told: FeedEvent[] = [];
       const ports: HostAgentPorts = {
@@ -63,6 +65,7 @@ export function withAgent(
           assert.ok(vmm, `no VMM at ${path}`);
           return vmm.open(hear);
         },
+        tables,
         ...openPorts(devices, stateDirectory),
       };
       let agent = new HostAgent(ports);
@@ -86,6 +89,7 @@ export function withAgent(
       } finally {
         clearInterval(alive);
         agent.close();
+        tables.close();
         rmSync(stateDirectory, { recursive: true });
       }
     }),

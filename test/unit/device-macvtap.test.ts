@@ -73,7 +73,7 @@ describe("what a release leaves of a parent in passthrough", () => {
       const [former] = prepareNics(host, [NIC]);
       assert.ok(former);
       const taken = { ...NIC, nicId: "net7" };
-      const prepared = prepareNics(host, [taken], undefined, new Map([["net7", former]]));
+      const prepared = prepareNics(host, [taken], undefined, { former: new Map([["net7", former]]) });
       releaseNics(kernel, [taken], ownershipsOf(prepared), "delete");
       assert.equal(kernel.renderMacvtaps(), before);
     });
@@ -83,7 +83,7 @@ describe("what a release leaves of a parent in passthrough", () => {
       const [former] = prepareNics(host, [NIC]);
       assert.ok(former);
       kernel.remove("mv0");
-      const prepared = prepareNics(host, [NIC], undefined, new Map([["net0", former]]));
+      const prepared = prepareNics(host, [NIC], undefined, { former: new Map([["net0", former]]) });
       releaseNics(kernel, [NIC], ownershipsOf(prepared), "delete");
       assert.equal(kernel.renderMacvtaps(), before);
     });

@@ -57,9 +57,10 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
 
   dump(dump: RouteDump): RouteMessage[] {
     if (dump.op === "dumpLinks") {
-      const { masterIfindex } = dump;
+      const { kind, masterIfindex } = dump;
       return [...this.#links.values()]
         .filter((link) => masterIfindex === undefined || link.masterIfindex === masterIfindex)
+        .filter((link) => kind === undefined || link.kind === kind)
         .map((link) => ({ type: "link", link }));
     }
     if (dump.op === "dumpPortVlans") {

@@ -281,6 +281,15 @@ const REWORDED: readonly [command: string, ours: Uint8Array, theirs: string, edi
     ],
   ],
   [
+    "ip link show type macvtap",
+    encodeDump({ op: "dumpLinks", kind: "macvtap" }),
+    "38000000120001036979046b000000001100000000000000000000000000000008001d0001000000100012000b0001006d61637674617000",
+    [
+      [OF_PACKETS, OF_NO_FAMILY],
+      [WITH_VIRTUAL_FUNCTIONS, NO_COUNTERS],
+    ],
+  ],
+  [
     "bridge fdb show br 2 (after its padding is cut off)",
     encodeDump({ op: "dumpFdb", bridgeIfindex: 2 }),
     "240000001e0001036979046b000000000700000000000000000000000800090002000000",

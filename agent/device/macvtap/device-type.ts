@@ -16,7 +16,7 @@ import { verifyOutcome } from "../outcome.ts";
 import { doneOrGone, isErrno } from "../route-answers.ts";
 import { characterDeviceOf, checkMacvtap, type MacvtapNic } from "./definition.ts";
 import { macvtapMending } from "./mending.ts";
-import { restoreParent, stackedOn, unmarkParent } from "./parent.ts";
+import { isMarked, restoreParent, stackedOn, unmarkParent } from "./parent.ts";
 import { macvtapPreparation } from "./preparation.ts";
 import {
   DEVICE_FIELD,
@@ -48,7 +48,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
   segment: (nic) => nic.parent,
   characterDevice: characterDeviceOf,
 
-  surveys: "allLinks",
+  stands: "onAnother",
   linkNames: (nic) => [nic.parent, nic.deviceName],
 
   // What is sent on the parent leaves by the wire alone: neither this macvtap nor its siblings hear it.
@@ -127,6 +127,18 @@ export const macvtap: DeviceType<MacvtapNic> = {
   mend: macvtapMending,
 
   release: {
+    survey(nic, links, ownership, device) {
+      const parent = links.get(nic.parent);
+      const link = links.get(nic.deviceName);
+      if (parent === undefined) return undefined;
+      const isOurs = link !== undefined && isToBeDeleted(link, ownership, device);
+      if (!isExclusive(nic)) {
+        return isMarked(parent) && (isOurs || link === undefined) ? { kind: "macvtap" } : undefined;
+      }
+      // Only what stands on the parent by now keeps it from being set down.
+      const goesDown = parent.state === "up" && ownership.parent?.state === "down";
+      return goesDown && !isOurs && locate(nic, links).found === "no" ? {} : undefined;
+    },
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
       const parent = links.get(nic.parent);

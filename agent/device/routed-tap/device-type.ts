@@ -49,7 +49,7 @@ export const routedTap: DeviceType<RoutedTapNic> = {
   deviceName: (nic) => nic.deviceName,
   segment: () => undefined,
   routes: (nic) => nic.routes,
-  surveys: "namedLinks",
+  stands: "byItself",
 
   /** Behind a routed tap is nobody to be told: frames come by the host's routes, which start has made. */
   announceOn: () => [],

@@ -54,7 +54,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.bridge,
 
-  surveys: "namedLinks",
+  stands: "byItself",
   linkNames: ({ bridge, deviceName, vxlan }) => [
     bridge,
     deviceName,

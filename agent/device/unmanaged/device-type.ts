@@ -12,7 +12,7 @@ export const unmanaged: DeviceType<UnmanagedNic> = {
   check: () => {},
   deviceName: () => undefined,
   segment: () => undefined,
-  surveys: "namedLinks",
+  stands: "byItself",
   linkNames: () => [],
   announceOn: () => [],
   locate: () => ({ found: "yes", place: { deviceIfindex: 0, parentIfindex: 0 } }),
