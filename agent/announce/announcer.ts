@@ -8,7 +8,9 @@ import { setImmediate } from "node:timers";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
+import { linkOf } from "../device/route-answers.ts";
 import type { Log, LogFields } from "../log.ts";
+import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import {
   type AnnouncedNic,
@@ -22,6 +24,8 @@ import type { PacketLink, PacketPort } from "./packet-port.ts";
 
 /** Some 0.2 ms. */
 const FRAMES_A_TURN = 64;
+
+const NO_CARRIER = new SwitchoverError("UNAVAILABLE", "it has no carrier.", { reason: "NO_CARRIER" });
 
 /** How many frames left. */
 export type SentFrames = Readonly<Record<AnnouncementKind, number>>;
@@ -67,6 +71,8 @@ class PacketRun implements AnnouncementRun {
   /** Null until the first round. */
   #announced: readonly AnnouncedNic[] | null = null;
   readonly #links = new Map<number, PacketLink>();
+  /** Links that throw away what is sent, and say that it was sent. */
+  #withoutCarrier: ReadonlySet<number> = new Set();
   readonly #warned = new Set<string>();
   #round: Round | null = null;
   /** Rounds that came while that one was leaving. */
@@ -89,7 +95,7 @@ class PacketRun implements AnnouncementRun {
     this.#round = round;
     this.#turn = setImmediate(() => {
       if (this.#announced === null) void this.#sendFirst(round);
-      else this.#sendSlice();
+      else this.#beginToSend();
     });
   }
 
@@ -116,6 +122,23 @@ class PacketRun implements AnnouncementRun {
     this.#announced = announced;
     this.#openLinks(announced);
     this.#round = { ...round, announcements: this.#due() };
+    this.#beginToSend();
+  }
+
+  /** A parent that was raised with its guest, or an uplink whose wire comes back, has its carrier a while later. */
+  #beginToSend(): void {
+    const ifindexes = [...this.#links.keys()];
+    try {
+      const results = this.#parts.route.execute(
+        encodeBatch(ifindexes.map((ifindex) => ({ op: "getLink", ifindex }))),
+      );
+      this.#withoutCarrier = new Set(
+        ifindexes.filter((_, index) => linkOf(results[index])?.carrier === "off"),
+      );
+    } catch (thrown) {
+      this.#warn("Whether links have a carrier could not be read", thrown);
+    }
+    if (this.#withoutCarrier.size > 0) this.#warn("The guest is not announced on a link", NO_CARRIER);
     this.#sendSlice();
   }
 
@@ -156,7 +179,7 @@ class PacketRun implements AnnouncementRun {
       }
       const { frame, ifindex, kind } = next.value;
       const link = this.#links.get(ifindex);
-      if (link === undefined) continue;
+      if (link === undefined || this.#withoutCarrier.has(ifindex)) continue;
       try {
         link.send(frame);
         sent[kind] += 1;

@@ -26,9 +26,10 @@ export async function preflight(host: Host, request: PreflightRequest): Promise<
   );
   const { runner, source, vmm } = instance.requireAdopted();
   const survey = await host.surveyFor(instance.nics);
-  const refusals: Refusal[] = preflightNics(host.ports.devices.route, instance.nics, nicPathInList, {
-    survey,
-  }).map(({ reason, sentence, field }) => ({ reason, sentence, field }));
+  const occasion = side === "source" ? "leave" : "arrive";
+  const { route } = host.ports.devices;
+  const found = preflightNics(route, instance.nics, nicPathInList, { survey }, occasion);
+  const refusals: Refusal[] = found.map(({ reason, sentence, field }) => ({ reason, sentence, field }));
   try {
     const status = await vmm.queryStatus({ timeoutMs: VMM_ANSWER_TIMEOUT_MS });
     refusals.push(...runStateRefusals(runner.guest, side, status.runStateText));

@@ -16,6 +16,11 @@ export function isSilent(device: Link): boolean {
   return device.addrGenMode === undefined || device.addrGenMode === "none";
 }
 
+/** Whether the device takes an IPv6 address, or a route by it. */
+export function takesIpv6({ addrGenMode, ipv6 }: Link): boolean {
+  return addrGenMode !== undefined && ipv6 !== "disabled";
+}
+
 export function notSilent(device: Link, field: string): NicProblem | undefined {
   if (isSilent(device)) return undefined;
   const sentence = `The host would send frames by itself on ${device.name}: its addrgenmode is ${device.addrGenMode}.`;

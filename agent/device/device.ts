@@ -122,11 +122,19 @@ export interface ParentAsFound {
   readonly addrGenMode?: "eui64";
 }
 
+/** What for a host is asked whether it can have a NIC: to be prepared there, to get its running guest, or to give it away. */
+export type Occasion = "prepare" | "arrive" | "leave";
+
 export interface DevicePreparation<Nic extends NicDefinition> {
   /** What `refusals` has to know beside the links that the definition names, all of it read; for types that have to. */
   readonly ask?: (nic: Nic, links: SeenLinks) => readonly RouteRequest[];
   /** Why the NIC cannot be prepared or moved here, judged by what exists and by the answers to `ask`. */
-  refusals(nic: Nic, links: SeenLinks, answers: readonly RouteResult[]): readonly NicProblem[];
+  refusals(
+    nic: Nic,
+    links: SeenLinks,
+    answers: readonly RouteResult[],
+    occasion: Occasion,
+  ): readonly NicProblem[];
   /** What has to be created first; undefined where the device exists or the kernel is to be asked by `plan`. */
   creation(nic: Nic, links: SeenLinks): DeviceCreation | undefined;
   /** Into quarantine; `before` and `after` are what existed before and after `creation`. */

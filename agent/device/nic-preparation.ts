@@ -5,7 +5,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
 import { checkNicDefinitions, type NicPath, nicPathInList } from "./check-nics.ts";
-import type { DeviceCreation, DeviceOwnership, NicProblem, SeenLinks } from "./device.ts";
+import type { DeviceCreation, DeviceOwnership, NicProblem, Occasion, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import { type HostSurvey, linksOf, surveyHost, withStacked } from "./host-survey.ts";
 import type { NicDefinition } from "./nic-definition.ts";
@@ -61,10 +61,11 @@ export function preflightNics(
   nics: readonly NicDefinition[],
   pathOf: NicPath = nicPathInList,
   { survey }: KnownBefore = {},
+  occasion: Occasion = "prepare",
 ): NicRefusal[] {
   checkNicDefinitions(nics, pathOf);
   const { answers, stacked } = survey ?? surveyHost(route, nics);
-  return refusalsOf(nics, withStacked(nics, readLinks(route, nics), stacked), answers, pathOf);
+  return refusalsOf(nics, withStacked(nics, readLinks(route, nics), stacked), answers, pathOf, occasion);
 }
 
 /** Throws FAILED_PRECONDITION for the first of these reasons, and as `preflightNics` does; changes nothing. */
@@ -99,7 +100,7 @@ export function prepareNics(
   checkNicDefinitions(nics, pathOf);
   const { answers, stacked } = known.survey ?? surveyHost(host.route, nics);
   const before = withStacked(nics, readLinks(host.route, nics), stacked);
-  throwFirst(refusalsOf(nics, before, answers, pathOf));
+  throwFirst(refusalsOf(nics, before, answers, pathOf, "prepare"));
   try {
     for (const nic of nics) {
       const creation = deviceTypeOf(nic).prepare.creation(nic, before);
@@ -172,10 +173,11 @@ function refusalsOf(
   links: SeenLinks,
   answers: HostSurvey["answers"],
   pathOf: NicPath,
+  occasion: Occasion,
 ): NicRefusal[] {
   return nics.flatMap((nic, index) =>
     deviceTypeOf(nic)
-      .prepare.refusals(nic, links, answers.get(nic.nicId) ?? [])
+      .prepare.refusals(nic, links, answers.get(nic.nicId) ?? [], occasion)
       .map(({ reason, sentence, field }) => ({
         nicId: nic.nicId,
         reason,

@@ -2,6 +2,9 @@
 export const IFINFOMSG_BYTES = 16;
 export const IFF_UP = 0x1;
 export const AF_INET6 = 10;
+/** The device's own settings (`/proc/sys/net/ipv6/conf`), an array of int32 by `DEVCONF_*`. */
+export const IFLA_INET6_CONF = 2;
+export const DEVCONF_DISABLE_IPV6 = 26;
 export const IFLA_INET6_ADDR_GEN_MODE = 8;
 export const IN6_ADDR_GEN_MODE_EUI64 = 0;
 export const IN6_ADDR_GEN_MODE_NONE = 1;

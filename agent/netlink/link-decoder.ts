@@ -16,6 +16,7 @@ import {
   AF_INET6,
   BR_STATE_FORWARDING,
   BRPORT,
+  DEVCONF_DISABLE_IPV6,
   IFF_TAP,
   IFF_UP,
   IFINFOMSG_BYTES,
@@ -23,6 +24,7 @@ import {
   IFLA_BR_MCAST_SNOOPING,
   IFLA_BR_VLAN_FILTERING,
   IFLA_INET6_ADDR_GEN_MODE,
+  IFLA_INET6_CONF,
   IFLA_MACVLAN_MODE,
   IFLA_TUN_TYPE,
   INFO,
@@ -59,6 +61,7 @@ interface LinkDraft {
   kind?: string;
   alias?: string;
   addrGenMode?: AddrGenMode;
+  ipv6?: "disabled";
   port?: BridgePortFlags;
   portState?: "forwarding" | "blocked";
   vlanFiltering?: Switch;
@@ -156,10 +159,18 @@ function readAttribute(attributes: AttributeDecoder, family: number, draft: Link
 
 function readInet6(inet6: AttributeDecoder, draft: LinkDraft): void {
   while (inet6.next()) {
+    if (inet6.type === IFLA_INET6_CONF && isIpv6Disabled(inet6.bytes())) draft.ipv6 = "disabled";
     if (inet6.type !== IFLA_INET6_ADDR_GEN_MODE) continue;
     const mode = ADDR_GEN_MODES[inet6.u8()];
     if (mode !== undefined) draft.addrGenMode = mode;
   }
+}
+
+function isIpv6Disabled(settings: Uint8Array): boolean {
+  const offset = DEVCONF_DISABLE_IPV6 * Int32Array.BYTES_PER_ELEMENT;
+  if (settings.length < offset + Int32Array.BYTES_PER_ELEMENT) return false;
+  const view = new DataView(settings.buffer, settings.byteOffset, settings.byteLength);
+  return view.getInt32(offset, HOST_IS_LITTLE_ENDIAN) !== 0;
 }
 
 /** The kernel writes a kind before its data. */

@@ -76,6 +76,8 @@ export interface Link {
   readonly alias?: string;
   /** Missing where the device has no IPv6. */
   readonly addrGenMode?: AddrGenMode;
+  /** Present where the device has IPv6 and may not use it (`disable_ipv6`). */
+  readonly ipv6?: "disabled";
   /** Present on a bridge's port. */
   readonly port?: BridgePortFlags;
   /** Present on a bridge's port: whether the spanning tree lets frames pass (`BR_STATE_FORWARDING`). */

@@ -19,7 +19,7 @@ import { skipWithout } from "../resource.ts";
 import { type Bench, nic, prepare, withAgent } from "./agent-bench.ts";
 import { addFabric, type Fabric, framesFrom } from "./announce-fabric.ts";
 import { clockUs, macOf, macvtapNic, tapNic, withHost } from "./guest-nics.ts";
-import { eventually, fdbOf } from "./host-state.ts";
+import { eventually, fdbOf, linkOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { PretendedVmm } from "./pretended-vmm.ts";
 import { addBridge, TapEnd } from "./tap-end.ts";
@@ -236,6 +236,35 @@ async function announcedBy(bench: Bench): Promise<readonly string[]> {
     return [`${round} ${sent}${endedBy === undefined ? "" : ` ${announcementsEndedByToJSON(endedBy)}`}`];
   });
 }
+
+describe("a guest whose parent was raised with it", options, () => {
+  it("is announced from when its parent has a carrier, and what was lost before is not counted", () =>
+    inNetworkNamespace(() =>
+      withHost(async ({ factory, route }) => {
+        const fabric = addFabric();
+        const nics = [macvtapNic(0, { mode: "passthrough", parent: "uplink", guestAddresses: [IPV4, IPV6] })];
+        prepareNics({ factory, route }, nics);
+        run("ip", "link", "set", "uplink-far", "down");
+        assert.equal(armNicSet(route, nics, clockUs).start().result, "started");
+        const bridgePorts = openBridgePorts(openHostClock());
+        const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: LOG });
+        const announcements = announcer.begin(nics, {});
+        const nothing = { reverseArp: 0, arp: 0, neighbourAdvertisements: 0 };
+        assert.deepEqual(await oneRound(announcements), nothing);
+        run("ip", "link", "set", "uplink-far", "up");
+        await eventually("the carrier", () => (/ up UP /.test(linkOf("uplink")) ? true : undefined));
+        assert.deepEqual(await oneRound(announcements), {
+          reverseArp: 1,
+          arp: 1,
+          neighbourAdvertisements: 1,
+        });
+        assert.deepEqual(await heardOn(fabric, ROUND.length), ROUND);
+        announcements.end();
+        bridgePorts.close();
+        fabric.wire.close();
+      }),
+    ));
+});
 
 describe("an agent whose guest starts", options, () => {
   it("announces it on its whole schedule where it is silent, and nothing before RESUME", () =>

@@ -78,6 +78,23 @@ describe("an agent with macvtaps", options, () => {
       assert.deepEqual([deviceNames(), linkOf("eth1")], before);
     }));
 
+  it("refuses at preflight a guest that would arrive at a parent without a carrier, and lets one leave it", () =>
+    onLargeHost(async ({ agent, vmms }) => {
+      vmms.set("/run/a1", new PretendedVmm("inmigrate"));
+      await agent.prepareNics(prepare("a1", BOTH));
+      const adoption = { guestId: "web", instanceId: "a1", qmpPath: "/run/a1", externalCpuSource: undefined };
+      await agent.adoptGuest(adoption);
+      run("ip", "link", "set", "far-eth0", "down");
+      const refusalsAs = async (role: MigrationRole) => {
+        const question = { guestId: "web", instanceId: "a1", mode: MigrationMode.LIVE, role };
+        return (await agent.preflight(question)).refusals.map(({ reason, field }) => `${reason} ${field}`);
+      };
+      assert.deepEqual(await refusalsAs(MigrationRole.DESTINATION), [
+        "PARENT_NO_CARRIER nics[0].macvtap.parent",
+      ]);
+      assert.deepEqual(await refusalsAs(MigrationRole.SOURCE), ["NOT_OWNER instance_id"]);
+    }));
+
   it("still refuses what only a table tells, each by its field, and nothing changed", () =>
     onLargeHost(async ({ agent }) => {
       run(

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { preflightNics, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
+import type { RoutedTapNic } from "../../agent/device/routed-tap/definition.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, routedNic, tapNic } from "./guest-nics.ts";
@@ -101,6 +102,29 @@ describe("what cannot work", options, () => {
         (thrown) => thrown instanceof SwitchoverError && thrown.code === "FAILED_PRECONDITION",
       );
       assert.equal(deviceNames(), before);
+    }));
+
+  it("is an IPv6 address or route where the host has IPv6 disabled", () =>
+    inRoutingHost((host) => {
+      const before = deviceNames();
+      run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1");
+      const refusalsOf = (nic: RoutedTapNic) =>
+        preflightNics(host.route, [nic]).map(({ reason, field }) => `${reason} ${field}`);
+      assert.deepEqual(refusalsOf(routedNic(0)), ["IPV6_DISABLED nics[0].routed_tap.host_addresses[1]"]);
+      assert.deepEqual(refusalsOf(routedNic(0, { hostAddresses: [] })), [
+        "IPV6_DISABLED nics[0].routed_tap.routes[1]",
+      ]);
+      const onlyIPv4 = routedNic(0, { hostAddresses: ["169.254.0.1/32"], routes: ["192.0.2.7/32"] });
+      assert.deepEqual(refusalsOf(onlyIPv4), []);
+      // Only taps that come have it disabled: seen when there is one, which then goes again.
+      run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.disable_ipv6=1");
+      assert.throws(() => prepareNics(host, [routedNic(0)]), {
+        reason: "IPV6_DISABLED",
+        field: "nics[0].routed_tap.host_addresses[1]",
+      });
+      assert.equal(deviceNames(), before);
+      prepareNics(host, [onlyIPv4]);
+      assert.equal(armNicSet(host.route, [onlyIPv4], clockUs).start().result, "started");
     }));
 
   it("leaves the host as it was when it fails half way", () =>

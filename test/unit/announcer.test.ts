@@ -207,6 +207,25 @@ describe("the agent's own announcements", () => {
     }
   });
 
+  it("are neither sent nor counted where a link has no carrier, and are as soon as it has", async () => {
+    const { announcer, kernel, sent, warnings } = bench();
+    kernel.change("eth0", { carrier: "off" });
+    const run = announcer.begin([tap(0)], {});
+    const counts: SentFrames[] = [];
+    for (const carrier of ["off", "off", "on"] as const) {
+      kernel.change("eth0", { carrier });
+      run.announce((frames) => void counts.push(frames));
+      await nextTurn();
+    }
+    assert.deepEqual(
+      counts.map(({ reverseArp }) => reverseArp),
+      [0, 0, 1],
+    );
+    assert.deepEqual(sent, [RARP_0]);
+    assert.deepEqual(warnings, ["NO_CARRIER"]);
+    run.end();
+  });
+
   it("name each MAC address of a NIC in each of its VLANs", () => {
     const nic = tap(0, { additionalMacAddresses: [parseMacAddress("52:54:00:00:00:07", "")] });
     const paths = [7, 8].map((vlan) => ({ ifindex: 2, vlan }));

@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Occasion } from "../../agent/device/device.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { asFound } from "../../agent/device/macvtap/parent.ts";
 import { macvtapPreparation } from "../../agent/device/macvtap/preparation.ts";
-import { type PreparedNic, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import {
+  type PreparedNic,
+  preflightNics,
+  prepareNics,
+  releaseNics,
+} from "../../agent/device/nic-preparation.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { Link } from "../../agent/netlink/link.ts";
 import type { RoutePort } from "../../agent/netlink/route-port.ts";
@@ -36,9 +42,9 @@ describe("a parent in passthrough", () => {
       ["eth0", link("eth0", 2)],
       ["eth0.100", link("eth0.100", 3, { kind: "vlan", parentIfindex: 2 })],
     ]);
-    const [refusal] = macvtapPreparation.refusals(NIC, links, []);
+    const [refusal] = macvtapPreparation.refusals(NIC, links, [], "prepare");
     assert.deepEqual([refusal?.reason, refusal?.field], ["PARENT_IN_USE", "macvtap.parent"]);
-    assert.deepEqual(macvtapPreparation.refusals({ ...NIC, mode: "bridge" }, links, []), []);
+    assert.deepEqual(macvtapPreparation.refusals({ ...NIC, mode: "bridge" }, links, [], "prepare"), []);
   });
 
   it("is never given the guest's address back as its own, when a device is prepared anew", () => {
@@ -108,5 +114,40 @@ describe("what a release leaves of a parent in passthrough", () => {
       reason: "EPERM",
       sentence: "The kernel refused to release eth0: EPERM.",
     });
+  });
+});
+
+describe("a parent that leads nowhere", () => {
+  const shared: MacvtapNic = { ...NIC, mode: "bridge" };
+  const problemsOf = (kernel: PretendedKernel, nic: MacvtapNic, occasion: Occasion) =>
+    preflightNics(kernel, [nic], undefined, {}, occasion).map(({ reason, field }) => `${reason} ${field}`);
+  const OCCASIONS = ["prepare", "arrive", "leave"] as const;
+
+  it("is a VLAN whose lower device is down, unless the guest leaves it", () => {
+    for (const nic of [shared, NIC]) {
+      const { kernel } = withParent("down");
+      kernel.addParent("bond0", "down");
+      const vlan = { kind: "vlan", parentIfindex: kernel.link("bond0")?.ifindex ?? 0 };
+      kernel.change("eth0", vlan);
+      const refused = ["PARENT_LOWER_DOWN nics[0].macvtap.parent"];
+      assert.deepEqual(
+        OCCASIONS.map((occasion) => problemsOf(kernel, nic, occasion)),
+        [refused, refused, []],
+      );
+      kernel.change("bond0", { state: "up" });
+      assert.deepEqual(problemsOf(kernel, nic, "arrive"), []);
+    }
+  });
+
+  it("is one that is up without a carrier, for a guest that arrives", () => {
+    const { kernel } = withParent("up");
+    kernel.change("eth0", { carrier: "off" });
+    const refused = ["PARENT_NO_CARRIER nics[0].macvtap.parent"];
+    assert.deepEqual(
+      OCCASIONS.map((occasion) => problemsOf(kernel, shared, occasion)),
+      [[], refused, []],
+    );
+    kernel.change("eth0", { state: "down" });
+    assert.deepEqual(problemsOf(kernel, shared, "arrive"), []);
   });
 });

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Occasion } from "../../agent/device/device.ts";
+import type { NicDefinition as Nic } from "../../agent/device/nic-definition.ts";
 import { findDrift, mendNics } from "../../agent/device/nic-mending.ts";
-import { prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { preflightNics, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { routedTap } from "../../agent/device/routed-tap/device-type.ts";
 import { parseNics, toNicMessage } from "../../agent/instance/nic-message.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
+import type { Link } from "../../agent/netlink/link.ts";
 import { NicDefinition, type RoutedTap } from "../../proto/gen/switchover/v1/nic.ts";
 import { parseIpPrefix } from "../../proto/ip-prefix.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
@@ -122,6 +125,33 @@ describe("a routed tap on a pretended kernel", () => {
     assert.equal(kernel.renderRouting(), "");
     assert.deepEqual(releaseNics(kernel, nics, ownerships, "delete"), [{ nicId: "net0" }]);
     assert.equal(kernel.link("tap0"), undefined);
+  });
+
+  it("is refused where the host has IPv6 disabled, by what needs it, before anything is made", () => {
+    const host = (loopback: Partial<Link>) => {
+      const kernel = new PretendedKernel();
+      kernel.addParent("lo");
+      kernel.change("lo", loopback);
+      return kernel;
+    };
+    const [nic] = nics;
+    assert.ok(nic?.type === "routedTap");
+    const onlyIPv4 = { ...nic, hostAddresses: nic.hostAddresses.slice(0, 1), routes: nic.routes.slice(0, 1) };
+    const kernel = host({ ipv6: "disabled" });
+    const refusalsOf = (wanted: Nic, occasion?: Occasion) =>
+      preflightNics(kernel, [wanted], undefined, {}, occasion).map(
+        ({ reason, field }) => `${reason} ${field}`,
+      );
+    assert.deepEqual(refusalsOf(nic), ["IPV6_DISABLED nics[0].routed_tap.host_addresses[1]"]);
+    assert.deepEqual(refusalsOf({ ...nic, hostAddresses: [] }, "arrive"), [
+      "IPV6_DISABLED nics[0].routed_tap.routes[1]",
+    ]);
+    assert.deepEqual(refusalsOf(nic, "leave"), []);
+    assert.deepEqual(refusalsOf(onlyIPv4), []);
+    kernel.create({ deviceName: nic.deviceName });
+    assert.deepEqual(refusalsOf(nic), [], "an existing tap has its own settings");
+    kernel.change(nic.deviceName, { ipv6: "disabled" });
+    assert.equal(refusalsOf(nic).length, 1);
   });
 
   it("is mended to what its gate says, from either side", () => {

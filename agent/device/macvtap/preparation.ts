@@ -1,4 +1,5 @@
 import type { Link, LinkChange } from "../../netlink/link.ts";
+import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS, originOf } from "../created-device.ts";
 import type { DevicePreparation, NicProblem, SeenLinks } from "../device.ts";
@@ -12,6 +13,7 @@ import {
   isExclusive,
   judgeOffline,
   misfitOf,
+  PARENT_FIELD,
   parentMissing,
   parentRefused,
   readBack,
@@ -23,13 +25,15 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
   // Later the parent is the guest's: what the host makes of it then is no reason to keep the guest from leaving.
   ask(nic, links) {
     const parent = links.get(nic.parent);
+    if (parent === undefined) return [];
     const isTaken = links.get(nic.deviceName)?.macAddress === nic.macAddress;
-    return isExclusive(nic) && parent !== undefined && !isTaken ? askHostUse(parent) : [];
+    return [...askLower(parent), ...(isExclusive(nic) && !isTaken ? askHostUse(parent) : [])];
   },
 
-  refusals(nic, links, answers) {
+  refusals(nic, links, answers, occasion) {
     const parent = links.get(nic.parent);
     if (parent === undefined) return [parentMissing(nic)];
+    const deadParent = occasion === "leave" ? undefined : deadParentProblem(nic, parent, answers, occasion);
     const device = links.get(nic.deviceName);
     const misfit = device === undefined ? undefined : misfitOf(nic, device, parent);
     const hostUse = judgeHostUse(nic, answers);
@@ -37,6 +41,7 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
       ...parentProblems(nic, parent, links),
       ...(misfit === undefined ? [] : [misfit]),
       ...(hostUse === undefined ? [] : [hostUse]),
+      ...(deadParent === undefined ? [] : [deadParent]),
     ];
   },
 
@@ -107,7 +112,7 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
 };
 
 function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicProblem[] {
-  const field = "macvtap.parent";
+  const field = PARENT_FIELD;
   if (parent.kind === "macvtap" || parent.kind === "macvlan") {
     const sentence = `${nic.parent} is itself a ${parent.kind}: name the device that it is on.`;
     return [{ reason: "PARENT_IS_MACVTAP", sentence, field }];
@@ -138,6 +143,30 @@ function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicPro
     return [{ reason: "MAC_OF_PARENT", sentence, field: "mac_address" }];
   }
   return [];
+}
+
+/** A VLAN cannot be raised while the device under it is down. */
+function askLower({ kind, parentIfindex, state }: Link): readonly RouteRequest[] {
+  const isStuck = kind === "vlan" && parentIfindex !== undefined && state === "down";
+  return isStuck ? [{ op: "getLink", ifindex: parentIfindex }] : [];
+}
+
+/** Why a parent cannot be raised, or, for a guest that is heard elsewhere, leads nowhere. `answers` begin with `askLower`'s. */
+function deadParentProblem(
+  nic: MacvtapNic,
+  parent: Link,
+  answers: readonly RouteResult[],
+  occasion: "prepare" | "arrive",
+): NicProblem | undefined {
+  const lower = askLower(parent).length === 0 ? undefined : linkOf(answers[0]);
+  if (lower?.state === "down") {
+    const sentence = `${nic.parent} cannot be raised with its guest: ${lower.name}, which it is a VLAN of, is down.`;
+    return { reason: "PARENT_LOWER_DOWN", sentence, field: PARENT_FIELD };
+  }
+  // One that is down tells no carrier.
+  if (occasion === "prepare" || parent.state === "down" || parent.carrier !== "off") return undefined;
+  const sentence = `${nic.parent} is up and has no carrier: its guest would be cut off.`;
+  return { reason: "PARENT_NO_CARRIER", sentence, field: PARENT_FIELD };
 }
 
 /** It carries the guest's address from now on: down, and silent once it comes up. */

@@ -1,10 +1,11 @@
+import { ipPrefixParts } from "../../../proto/ip-prefix.ts";
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../../proto/mac-address.ts";
 import type { Link, LinkChange } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import { CREATED_ALIAS, originOf } from "../created-device.ts";
 import type { DevicePreparation, NicProblem } from "../device.ts";
-import { deviceMissing, isSilent, notATap, notSilent } from "../device-link.ts";
+import { deviceMissing, isSilent, notATap, notSilent, takesIpv6 } from "../device-link.ts";
 import { DEEDS } from "../request-deeds.ts";
 import { isErrno, linkOf } from "../route-answers.ts";
 import type { RoutedTapNic } from "./definition.ts";
@@ -25,6 +26,7 @@ import {
  * same on every host. Locally administered, as libvirt has it; the second one is for a guest that has the first.
  */
 const HOST_FIRST_OCTETS = [0xfe, 0xfa] as const;
+const LOOPBACK = "lo";
 
 /**
  * Makes a tap where there is none, and takes it, or the one that is there, down.
@@ -35,15 +37,20 @@ const HOST_FIRST_OCTETS = [0xfe, 0xfa] as const;
  * busy one, when nothing leads to the guest any more (150 times each on Linux 6.18).
  */
 export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
-  ask: (nic) => nic.routes.map((prefix) => ({ op: "getRoute", prefix })),
+  // A tap that is to be made gets the host's settings, of which another device that is always there tells.
+  ask: (nic) => [
+    { op: "getLink", name: LOOPBACK },
+    ...nic.routes.map((prefix) => ({ op: "getRoute", prefix }) as const),
+  ],
 
   // No other route is in the way: one to the guest's present host is what is to be expected.
-  refusals(nic, links, answers) {
+  refusals(nic, links, [loopback, ...answers], occasion) {
     const device = links.get(nic.deviceName);
     const problem =
       notATap(device, nic.deviceName, DEVICE_FIELD) ??
       (device?.masterIfindex === undefined ? undefined : portOfAnother(nic)) ??
-      hostsOwnPrefix(nic, device, answers);
+      hostsOwnPrefix(nic, device, answers) ??
+      (occasion === "leave" ? undefined : ipv6Disabled(nic, device ?? linkOf(loopback)));
     return problem === undefined ? [] : [problem];
   },
 
@@ -80,7 +87,8 @@ export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
       judgeLink(nic, place, held.link, "down") ??
       judgeNoAddress(nic, held.addresses) ??
       judgeNoRoute(nic, place, held.routes) ??
-      (link === undefined ? undefined : notSilent(link, DEVICE_FIELD));
+      (link === undefined ? undefined : notSilent(link, DEVICE_FIELD)) ??
+      ipv6Disabled(nic, link);
     if (problem !== undefined || link?.macAddress !== nic.macAddress) return problem;
     return {
       reason: "ADDRESS_IN_USE",
@@ -128,6 +136,21 @@ function hostsOwnPrefix(
       reason: "PREFIX_OF_HOST",
       sentence: `${prefix} is an address of the host itself, or its network.`,
       field: `routed_tap.routes[${index}]`,
+    };
+  }
+  return undefined;
+}
+
+/** Undefined also where nothing is known of the device. */
+function ipv6Disabled(nic: RoutedTapNic, device: Link | undefined): NicProblem | undefined {
+  if (device === undefined || takesIpv6(device)) return undefined;
+  for (const part of ["hostAddresses", "routes"] as const) {
+    const index = nic[part].findIndex((prefix) => ipPrefixParts(prefix).family === "ipv6");
+    if (index < 0) continue;
+    return {
+      reason: "IPV6_DISABLED",
+      sentence: `${nic[part][index]} cannot be given to ${nic.deviceName}: the host has IPv6 disabled there.`,
+      field: `routed_tap.${part === "routes" ? "routes" : "host_addresses"}[${index}]`,
     };
   }
   return undefined;
