@@ -29,6 +29,7 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicP
   const nicIds = new Set<string>();
   const deviceNames = new Set<string>();
   const places = new Set<string>();
+  const segments = new Map<string, "many" | "oneNic">();
   const routes = new Set<string>();
   nics.forEach((nic, index) => {
     const at = pathOf(index);
@@ -60,6 +61,7 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicP
     for (const route of ownRoutes) routes.add(route);
     const segment = type.segment(nic);
     if (segment === undefined) return;
+    checkSegment(nic, segment, segments, `${at}.${type.field}`);
     for (const { macAddress, field: addressField } of addressesOf(nic)) {
       const place = `${macAddress} on ${segment}`;
       if (places.has(place)) {
@@ -68,6 +70,22 @@ export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicP
       places.add(place);
     }
   });
+}
+
+/** `segments` are those of the NICs before. */
+function checkSegment(
+  nic: NicDefinition,
+  segment: string,
+  segments: Map<string, "many" | "oneNic">,
+  at: string,
+): void {
+  const { by, field } = deviceTypeOf(nic).segmentUse?.(nic) ?? { by: "many", field: "" };
+  const before = segments.get(segment);
+  if (before !== undefined && (before === "oneNic" || by === "oneNic")) {
+    const sentence = `${segment} serves two NICs, and one of them must have it to itself.`;
+    throw invalidArgument(`${at}.${field}`, sentence, "DUPLICATE");
+  }
+  segments.set(segment, by);
 }
 
 function checkAddresses(nic: NicDefinition, at: string): void {

@@ -175,6 +175,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly characterDevice?: (ifindex: number) => string;
   /** The bridge or parent on which the guest's address must be this NIC's alone; undefined where there is none. */
   segment(nic: Nic): string | undefined;
+  /** What of the type's own part of the definition names it, and whether the NIC must be the only one there. */
+  readonly segmentUse?: (nic: Nic) => { readonly field: string; readonly by: "many" | "oneNic" };
   /** The prefixes that the host routes to this NIC and to no other; for types that have some. */
   readonly routes?: (nic: Nic) => readonly IpPrefix[];
   /** Whether the device stands on another, whose other ones decide whether it can be prepared. */

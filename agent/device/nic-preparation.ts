@@ -102,10 +102,11 @@ export function prepareNics(
   const before = withStacked(nics, readLinks(host.route, nics), stacked);
   throwFirst(refusalsOf(nics, before, answers, pathOf, "prepare"));
   try {
-    for (const nic of nics) {
-      const creation = deviceTypeOf(nic).prepare.creation(nic, before);
-      if (creation !== undefined) create(host, creation);
-    }
+    nics.forEach((nic, index) => {
+      const { field, prepare } = deviceTypeOf(nic);
+      const creation = prepare.creation(nic, before);
+      if (creation !== undefined) create(host, creation, fieldOf(pathOf(index), field));
+    });
     const after = withStacked(nics, readLinks(host.route, nics), stacked);
     quarantine(host.route, nics, before, after, pathOf);
     return nics.map((nic) => {
@@ -187,7 +188,8 @@ function refusalsOf(
   );
 }
 
-function create(host: HostDevices, creation: DeviceCreation): void {
+/** What no look at the host tells ahead. */
+function create(host: HostDevices, creation: DeviceCreation, field: string): void {
   if (creation.by === "tun") {
     host.factory.create(creation);
     return;
@@ -198,6 +200,7 @@ function create(host: HostDevices, creation: DeviceCreation): void {
   const why = result === undefined ? reason : kernelWords(result);
   throw new SwitchoverError("ABORTED", `The kernel refused to create ${creation.deviceName}: ${why}.`, {
     reason,
+    field,
   });
 }
 

@@ -1,5 +1,7 @@
 /** The numbers of the link family, by the names of linux/if_link.h and linux/if.h. */
 export const IFINFOMSG_BYTES = 16;
+/** Of `ifi_type`. */
+export const ARPHRD_ETHER = 1;
 export const IFF_UP = 0x1;
 export const AF_INET6 = 10;
 /** The device's own settings (`/proc/sys/net/ipv6/conf`), an array of int32 by `DEVCONF_*`. */

@@ -14,6 +14,7 @@ import {
 } from "./link.ts";
 import {
   AF_INET6,
+  ARPHRD_ETHER,
   BR_STATE_FORWARDING,
   BRPORT,
   DEVCONF_DISABLE_IPV6,
@@ -56,6 +57,7 @@ interface LinkDraft {
   mtu?: number;
   txQueueLength?: number;
   masterIfindex?: number;
+  masterKind?: string;
   parentIfindex?: number;
   parentNamespace?: "another";
   kind?: string;
@@ -91,6 +93,7 @@ export function decodeLink(payload: Uint8Array): Link {
     ifindex: view.getInt32(4, HOST_IS_LITTLE_ENDIAN),
     name,
     state: (view.getUint32(8, HOST_IS_LITTLE_ENDIAN) & IFF_UP) !== 0 ? "up" : "down",
+    ...(view.getUint16(2, HOST_IS_LITTLE_ENDIAN) === ARPHRD_ETHER ? {} : { frames: "notEthernet" }),
     ...rest,
     ...(parentIfindex === undefined || parentNamespace === "another" ? {} : { parentIfindex }),
     operState: draft.operState ?? "unknown",
@@ -175,12 +178,11 @@ function isIpv6Disabled(settings: Uint8Array): boolean {
 
 /** The kernel writes a kind before its data. */
 function readLinkInfo(info: AttributeDecoder, draft: LinkDraft): void {
-  let slaveKind = "";
   while (info.next()) {
     if (info.type === INFO.KIND) draft.kind = info.string();
-    else if (info.type === INFO.SLAVE_KIND) slaveKind = info.string();
+    else if (info.type === INFO.SLAVE_KIND) draft.masterKind = info.string();
     else if (info.type === INFO.DATA) info.nested((data) => readKindData(data, draft));
-    else if (info.type === INFO.SLAVE_DATA && slaveKind === "bridge") {
+    else if (info.type === INFO.SLAVE_DATA && draft.masterKind === "bridge") {
       info.nested((data) => readBridgePort(data, draft));
     }
   }

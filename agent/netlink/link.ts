@@ -66,8 +66,12 @@ export interface Link {
   readonly macAddress?: MacAddress;
   readonly mtu: number;
   readonly txQueueLength: number;
+  /** Present where its frames are no Ethernet frames (`ARPHRD_*`): the loopback, tunnels of layer 3. */
+  readonly frames?: "notEthernet";
   /** The bridge, bond or VRF that the device is a port of. */
   readonly masterIfindex?: number;
+  /** Which of these it is, by the driver's name (`IFLA_INFO_SLAVE_KIND`); missing where that says nothing. */
+  readonly masterKind?: string;
   /** The device that this one is stacked on or paired with, where that is in the same network namespace (`IFLA_LINK`). */
   readonly parentIfindex?: number;
   /** The kernel's driver name: `bridge`, `tun`, `macvtap`, `veth`; missing for physical devices. */

@@ -189,6 +189,11 @@ export const BAD_NICS: readonly BadNic[] = [
     nic: macvtap({ parent: "mv8" }),
     ...impossible("macvtap.parent", "PARENT_IS_MACVTAP"),
   },
+  ...(["lo", "tun0"] as const).map((parent) => ({
+    what: `a parent without Ethernet frames (${parent})`,
+    nic: macvtap({ parent }),
+    ...impossible("macvtap.parent", "PARENT_NOT_ETHERNET"),
+  })),
   {
     what: "a parent that is a bridge's port",
     nic: macvtap({ parent: "tap8" }),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { surveyHost } from "../../agent/device/host-survey.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { findDrift, mendNics } from "../../agent/device/nic-mending.ts";
 import {
@@ -251,10 +252,20 @@ describe("a macvtap", options, () => {
   it(
     "leaves nothing behind, of its parent neither, where a NIC after it cannot be prepared",
     onHost("up", (host) => {
+      run("ip", "link", "add", "eth2", "type", "veth", "peer", "name", "far2");
       const before = allLinks();
       for (const mode of ["bridge", "passthrough"] as const) {
-        const nics = [macvtapNic(0, { mode }), macvtapNic(1, { mode: "passthrough" })];
-        assert.throws(() => prepareNics(host, nics), { code: "ABORTED", reason: "EINVAL" });
+        const nics = [macvtapNic(0, { mode }), macvtapNic(1, { parent: "eth2" })];
+        // Somebody else's is there since the host was looked at.
+        const survey = surveyHost(host.route, nics);
+        const rival = ["eth2", "type", "macvtap", "mode", "passthru"];
+        run("ip", "link", "add", "rival", "link", ...rival);
+        assert.throws(() => prepareNics(host, nics, undefined, { survey }), {
+          code: "ABORTED",
+          reason: "EINVAL",
+          field: "nics[1].macvtap",
+        });
+        run("ip", "link", "del", "rival");
         assert.equal(allLinks(), before);
       }
     }),

@@ -117,6 +117,29 @@ describe("what a release leaves of a parent in passthrough", () => {
   });
 });
 
+describe("a parent that macvtaps cannot stand on", () => {
+  it("is a port, whose frames its master takes, and no member of a VRF, which takes none", () => {
+    for (const [masterKind, refused] of [
+      ["bridge", true],
+      ["bond", true],
+      [undefined, true],
+      ["vrf", false],
+    ] as const) {
+      const { kernel } = withParent("up");
+      kernel.change("eth0", { masterIfindex: 9, ...(masterKind === undefined ? {} : { masterKind }) });
+      const reasons = preflightNics(kernel, [{ ...NIC, mode: "bridge" }]).map(({ reason }) => reason);
+      assert.deepEqual(reasons, refused ? ["PARENT_IS_PORT"] : []);
+    }
+  });
+
+  it("is one without Ethernet frames", () => {
+    const { kernel } = withParent("up");
+    kernel.change("eth0", { frames: "notEthernet" });
+    const [refusal] = preflightNics(kernel, [NIC]);
+    assert.deepEqual([refusal?.reason, refusal?.field], ["PARENT_NOT_ETHERNET", "nics[0].macvtap.parent"]);
+  });
+});
+
 describe("a parent that leads nowhere", () => {
   const shared: MacvtapNic = { ...NIC, mode: "bridge" };
   const problemsOf = (kernel: PretendedKernel, nic: MacvtapNic, occasion: Occasion) =>

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkNicDefinitions } from "../../agent/device/check-nics.ts";
 import { parseDeviceName } from "../../agent/device/device-name.ts";
+import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 
@@ -48,6 +49,33 @@ test("two NICs share neither id nor device nor MAC on one bridge, and no device 
   ] as const) {
     assert.throws(() => checkNicDefinitions([NIC, second]), { code: "INVALID_ARGUMENT", field });
   }
+});
+
+test("a macvtap in passthrough has its parent to itself, whichever NIC comes first", () => {
+  const macvtap = (index: number, mode: MacvtapNic["mode"], parent = "eth0"): MacvtapNic => ({
+    type: "macvtap",
+    nicId: `net${index}`,
+    macAddress: parseMacAddress(`52:54:00:00:00:0${index}`, ""),
+    deviceName: `mv${index}`,
+    parent,
+    mode,
+  });
+  checkNicDefinitions([macvtap(1, "bridge"), macvtap(2, "vepa"), macvtap(3, "passthrough", "eth1")]);
+  for (const [first, second] of [
+    ["passthrough", "passthrough"],
+    ["passthrough", "bridge"],
+    ["private", "passthrough"],
+  ] as const) {
+    assert.throws(() => checkNicDefinitions([macvtap(1, first), macvtap(2, second)]), {
+      code: "INVALID_ARGUMENT",
+      reason: "DUPLICATE",
+      field: "nics[1].macvtap.parent",
+    });
+  }
+  assert.throws(() => checkNicDefinitions([macvtap(1, "passthrough", "br0"), NIC]), {
+    code: "INVALID_ARGUMENT",
+    field: "nics[1].tap_on_bridge.bridge",
+  });
 });
 
 test("a guest has at most 64 NICs", () => {

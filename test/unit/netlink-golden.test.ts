@@ -335,6 +335,7 @@ test("a bridge's port that the kernel reports reads as one", () => {
     mtu: 1500,
     txQueueLength: 1000,
     masterIfindex: 2,
+    masterKind: "bridge",
     kind: "tun",
     tunMode: "tap",
     addrGenMode: "none",

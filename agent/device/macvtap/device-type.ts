@@ -46,6 +46,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
   check: checkMacvtap,
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.parent,
+  segmentUse: (nic) => ({ field: "parent", by: isExclusive(nic) ? "oneNic" : "many" }),
   characterDevice: characterDeviceOf,
 
   stands: "onAnother",

@@ -117,7 +117,12 @@ function parentProblems(nic: MacvtapNic, parent: Link, links: SeenLinks): NicPro
     const sentence = `${nic.parent} is itself a ${parent.kind}: name the device that it is on.`;
     return [{ reason: "PARENT_IS_MACVTAP", sentence, field }];
   }
-  if (parent.masterIfindex !== undefined) {
+  if (parent.frames === "notEthernet") {
+    const sentence = `${nic.parent} has no Ethernet frames, so nothing can share it by their addresses.`;
+    return [{ reason: "PARENT_NOT_ETHERNET", sentence, field }];
+  }
+  // A VRF decides how frames are routed, and takes none.
+  if (parent.masterIfindex !== undefined && parent.masterKind !== "vrf") {
     const sentence = `${nic.parent} is a port of ifindex ${parent.masterIfindex}, which takes all its frames.`;
     return [{ reason: "PARENT_IS_PORT", sentence, field }];
   }

@@ -53,6 +53,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
   check: checkTapOnBridge,
   deviceName: (nic) => nic.deviceName,
   segment: (nic) => nic.bridge,
+  segmentUse: () => ({ field: "bridge", by: "many" }),
 
   stands: "byItself",
   linkNames: ({ bridge, deviceName, vxlan }) => [
