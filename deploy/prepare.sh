@@ -48,10 +48,10 @@ if ((${#missing[@]} > 0)); then
   trap - EXIT
 fi
 
-# The lab's guest is built from Debian's own kernel package, which apt finds only with its lists at hand.
-if [[ -z "$(ls -A .cache/guest 2>/dev/null || true)" ]]; then
-  command -v apt-get >/dev/null || lack "apt-get is missing; the lab's guest is built from Debian packages."
-  apt-get update -qq >&2 || lack "apt-get update failed; the lab's guest is built from Debian packages."
+# The lab's guests are built from Debian's own kernel package, which apt finds only with its lists at hand.
+if ! compgen -G '.cache/guest/*.deb' >/dev/null; then
+  command -v apt-get >/dev/null || lack "apt-get is missing; the lab's guests are built from Debian packages."
+  apt-get update -qq >&2 || lack "apt-get update failed; the lab's guests are built from Debian packages."
 fi
 
 lock=$(sha256sum package-lock.json | cut -d' ' -f1)

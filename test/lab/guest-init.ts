@@ -1,3 +1,5 @@
+import type { GuestRecipe } from "./guest-image.ts";
+
 /**
  * What runs inside the lab's guest: one shell loop that proves that the guest lives, and where.
  *
@@ -5,20 +7,6 @@
  * host under the guest's feet. That name comes from fw_cfg, which belongs to the QEMU process and does not
  * migrate, unlike everything that the guest remembers.
  */
-
-/** Loaded in this order; each needs those before it. */
-export const GUEST_MODULES = [
-  "virtio_ring",
-  "virtio",
-  "virtio_pci_legacy_dev",
-  "virtio_pci_modern_dev",
-  "virtio_pci",
-  "failover",
-  "net_failover",
-  "virtio_net",
-  "virtio_blk",
-  "qemu_fw_cfg",
-] as const;
 
 /** The fw_cfg item `<host> <index> <hosts>`, padded to a fixed length: the guest caches an item's size. */
 export const HOST_FW_CFG_NAME = "opt/org.switchover.lab/host";
@@ -38,13 +26,7 @@ export const DISK_SLOTS_PER_HOST = 8192;
  * unpacking the kernel left in free memory, 60 MB that every migration would carry. NICs beyond eth0 stay down in the
  * guest, which their hosts do not notice: eight that are up have the kernel write enough to kill every third guest.
  */
-export const GUEST_INIT = `#!/bin/busybox sh
-bb=/bin/busybox
-$bb mount -t proc proc /proc
-$bb mount -t sysfs sysfs /sys
-$bb mount -t devtmpfs devtmpfs /dev
-for module in ${GUEST_MODULES.join(" ")}; do $bb insmod /modules/$module.ko || echo "module $module failed"; done
-echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+const HEARTBEAT = `echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 $bb ip link set lo up
 $bb ip address add $guest_address dev eth0
@@ -75,3 +57,20 @@ while :; do
   read -t 0.05 -r rest <&3
 done
 `;
+
+/** The guest that the lab migrates. */
+export const LAB_GUEST: GuestRecipe = {
+  modules: [
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "virtio_blk",
+    "qemu_fw_cfg",
+  ],
+  script: HEARTBEAT,
+};

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
 import type { MacAddress } from "../../proto/mac-address.ts";
 import { pollUntil } from "./deadline.ts";
+import { emulatedMachine } from "./emulated-machine.ts";
 import type { GuestImage } from "./guest-image.ts";
 import { DISK_SLOT_BYTES, DISK_SLOTS_PER_HOST, HOST_FW_CFG_NAME } from "./guest-init.ts";
 import { type Heartbeat, HeartbeatFollower } from "./heartbeat.ts";
@@ -188,23 +189,16 @@ function netdevOf(nic: GuestNic, index: number, files: readonly string[]): strin
 
 function qemuArguments(options: GuestQemuOptions, paths: GuestPaths): string[] {
   const { host, image } = options;
-  // Without pti=on a guest with one process never reloads its page table, and the emulator's stale dirty
-  // marks then kill about every twentieth guest right after a migration.
-  const kernelCommandLine = [
-    "console=ttyS0",
-    "quiet",
-    "loglevel=1",
-    "pti=on",
-    "panic=-1",
-    "net.ifnames=0",
-    `guest_address=${options.address}`,
-  ].join(" ");
   return [
-    ...["-name", options.instance, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-machine", "q35", "-cpu", "qemu64", "-accel", "tcg,thread=single"],
-    ...["-m", String(options.memoryMib ?? 128)],
+    ...emulatedMachine({
+      name: options.instance,
+      image,
+      memoryMib: options.memoryMib ?? 128,
+      // Without pti=on a guest with one process never reloads its page table, and the emulator's stale dirty
+      // marks then kill about every twentieth guest right after a migration.
+      kernelParameters: ["pti=on", "net.ifnames=0", `guest_address=${options.address}`],
+    }),
     ...(options.role === "first-boot" ? ["-S"] : ["-incoming", "defer"]),
-    ...["-kernel", image.kernelPath, "-initrd", image.initrdPath, "-append", kernelCommandLine],
     ...[
       "-fw_cfg",
       `name=${HOST_FW_CFG_NAME},string=${hostIdentity(host.name, host.index, options.hostCount)}`,

@@ -3,6 +3,7 @@ import { after, before, describe, test } from "node:test";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { BareGuest } from "../lab/bare-ping-pong.ts";
 import { prepareGuestImage } from "../lab/guest-image.ts";
+import { LAB_GUEST } from "../lab/guest-init.ts";
 import { type Lab, openLab } from "../lab/lab.ts";
 import { type Probe, Prober } from "../lab/probe.ts";
 import { findTwoWriters, writerStretches } from "../lab/witness/disk-witness.ts";
@@ -22,7 +23,7 @@ describe("a guest migrated by QEMU alone", { skip: skipWithout("root", "qemu"), 
   before(async () => {
     lab = await openLab();
     guest = await BareGuest.boot(
-      { lab, image: await prepareGuestImage(), mac: MAC, address: `${ADDRESS}/24` },
+      { lab, image: await prepareGuestImage(LAB_GUEST), mac: MAC, address: `${ADDRESS}/24` },
       "ha",
     );
     probers = await Promise.all(

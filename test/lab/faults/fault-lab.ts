@@ -1,4 +1,5 @@
 import { prepareGuestImage } from "../guest-image.ts";
+import { LAB_GUEST } from "../guest-init.ts";
 import type { Lab } from "../lab.ts";
 import { openLab } from "../lab.ts";
 import { Cluster } from "../managed/cluster.ts";
@@ -30,7 +31,7 @@ export interface FaultLab {
 
 /** Builds the lab and boots its guest on `ha`. */
 export async function openFaultLab(): Promise<FaultLab> {
-  const image = await prepareGuestImage();
+  const image = await prepareGuestImage(LAB_GUEST);
   const lab = await openLab();
   try {
     const hosts = lab.topology.hosts.map(({ name }) => name);

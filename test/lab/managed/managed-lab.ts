@@ -1,5 +1,6 @@
 import { parseMacAddress } from "../../../proto/mac-address.ts";
 import { type GuestImage, prepareGuestImage } from "../guest-image.ts";
+import { LAB_GUEST } from "../guest-init.ts";
 import { type Lab, type LabOptions, openLab } from "../lab.ts";
 import { Prober } from "../probe.ts";
 import { Cluster } from "./cluster.ts";
@@ -43,7 +44,7 @@ export interface ManagedLabOptions extends LabOptions {
 
 export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
   const wiring = wiringOf(options.wiring ?? "tap", GUEST_MAC, GUEST_TAP);
-  const image = await prepareGuestImage();
+  const image = await prepareGuestImage(LAB_GUEST);
   const lab = await openLab(options);
   try {
     await layWires(lab.topology, wiring);
