@@ -1,0 +1,15 @@
+import { inspect } from "node:util";
+import type { Fact, FactReport } from "./fact.ts";
+import { VLAN_FACTS } from "./vlan-facts.ts";
+
+/** Tells of each fact, as soon as it is known, whether it holds on the kernel that this runs on. */
+for (const fact of VLAN_FACTS) process.stdout.write(`${JSON.stringify(await reportOf(fact))}\n`);
+
+async function reportOf({ name, holds }: Fact): Promise<FactReport> {
+  try {
+    await holds();
+    return { name, failure: null };
+  } catch (thrown) {
+    return { name, failure: inspect(thrown) };
+  }
+}

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { before, describe, it } from "node:test";
+import { type KernelGuestRun, runOnDebianKernel } from "../lab/kernel-guest.ts";
+import { skipWithout } from "../resource.ts";
+import type { FactReport } from "./fact.ts";
+import { VLAN_FACTS } from "./vlan-facts.ts";
+
+const GUEST_TIMEOUT_MS = 200_000;
+
+if (bridgesFilterVlans()) {
+  describe("VLANs on a bridge that filters (trap 5)", { skip: skipWithout("root"), timeout: 30_000 }, () => {
+    for (const { name, holds } of VLAN_FACTS) it(name, () => holds());
+  });
+} else {
+  const options = { skip: skipWithout("root", "qemu") };
+  describe("VLANs on a bridge that filters (trap 5), on Debian's kernel in a guest", options, () => {
+    let run: KernelGuestRun;
+
+    before(async () => {
+      run = await runOnDebianKernel("dist/test/kernel/tell-vlan-facts.js", GUEST_TIMEOUT_MS);
+    });
+
+    for (const { name } of VLAN_FACTS) it(name, () => assertTold(run, name));
+
+    it("are each told of, by a program that comes to its end", () => {
+      assert.equal(run.exitStatus, 0, run.console);
+      assert.equal(run.lines.length, VLAN_FACTS.length);
+    });
+  });
+}
+
+function assertTold({ lines, console }: KernelGuestRun, fact: string): void {
+  const reports = lines.map((line) => JSON.parse(line) as FactReport);
+  const report = reports.find(({ name }) => name === fact);
+  assert.ok(report !== undefined, `Not told. ${console}`);
+  if (report.failure !== null) assert.fail(report.failure);
+}
+
+/** Tried in a network namespace that ends with the attempt. */
+function bridgesFilterVlans(): boolean {
+  const command = ["--net", "ip", "link", "add", "br0", "type", "bridge", "vlan_filtering", "1"];
+  return spawnSync("unshare", command, { stdio: "ignore", timeout: 10_000 }).status === 0;
+}
