@@ -32,13 +32,30 @@ export function findOrphans(
       .filter(({ alias, name }) => alias === CREATED_ALIAS && !knownDevices.has(name))
       .map((link) => [link.ifindex, toOrphan(link, names)]),
   );
-  const ofEntries = entries.flatMap((entry): Orphan[] => {
+  const ofDevices = entries.filter(
+    ({ ifindex, masterIfindex, state }) =>
+      devices.has(ifindex) && masterIfindex !== undefined && state === "static",
+  );
+  const ofEntries = ofDevices.flatMap((entry): Orphan[] => {
     const device = devices.get(entry.ifindex);
-    if (device === undefined || entry.state !== "static" || entry.masterIfindex === undefined) return [];
+    if (device === undefined || isCopy(entry, ofDevices)) return [];
     const { macAddress, vlan } = entry;
     return [{ ...device, kind: "fdbEntry", macAddress, ...(vlan === undefined ? {} : { vlan }) }];
   });
   return [...ofEntries, ...devices.values()];
+}
+
+/**
+ * Whether it came with an entry in no VLAN and goes with it: a kernel that can filter VLANs adds such an entry in each of
+ * the port's VLANs as well.
+ */
+function isCopy({ ifindex, macAddress, vlan }: FdbEntry, entries: readonly FdbEntry[]): boolean {
+  return (
+    vlan !== undefined &&
+    entries.some(
+      (other) => other.vlan === undefined && other.ifindex === ifindex && other.macAddress === macAddress,
+    )
+  );
 }
 
 function toOrphan(link: Link, names: ReadonlyMap<number, string>): Orphan {

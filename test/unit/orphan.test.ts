@@ -66,6 +66,14 @@ describe("orphans are", () => {
     assert.equal(found([tap(2)], [entryOn(2, { sticky: "plain" })])[0], `${MAC} tap2 br0 free`);
   });
 
+  it("entries in VLANs too, but no copies that the kernel made of one in no VLAN and removes with it", () => {
+    const entries = [entryOn(2), entryOn(2, { vlan: 1 }), entryOn(3, { vlan: 1 })];
+    assert.deepEqual(found([tap(2), tap(3)], entries).slice(0, 2), [
+      `${MAC} tap2 br0 free`,
+      `${MAC} tap3 br0 free`,
+    ]);
+  });
+
   it("marked as held where a process has the device open", () => {
     assert.deepEqual(found([tap(2, { carrier: "on" })]), ["device tap2 br0 held"]);
   });
