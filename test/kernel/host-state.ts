@@ -3,6 +3,7 @@ import { run } from "./in-network-namespace.ts";
 
 interface FdbLine {
   readonly mac: string;
+  readonly vlan?: number;
   readonly ifname: string;
   readonly flags: readonly string[];
   readonly master?: string;
@@ -26,19 +27,35 @@ interface LinkLine {
   };
 }
 
+const SETTLING_MS = 3_000;
+
 /** Where the bridges of the namespace deliver `mac`, as `bridge` itself tells: `tap0 br0 static sticky`. */
 export function fdbOf(mac: string): string {
   const lines = JSON.parse(run("bridge", "-j", "fdb", "show")) as FdbLine[];
-  return lines
+  const entries = lines
     .filter((line) => line.mac === mac && line.master !== undefined)
-    .map((line) => [line.ifname, line.master, line.state || "dynamic", ...line.flags].join(" "))
-    .sort()
-    .join("\n");
+    .map(({ vlan, ifname, master, state, flags }) => {
+      const where = vlan === undefined ? ifname : `${ifname} vlan ${vlan}`;
+      return [where, master, state || "dynamic", ...flags].join(" ");
+    });
+  return withoutCopies(entries).sort().join("\n");
 }
 
 /** The lines of `bridge fdb show` about these addresses, sorted: in the bridges' tables and in those of VXLAN devices. */
 export function fdbText(...macs: readonly string[]): string {
-  return sortedLines(run("bridge", "fdb", "show"), (line) => macs.some((mac) => line.startsWith(mac)));
+  const text = sortedLines(run("bridge", "fdb", "show"), (line) => macs.some((mac) => line.startsWith(mac)));
+  return withoutCopies(text.split("\n")).join("\n");
+}
+
+/**
+ * Without what a kernel that can filter VLANs adds by itself: beside an entry in no VLAN, one in each of the port's VLANs,
+ * which on a bridge that does not filter is looked up by nobody. It is removed with that entry; one that stays alone shows.
+ */
+function withoutCopies(entries: readonly string[]): string[] {
+  return entries.filter((entry) => {
+    const inNone = entry.replace(/ vlan \d+/, "");
+    return inNone === entry || !entries.includes(inNone);
+  });
 }
 
 /** The lines of `bridge mdb show` about a port, sorted: `dev br0 port tap0 grp 239.1.2.3 permanent`. */
@@ -75,7 +92,7 @@ export function portOf(deviceName: string): string {
 
 /** A device on its own or on a parent, as `ip` itself tells: `mv0 on eth0 bridge up UP 52:54:00:00:00:01 none`. */
 export function linkOf(deviceName: string): string {
-  const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];
+  const link = settledLink(deviceName);
   if (link === undefined) return "";
   const { info_data: data, info_kind: kind } = link.linkinfo ?? {};
   return [
@@ -87,6 +104,16 @@ export function linkOf(deviceName: string): string {
     link.inet6_addr_gen_mode,
     ...(link.altnames ?? []),
   ].join(" ");
+}
+
+/** Kernels before 6.8 tell up to a second late whether a link works (linkwatch): until its state is that of its carrier. */
+function settledLink(deviceName: string): LinkLine | undefined {
+  const deadlineMs = performance.now() + SETTLING_MS;
+  for (;;) {
+    const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];
+    const isSettled = link?.flags.includes("LOWER_UP") === (link?.operstate === "UP");
+    if (link === undefined || isSettled || performance.now() > deadlineMs) return link;
+  }
 }
 
 interface AddressLine {
