@@ -7,6 +7,7 @@ import { openSpoolDirectory } from "../../agent/feed/spool-directory.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import type { Log } from "../../agent/log.ts";
 import { openTableReader } from "../../agent/netlink/table-reader.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
@@ -18,6 +19,8 @@ import { PretendedVmm } from "./pretended-vmm.ts";
 import { addBridge } from "./tap-end.ts";
 
 export const MAC = macOf(0);
+export const SILENT_LOG: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
 export interface Bench {
   readonly agent: HostAgent;
   readonly vmms: Map<string, PretendedVmm>;
@@ -49,7 +52,7 @@ export function withAgent(
         migrationAddress: "127.0.0.1",
         journals: openJournalDirectory(stateDirectory),
         clock: openHostClock(),
-        log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+        log: SILENT_LOG,
         handOffs: { publish: () => {}, subscribe: () => () => {} },
         spool: openSpoolDirectory(spoolDirectory),
         feed: {

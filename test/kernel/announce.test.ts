@@ -16,7 +16,7 @@ import { parseGuestAddress } from "../../proto/guest-address.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { skipWithout } from "../resource.ts";
-import { type Bench, nic, prepare, withAgent } from "./agent-bench.ts";
+import { type Bench, nic, prepare, SILENT_LOG, withAgent } from "./agent-bench.ts";
 import { addFabric, type Fabric, framesFrom } from "./announce-fabric.ts";
 import { clockUs, macOf, macvtapNic, tapNic, withHost } from "./guest-nics.ts";
 import { eventually, fdbOf, linkOf } from "./host-state.ts";
@@ -36,8 +36,6 @@ const ROUND = [
   encodeNeighbourAdvertisement(MAC, IPV6),
 ].map((frame) => Buffer.from(frame).toString("hex"));
 const options = { skip: skipWithout("root"), timeout: 30_000 };
-const silent = () => {};
-const LOG = { debug: silent, info: silent, warn: silent, error: silent };
 
 interface Host {
   readonly fabric: Fabric;
@@ -59,7 +57,7 @@ function withRunningGuest(body: (host: Host) => Promise<void>): Promise<void> {
       const other = new TapEnd("tap1");
       assert.equal(armNicSet(route, nics, clockUs).start().result, "started");
       const bridgePorts = openBridgePorts(openHostClock());
-      const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: LOG });
+      const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: SILENT_LOG });
       const announcements = announcer.begin(nics.slice(0, 1), {});
       try {
         await body({ fabric, guest, other, announcements });
@@ -183,7 +181,7 @@ for (const mode of ["bridge", "passthrough"] as const) {
           assert.equal(armNicSet(route, nics, clockUs).start().result, "started");
           const guest = new TapEnd("mv0", prepared?.characterDevice);
           const bridgePorts = openBridgePorts(openHostClock());
-          const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: LOG });
+          const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: SILENT_LOG });
           const announcements = announcer.begin(nics, {});
           await oneRound(announcements);
           assert.deepEqual(await heardOn(fabric, ROUND.length), ROUND);
@@ -222,7 +220,7 @@ function withAnnouncingAgent(body: (bench: Bench, fabric: Fabric) => Promise<voi
     ({ route }: HostDevices) => {
       fabric = addFabric("br0");
       bridgePorts = openBridgePorts(openHostClock());
-      return { announcer: createAnnouncer({ route, bridgePorts, packets: packetPort, log: LOG }) };
+      return { announcer: createAnnouncer({ route, bridgePorts, packets: packetPort, log: SILENT_LOG }) };
     },
   );
 }

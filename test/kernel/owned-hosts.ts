@@ -27,14 +27,13 @@ import { openChannel } from "../../services/grpc/channel.ts";
 import { type GrpcServer, startGrpcServer } from "../../services/grpc/server.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import { MemoryFeed, MemoryStore, PretendedFencing } from "../unit/coordinator-world.ts";
-import { MAC, prepare } from "./agent-bench.ts";
+import { MAC, prepare, SILENT_LOG } from "./agent-bench.ts";
 import { fdbOf } from "./host-state.ts";
 import { inNetworkNamespace, withAnotherNamespace, within } from "./in-network-namespace.ts";
 import { addBridge } from "./tap-end.ts";
 
 const GUEST = "web" as GuestId;
 const CALL_TIMEOUT_MS = 35_000;
-const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 type Told = Partial<ReportCpuStateRequest>;
 
@@ -171,7 +170,7 @@ async function drive(
   const clock = openHostClock();
   const store = new MemoryStore();
   const [feed, fencing] = [new MemoryFeed(), new PretendedFencing()];
-  const runner = new MigrationRunner({ clock, store, feed, agents: clients, fencing, log: SILENT });
+  const runner = new MigrationRunner({ clock, store, feed, agents: clients, fencing, log: SILENT_LOG });
   let migrationId = "";
   try {
     await body({
@@ -265,7 +264,7 @@ class ServedAgent {
       migrationAddress: "127.0.0.1",
       journals: openJournalDirectory(state),
       clock: openHostClock(),
-      log: SILENT,
+      log: SILENT_LOG,
       handOffs: words,
       spool: openSpoolDirectory(join(state, "feed")),
       feed: { last: async () => null, append: async () => ({ t: "stored", position: 1 }) },
@@ -277,8 +276,8 @@ class ServedAgent {
     });
     const ending = new AbortController();
     const target = `unix:${join(state, "agent.sock")}`;
-    const services = [bindHostAgent(agent, SILENT, ending.signal)];
-    const server = await startGrpcServer({ targets: [target], services, log: SILENT });
+    const services = [bindHostAgent(agent, SILENT_LOG, ending.signal)];
+    const server = await startGrpcServer({ targets: [target], services, log: SILENT_LOG });
     return new ServedAgent([name, namespace, target], [agent, server, route, ending]);
   }
 

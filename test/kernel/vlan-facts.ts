@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
+import { createAnnouncer, type SentFrames } from "../../agent/announce/announcer.ts";
+import { openBridgePorts } from "../../agent/announce/bridge-ports.ts";
+import { packetPort } from "../../agent/announce/packet-socket.ts";
 import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import type { MulticastGroup } from "../../agent/netlink/multicast.ts";
+import { OrphanKind } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { openHostClock } from "../../services/clock/host-clock.ts";
+import { SILENT_LOG, withAgent } from "./agent-bench.ts";
+import { addFabric } from "./announce-fabric.ts";
 import type { Fact } from "./fact.ts";
 import { clockUs, macOf, outcomesOf, tapNic, withHost } from "./guest-nics.ts";
 import { eventually, fdbText, mdbText } from "./host-state.ts";
@@ -16,10 +23,13 @@ function entryIn(vlan: number): string {
   return `${MAC} dev tap0 vlan ${vlan} sticky master br0 static`;
 }
 
-/** Trap 5, of VLANs on a bridge that filters them. */
+/**
+ * Of bridges on a kernel that can filter VLANs, as any distribution's can: of one that does, and of one that does not, where
+ * the kernel copies an entry in no VLAN into each VLAN of the port, and every port is in VLAN 1.
+ */
 export const VLAN_FACTS: readonly Fact[] = [
   {
-    name: "are required",
+    name: "on a bridge that filters, VLANs are required",
     holds: () =>
       onFilteringBridge((host) => {
         const [refusal] = preflightNics(host.route, [tapNic(0)]);
@@ -27,7 +37,7 @@ export const VLAN_FACTS: readonly Fact[] = [
       }),
   },
   {
-    name: "are those of a port that Switchover made, tagged, and each has its entry while the guest runs",
+    name: "on one that filters, a port that Switchover made is in its NIC's VLANs, each with its entry while the guest runs",
     holds: () =>
       onFilteringBridge((host) => {
         const multicastGroups = ["239.1.2.3" as MulticastGroup];
@@ -48,7 +58,7 @@ export const VLAN_FACTS: readonly Fact[] = [
       }),
   },
   {
-    name: "are one untagged VLAN where there is one: an access port",
+    name: "on one that filters, a single VLAN is untagged: an access port",
     holds: () =>
       onFilteringBridge(async (host) => {
         const uplink = addUplink("up0", "br0");
@@ -64,7 +74,7 @@ export const VLAN_FACTS: readonly Fact[] = [
       }),
   },
   {
-    name: "that somebody else's port is not in are refused",
+    name: "on one that filters, VLANs that somebody else's port is not in are refused",
     holds: () =>
       onFilteringBridge((host) => {
         run("ip", "tuntap", "add", "tap0", "mode", "tap");
@@ -75,7 +85,7 @@ export const VLAN_FACTS: readonly Fact[] = [
       }),
   },
   {
-    name: "of which the port has lost one leave no entry of a start that fails",
+    name: "on one that filters, a start that fails since the port has lost a VLAN leaves no entry in the others",
     holds: () =>
       onFilteringBridge((host) => {
         const nics = [tapNic(0, { vlans: [7, 9] })];
@@ -87,7 +97,7 @@ export const VLAN_FACTS: readonly Fact[] = [
       }),
   },
   {
-    name: "are given back to a running guest's port, with their entries",
+    name: "on one that filters, a running guest's port is given its VLANs back, with their entries",
     holds: () =>
       withWatchedGuest(
         { tap: { vlans: [7, 9] } },
@@ -99,6 +109,69 @@ export const VLAN_FACTS: readonly Fact[] = [
         },
         () => void run("ip", "link", "set", "br0", "type", "bridge", "vlan_filtering", "1"),
       ),
+  },
+  {
+    name: "on one that filters, a guest is announced in its VLAN, until the uplink hears its own frame there",
+    holds: () =>
+      onFilteringBridge(async ({ route, factory }) => {
+        const fabric = addFabric("br0");
+        run("ip", "link", "set", "sw0", "type", "bridge", "vlan_filtering", "1");
+        for (const port of ["uplink", "uplink-far"]) run("bridge", "vlan", "add", "dev", port, "vid", "7");
+        const nics = [tapNic(0, { vlans: [7] })];
+        prepareNics({ route, factory }, nics);
+        const guest = new TapEnd("tap0");
+        armNicSet(route, nics, clockUs).start();
+        const bridgePorts = openBridgePorts(openHostClock());
+        const announcements = createAnnouncer({
+          route,
+          bridgePorts,
+          packets: packetPort,
+          log: SILENT_LOG,
+        }).begin(nics, {});
+        const frames = await new Promise<SentFrames>((resolve) => announcements.announce(resolve));
+        assert.equal(frames.reverseArp, 1);
+        assert.equal(fdbText(MAC), `${entryIn(7)}\n${MAC} dev uplink-far vlan 7 master sw0`);
+        assert.equal(announcements.heard(), "some");
+        guest.send(MAC, PEER, "hello");
+        await eventually("evidence", () => (announcements.heard() === "all" ? true : undefined));
+        announcements.end();
+        bridgePorts.close();
+        for (const end of [guest, fabric.wire]) end.close();
+      }),
+  },
+  {
+    name: "on one that does not filter, the copies of a NIC's entry in its port's VLANs are removed with it",
+    holds: () =>
+      inNetworkNamespace(() =>
+        withHost((host) => {
+          addBridge("br0");
+          const nics = [tapNic(0)];
+          prepareNics(host, nics);
+          const set = armNicSet(host.route, nics, clockUs);
+          set.start();
+          assert.deepEqual(vlansOfEntries(), ["-", "1"]);
+          assert.deepEqual(verifyNics(host.route, nics), [{ registration: "registered" }]);
+          assert.equal(outcomesOf(set.stop().nics), "net0 removed");
+          assert.deepEqual(vlansOfEntries(), []);
+        }),
+      ),
+  },
+  {
+    name: "on one that does not filter, an orphan's entry is listed once, and removed with its copies",
+    holds: () =>
+      withAgent(async ({ agent, devices }) => {
+        prepareNics(devices, [tapNic(0)]);
+        run("bridge", "fdb", "replace", MAC, "dev", "tap0", "master", "static", "sticky");
+        assert.deepEqual(vlansOfEntries(), ["-", "1"]);
+        const { orphans } = await agent.listOrphans({});
+        assert.deepEqual(
+          orphans.map(({ kind }) => kind),
+          [OrphanKind.FDB_ENTRY, OrphanKind.DEVICE],
+        );
+        const removed = await agent.removeOrphans({ deviceNames: [], all: true, validateOnly: false });
+        assert.deepEqual(removed.orphans, orphans);
+        assert.deepEqual(vlansOfEntries(), []);
+      }),
   },
 ];
 
@@ -119,4 +192,13 @@ function vlansOf(deviceName: string): string {
     .map((line) => line.replace(deviceName, "").trim())
     .filter((line) => line !== "")
     .join(", ");
+}
+
+/** Of the guest's entries, `-` for one in no VLAN. */
+function vlansOfEntries(): string[] {
+  return run("bridge", "fdb", "show")
+    .split("\n")
+    .filter((line) => line.startsWith(MAC))
+    .map((line) => / vlan (\d+)/.exec(line)?.[1] ?? "-")
+    .sort();
 }

@@ -9,12 +9,15 @@ import { VLAN_FACTS } from "./vlan-facts.ts";
 const GUEST_TIMEOUT_MS = 200_000;
 
 if (bridgesFilterVlans()) {
-  describe("VLANs on a bridge that filters (trap 5)", { skip: skipWithout("root"), timeout: 30_000 }, () => {
+  describe("bridges of a kernel that can filter VLANs (trap 5)", {
+    skip: skipWithout("root"),
+    timeout: 30_000,
+  }, () => {
     for (const { name, holds } of VLAN_FACTS) it(name, () => holds());
   });
 } else {
   const options = { skip: skipWithout("root", "qemu") };
-  describe("VLANs on a bridge that filters (trap 5), on Debian's kernel in a guest", options, () => {
+  describe("bridges of Debian's kernel, which can filter VLANs (trap 5)", options, () => {
     let run: KernelGuestRun;
 
     before(async () => {

@@ -23,7 +23,7 @@ const MEMORY_MIB = 768;
 const EXIT = /^exit (\d+)$/;
 
 const KERNEL_GUEST: GuestRecipe = {
-  modules: ["llc", "stp", "bridge", "tun"],
+  modules: ["llc", "stp", "bridge", "tun", "veth"],
   script: `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 $bb mkdir -p /run /tmp
 $bb stty -F /dev/ttyS1 raw
@@ -35,8 +35,8 @@ $bb poweroff -f
 
 /**
  * Runs a compiled program, named by its path in the repository, as root on Debian's cloud kernel, in a QEMU that ends with
- * it, or after `timeoutMs`. That kernel has bridges that filter VLANs, taps and network namespaces, whatever this machine's
- * has. No QEMU and no file is left.
+ * it, or after `timeoutMs`. That kernel has bridges that can filter VLANs, taps, veths and network namespaces, whatever this
+ * machine's has. No QEMU and no file is left.
  */
 export async function runOnDebianKernel(program: string, timeoutMs: number): Promise<KernelGuestRun> {
   const { kernelPath, initrdPath } = await prepareGuestImage(KERNEL_GUEST);

@@ -8,7 +8,7 @@ import { repositoryRoot } from "./repository-root.ts";
 /**
  * Appends to an initrd what a compiled program of this repository needs where there is a kernel and nothing else: Node and
  * the named system programs with their libraries, each at its path of this machine; and at `/`, as in the repository,
- * `dist` and the modules that are no tools of development. Not compressed: an emulated CPU unpacks slowly.
+ * `dist`, the contract and the modules that are no tools of development. Not compressed: an emulated CPU unpacks slowly.
  */
 export async function appendProgramArchive(
   initrdPath: string,
@@ -41,7 +41,9 @@ function namesWithFolders(names: readonly string[]): readonly string[] {
 }
 
 async function repositoryFiles(root: string): Promise<readonly string[]> {
-  const folders = ["dist", ...(await productionModules(root))].map((folder) => join(root, folder));
+  const folders = ["dist", "proto/switchover", ...(await productionModules(root))].map((folder) =>
+    join(root, folder),
+  );
   const files = await Promise.all(folders.map(filesBelow));
   return [join(root, "package.json"), ...files.flat()];
 }
