@@ -245,7 +245,7 @@ describe("a guest whose parent was raised with it", options, () => {
         run("ip", "link", "set", "uplink-far", "down");
         assert.equal(armNicSet(route, nics, clockUs).start().result, "started");
         const bridgePorts = openBridgePorts(openHostClock());
-        const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: LOG });
+        const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: SILENT_LOG });
         const announcements = announcer.begin(nics, {});
         const nothing = { reverseArp: 0, arp: 0, neighbourAdvertisements: 0 };
         assert.deepEqual(await oneRound(announcements), nothing);
