@@ -39,7 +39,16 @@ describe("a simulated guest that nothing harms", () => {
     }
   }
 
-  const mixed: readonly NicKind[] = ["tap", "macvtap", "passthrough", "routedTap", "routedTap", "unmanaged"];
+  const mixed: readonly NicKind[] = [
+    "tap",
+    "overlayTap",
+    "overlayTap",
+    "macvtap",
+    "passthrough",
+    "routedTap",
+    "routedTap",
+    "unmanaged",
+  ];
   for (const wiring of [...NIC_KINDS.map((kind) => [kind]), mixed]) {
     it(`completes migrations there, back and on with NICs of kind ${wiring.join(", ")}`, async () => {
       for (const mode of ["live", "postCopy"] as const) {
@@ -52,7 +61,15 @@ describe("a simulated guest that nothing harms", () => {
     });
   }
 
-  for (const plugs of ["out", "tap", "kernelTap", "macvtap", "routedTap", "unmanaged"] as const) {
+  for (const plugs of [
+    "out",
+    "tap",
+    "kernelTap",
+    "overlayTap",
+    "macvtap",
+    "routedTap",
+    "unmanaged",
+  ] as const) {
     it(`completes migrations before each of which its owner plugs ${plugs === "out" ? "a NIC out" : `a ${plugs} in`}`, async () => {
       for (const schedule of schedulesOf({ mode: "live", guest: "running", postCopyAfterMs: 0, plugs }).slice(
         0,

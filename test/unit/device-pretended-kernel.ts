@@ -125,8 +125,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   }
 
   /** Somebody else removes the entry (`bridge fdb flush`). */
-  flushEntry(bridge: string, macAddress: string): void {
-    const entry = this.entry(bridge, macAddress);
+  flushEntry(bridge: string, macAddress: string, vlan?: number): void {
+    const entry = this.entry(bridge, macAddress, vlan);
     if (entry === undefined) return;
     this.changes += 1;
     this.#forwarding.delete(entry);
@@ -134,8 +134,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   }
 
   /** Somebody else points the entry to another port (an EVPN daemon's `extern_learn`). */
-  takeEntry(bridge: string, macAddress: string, portName: string): void {
-    const entry = this.entry(bridge, macAddress);
+  takeEntry(bridge: string, macAddress: string, portName: string, vlan?: number): void {
+    const entry = this.entry(bridge, macAddress, vlan);
     const port = this.link(portName);
     if (entry === undefined || port === undefined) return;
     this.changes += 1;
@@ -187,9 +187,25 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   }
 
   /** What the bridge holds for the address. */
-  entry(bridge: string, macAddress: string): FdbEntry | undefined {
+  entry(bridge: string, macAddress: string, vlan?: number): FdbEntry | undefined {
     const ifindex = this.link(bridge)?.ifindex;
-    return ifindex === undefined ? undefined : this.#forwarding.find(ifindex, macAddress);
+    return ifindex === undefined ? undefined : this.#forwarding.find(ifindex, macAddress, vlan);
+  }
+
+  isInGroup(portName: string, bridge: string, group: string, vlan?: number): boolean {
+    return this.tables.isMember(
+      this.link(bridge)?.ifindex ?? 0,
+      group,
+      vlan,
+      this.link(portName)?.ifindex ?? 0,
+    );
+  }
+
+  isBehindVtep(vxlanName: string, macAddress: string): boolean {
+    const device = this.link(vxlanName);
+    return (
+      device?.vxlan !== undefined && this.tables.isBehindVtep(device.ifindex, macAddress, device.vxlan.vni)
+    );
   }
 
   link(name: string): Link | undefined {

@@ -75,6 +75,14 @@ export class PretendedTables {
     }
   }
 
+  isMember(bridgeIfindex: number, group: string, vlan: number | undefined, ifindex: number): boolean {
+    return this.#groups.has(`${bridgeIfindex} ${group} ${vlan ?? 0} ${ifindex}`);
+  }
+
+  isBehindVtep(ifindex: number, macAddress: string, vni: number | undefined): boolean {
+    return this.#vxlan.has(`${ifindex} ${macAddress} ${vni}`);
+  }
+
   /** What goes with a device, with a port that leaves its bridge, and with a bridge. */
   forget(ifindex: number, device: "device" | "port"): void {
     for (const [key, entry] of this.#groups) {

@@ -7,6 +7,9 @@ import type { Qemu } from "./qemu.ts";
 
 export const BRIDGE = "br0";
 export const UPLINK = "uplink0";
+/** A bridge that filters VLANs and snoops, and the VXLAN device that is its port. */
+export const OVERLAY_BRIDGE = "br1";
+export const VXLAN = "vx0";
 /** What macvtaps stand on: found down, and shared; found up, and one guest's in passthrough. */
 export const SHARED_PARENT = "eth1";
 export const OWN_PARENT = "eth2";
@@ -115,6 +118,8 @@ function bootKernel(registration: "replace" | "exclusive", onStolen: () => void)
   kernel.onStolen = onStolen;
   kernel.addBridge(BRIDGE);
   kernel.addPort(UPLINK, BRIDGE);
+  kernel.addBridge(OVERLAY_BRIDGE, { vlanFiltering: "on", multicastSnooping: "on" });
+  kernel.addVxlan(VXLAN, OVERLAY_BRIDGE);
   kernel.addParent(SHARED_PARENT, "down");
   kernel.addParent(OWN_PARENT, "up");
   return kernel;

@@ -22,8 +22,8 @@ const ATTEMPTS = 40;
 
 const ATTEMPTS_TO_PREPARE = 5;
 
-/** One parent has one device with an address, and one in passthrough. */
-const OCCUPIED: ReadonlySet<string> = new Set(["MAC_IN_USE", "PARENT_IN_USE"]);
+/** One parent has one device with an address, and one in passthrough; a VXLAN device has one entry for an address. */
+const OCCUPIED: ReadonlySet<string> = new Set(["MAC_IN_USE", "PARENT_IN_USE", "VXLAN_IN_USE"]);
 const TERMINAL: ReadonlySet<Phase> = new Set([Phase.COMPLETED, Phase.CANCELLED, Phase.FAILED]);
 const UNANSWERED: ReadonlySet<string> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"]);
 

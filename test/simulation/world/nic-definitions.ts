@@ -5,7 +5,7 @@ import {
   NicDefinition,
   UnmanagedKind,
 } from "../../../proto/gen/switchover/v1/nic.ts";
-import { BRIDGE, OWN_PARENT, SHARED_PARENT } from "../model/host.ts";
+import { BRIDGE, OVERLAY_BRIDGE, OWN_PARENT, SHARED_PARENT, VXLAN } from "../model/host.ts";
 import type { Breakage } from "./breakage.ts";
 import type { SimulatedNic } from "./world.ts";
 
@@ -15,8 +15,26 @@ export function definitionsOf(nics: readonly SimulatedNic[], entries: Breakage["
 }
 
 export function definitionOf(nic: SimulatedNic, entries: Breakage["entries"]): NicDefinition {
-  const { macAddress, nicId } = nic;
-  return NicDefinition.fromPartial({ nicId, macAddress, device: deviceOf(nic, entries) });
+  const { kind, macAddress, nicId } = nic;
+  const additionalMacAddresses = kind === "overlayTap" ? overlayOf(nic).macAddresses.slice(1) : [];
+  return NicDefinition.fromPartial({
+    nicId,
+    macAddress,
+    additionalMacAddresses,
+    device: deviceOf(nic, entries),
+  });
+}
+
+/** What an `overlayTap` is registered with; a VXLAN entry goes with one VLAN alone. */
+export function overlayOf({ macAddress }: SimulatedNic) {
+  const number = Number.parseInt(macAddress.slice(-2), 16);
+  const hasVxlan = number % 2 === 1;
+  return {
+    macAddresses: [macAddress, macAddress.replace(/^52:54:00:00:00/, "52:54:00:00:01")],
+    vlans: hasVxlan ? [7] : [7, 8],
+    group: "239.1.2.3",
+    vxlan: hasVxlan ? { deviceName: VXLAN, vtepAddress: "10.0.0.1" } : undefined,
+  };
 }
 
 /** What the host answers to on a routed tap, and what leads to the guest. */
@@ -44,6 +62,21 @@ function deviceOf(nic: SimulatedNic, entries: Breakage["entries"]): NonNullable<
           vxlan: undefined,
         },
       };
+    case "overlayTap": {
+      const { vlans, group, vxlan } = overlayOf(nic);
+      return {
+        $case: "tapOnBridge",
+        value: {
+          deviceName,
+          bridge: OVERLAY_BRIDGE,
+          macTableManager: MacTableManager.SWITCHOVER,
+          entryMobility: entries === "sticky" ? EntryMobility.STICKY : EntryMobility.ROAMING,
+          vlans,
+          multicastGroups: [group],
+          vxlan,
+        },
+      };
+    }
     case "macvtap":
       return {
         $case: "macvtap",

@@ -1,7 +1,7 @@
 import { parseIpPrefix } from "../../../proto/ip-prefix.ts";
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
-import { BRIDGE, OWN_PARENT, SHARED_PARENT } from "../model/host.ts";
-import { routingOf } from "./nic-definitions.ts";
+import { BRIDGE, OVERLAY_BRIDGE, OWN_PARENT, SHARED_PARENT } from "../model/host.ts";
+import { overlayOf, routingOf } from "./nic-definitions.ts";
 import type { SimulatedInstance, SimulatedNic } from "./world.ts";
 
 /** `nothing`: the instance has no NIC that its host's kernel delivers to. */
@@ -29,11 +29,11 @@ export function isLacking(registrations: Registrations): boolean {
   return registrations === "none" || registrations === "some";
 }
 
-function readRegistrations({ host: { kernel }, nics }: SimulatedInstance): Registrations {
+function readRegistrations({ host: { kernel }, nics, qemu }: SimulatedInstance): Registrations {
   let isIn = false;
   let isOut = false;
   for (const nic of nics) {
-    for (const part of partsOf(kernel, nic)) {
+    for (const part of [...partsOf(kernel, nic), ...(qemu.isAlive ? vtepPartsOf(kernel, nic) : [])]) {
       if (part === "in") isIn = true;
       else if (nic.standing === "firm") isOut = true;
     }
@@ -55,6 +55,8 @@ function partsOf(kernel: PretendedKernel, nic: SimulatedNic): readonly ("in" | "
       const isShut = flags.every((flag) => flag === "off") && !isLearned;
       return isOpen ? ["in"] : isShut ? ["out"] : ["in", "out"];
     }
+    case "overlayTap":
+      return device === undefined ? ["out"] : overlayPartsOf(kernel, nic, device.ifindex);
     case "macvtap":
       return device?.state === "up" ? ["in", inOrOut(isUp(kernel, SHARED_PARENT))] : ["out"];
     case "passthrough": {
@@ -72,6 +74,29 @@ function partsOf(kernel: PretendedKernel, nic: SimulatedNic): readonly ("in" | "
     case "unmanaged":
       return [];
   }
+}
+
+/** Each address and the group in each VLAN. */
+function overlayPartsOf(
+  kernel: PretendedKernel,
+  nic: SimulatedNic,
+  ifindex: number,
+): readonly ("in" | "out")[] {
+  const { macAddresses, vlans, group } = overlayOf(nic);
+  return vlans.flatMap((vlan) => [
+    ...macAddresses.map((address) =>
+      inOrOut(kernel.entry(OVERLAY_BRIDGE, address, vlan)?.ifindex === ifindex),
+    ),
+    inOrOut(kernel.isInGroup(nic.deviceName, OVERLAY_BRIDGE, group, vlan)),
+  ]);
+}
+
+/** Each address behind this host's VTEP: no entry says whose it is, and no host prepares two living instances with one. */
+function vtepPartsOf(kernel: PretendedKernel, nic: SimulatedNic): readonly ("in" | "out")[] {
+  if (nic.kind !== "overlayTap") return [];
+  const { macAddresses, vxlan } = overlayOf(nic);
+  if (vxlan === undefined) return [];
+  return macAddresses.map((address) => inOrOut(kernel.isBehindVtep(vxlan.deviceName, address)));
 }
 
 function isEntryAt(kernel: PretendedKernel, { macAddress }: SimulatedNic, ifindex: number): boolean {

@@ -30,8 +30,19 @@ export interface Schedule {
   readonly faults: readonly Fault[];
 }
 
-export const NIC_KINDS = ["tap", "kernelTap", "macvtap", "passthrough", "routedTap", "unmanaged"] as const;
-/** `kernelTap`: on a bridge whose table the kernel manages; `passthrough`: a macvtap that has its parent to itself. */
+export const NIC_KINDS = [
+  "tap",
+  "kernelTap",
+  "overlayTap",
+  "macvtap",
+  "passthrough",
+  "routedTap",
+  "unmanaged",
+] as const;
+/**
+ * `kernelTap`: on a bridge whose table the kernel manages; `overlayTap`: on a bridge that filters VLANs and snoops, with all
+ * that can go along with an address; `passthrough`: a macvtap that has its parent to itself.
+ */
 export type NicKind = (typeof NIC_KINDS)[number];
 
 export function wiringOf({ nics, wiring }: Pick<Schedule, "nics" | "wiring">): readonly NicKind[] {

@@ -1,6 +1,6 @@
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
-import { BRIDGE, OWN_PARENT, SHARED_PARENT, UPLINK } from "../model/host.ts";
-import { routingOf } from "./nic-definitions.ts";
+import { BRIDGE, OVERLAY_BRIDGE, OWN_PARENT, SHARED_PARENT, UPLINK, VXLAN } from "../model/host.ts";
+import { overlayOf, routingOf } from "./nic-definitions.ts";
 import type { SimulatedInstance, SimulatedNic } from "./world.ts";
 
 /** Somebody takes away what delivers the guest's frames to the instance. */
@@ -28,6 +28,12 @@ function flush(kernel: PretendedKernel, nic: SimulatedNic): void {
       kernel.flushEntry(BRIDGE, macAddress);
       kernel.shutPort(deviceName, ["learning"]);
       return;
+    case "overlayTap": {
+      const { macAddresses, vlans } = overlayOf(nic);
+      // Of one of its addresses, and in one of its VLANs.
+      kernel.flushEntry(OVERLAY_BRIDGE, macAddresses.at(-1) ?? macAddress, vlans.at(-1));
+      return;
+    }
     case "macvtap":
     case "passthrough":
       kernel.lower(deviceName);
@@ -42,13 +48,17 @@ function flush(kernel: PretendedKernel, nic: SimulatedNic): void {
   }
 }
 
-function take(kernel: PretendedKernel, { deviceName, kind, macAddress }: SimulatedNic): void {
+function take(kernel: PretendedKernel, nic: SimulatedNic): void {
+  const { deviceName, kind, macAddress } = nic;
   switch (kind) {
     case "tap":
       kernel.takeEntry(BRIDGE, macAddress, UPLINK);
       return;
     case "kernelTap":
       kernel.shutPort(deviceName, ["unicastFlood", "multicastFlood", "broadcastFlood"]);
+      return;
+    case "overlayTap":
+      kernel.takeEntry(OVERLAY_BRIDGE, macAddress, VXLAN, overlayOf(nic).vlans[0]);
       return;
     case "macvtap":
       kernel.lower(SHARED_PARENT);
