@@ -207,6 +207,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly prepare: DevicePreparation<Nic>;
   readonly start: DeviceOperation<Nic, StartOutcome>;
   readonly stop: DeviceOperation<Nic, StopOutcome>;
+  /** What stops within the kernel's grace periods (`grace-periods.ts`) stops after what does not. */
+  readonly stopTakes?: "gracePeriods";
   readonly verify: DeviceOperation<Nic, VerifyOutcome>;
   /** Against what others do to a NIC that is registered or quarantined. */
   readonly mend: {

@@ -141,6 +141,7 @@ class KernelNicSet implements ArmedNicSet {
   readonly nics: readonly NicDefinition[];
   readonly #route: RoutePort;
   readonly #clockUs: MonotonicClockUs;
+  /** In the order in which they are started and stopped. */
   #placed: readonly PlacedNic<NicDefinition>[];
   #start: PlannedOperation;
   #stop: PlannedOperation;
@@ -149,9 +150,9 @@ class KernelNicSet implements ArmedNicSet {
     this.nics = placed.map(({ nic }) => nic);
     this.#route = route;
     this.#clockUs = clockUs;
-    this.#placed = placed;
-    this.#start = this.#readyToSend("start", placed);
-    this.#stop = this.#readyToSend("stop", placed);
+    this.#placed = slowestLast(placed);
+    this.#start = this.#readyToSend("start", this.#placed);
+    this.#stop = this.#readyToSend("stop", this.#placed);
   }
 
   placeOf(nicId: string): NicPlace | undefined {
@@ -265,16 +266,23 @@ class KernelNicSet implements ArmedNicSet {
     return { result: failed ? "failed" : "stopped", nics: this.#reports(beganAtUs, outcomes) };
   }
 
+  /** `outcomes` are in the order of the work, the reports in that of the guest's NICs. */
   #reports<Outcome>(beganAtUs: number, outcomes: readonly Outcome[]): NicReport<Outcome>[] {
     const endedAtUs = this.#clockUs();
-    return outcomes.map((outcome, index) => ({
-      nicId: this.nics[index]?.nicId ?? "",
-      outcome,
-      beganAtUs,
-      endedAtUs,
-      durationUs: endedAtUs - beganAtUs,
-    }));
+    const durationUs = endedAtUs - beganAtUs;
+    const byNic = new Map(this.#placed.map(({ nic: { nicId } }, index) => [nicId, outcomes[index]]));
+    return this.nics.flatMap(({ nicId }) => {
+      const outcome = byNic.get(nicId);
+      return outcome === undefined ? [] : [{ nicId, outcome, beganAtUs, endedAtUs, durationUs }];
+    });
   }
+}
+
+/** An entry is gone in microseconds, and must not wait for a device that takes the kernel 16 ms where nothing hurries it. */
+function slowestLast(placed: readonly PlacedNic<NicDefinition>[]): readonly PlacedNic<NicDefinition>[] {
+  const isSlow = ({ nic }: PlacedNic<NicDefinition>): boolean =>
+    deviceTypeOf(nic).stopTakes === "gracePeriods";
+  return [...placed.filter((at) => !isSlow(at)), ...placed.filter(isSlow)];
 }
 
 function planOperation(

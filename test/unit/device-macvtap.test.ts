@@ -11,6 +11,7 @@ import {
   releaseNics,
 } from "../../agent/device/nic-preparation.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
+import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import type { Link } from "../../agent/netlink/link.ts";
 import type { RoutePort } from "../../agent/netlink/route-port.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
@@ -172,5 +173,49 @@ describe("a parent that leads nowhere", () => {
     );
     kernel.change("eth0", { state: "down" });
     assert.deepEqual(problemsOf(kernel, shared, "arrive"), []);
+  });
+});
+
+describe("a guest with macvtaps and taps", () => {
+  it("has what goes at once deregistered first, and each NIC reported in its own place", () => {
+    const { kernel, host } = withParent("up");
+    kernel.addBridge("br0");
+    const tap: TapOnBridgeNic = {
+      type: "tapOnBridge",
+      nicId: "net1",
+      macAddress: parseMacAddress("52:54:00:00:00:02", ""),
+      deviceName: "tap0",
+      bridge: "br0",
+      macTableManager: "switchover",
+      sticky: "sticky",
+    };
+    const nics = [NIC, tap];
+    prepareNics(host, nics);
+    const asked: string[] = [];
+    const route: RoutePort = {
+      execute: (batch) => {
+        asked.push(
+          ...batch.requests.map((request) => `${request.op} ${"ifindex" in request ? request.ifindex : ""}`),
+        );
+        return kernel.execute(batch);
+      },
+      ready: () => {},
+      dump: (dump) => kernel.dump(dump),
+    };
+    const set = armNicSet(route, nics, () => 0);
+    assert.equal(set.start().result, "started");
+    asked.splice(0);
+    assert.deepEqual(
+      set.stop().nics.map(({ nicId, outcome }) => `${nicId} ${outcome.result}`),
+      ["net0 removed", "net1 removed"],
+    );
+    const ifindexOf = (name: string) => kernel.link(name)?.ifindex;
+    assert.deepEqual(asked, [
+      `setBridgePort ${ifindexOf("tap0")}`,
+      `deleteFdbEntry ${ifindexOf("tap0")}`,
+      "getFdbEntry ",
+      `setLink ${ifindexOf("eth0")}`,
+      `setLink ${ifindexOf("mv0")}`,
+    ]);
   });
 });
