@@ -201,8 +201,12 @@ describe("a macvtap", options, () => {
   ] as const) {
     it(
       `in passthrough mode is refused on a parent by which the host has ${what}, and in bridge mode is not`,
-      onHost("up", (host) => {
+      onHost("up", async (host) => {
         run("ip", ...arguments_);
+        // Its own link-local address comes with a route once nobody else has it.
+        await eventually("the parent's addresses", () =>
+          run("ip", "-6", "addr", "show", "dev", "eth0").includes("tentative") ? undefined : true,
+        );
         const before = [allLinks(), routedOf("eth0"), run("ip", "-6", "route", "show", "table", "all")];
         const refused = { code: "FAILED_PRECONDITION", reason: `PARENT_HAS_${reason}` };
         assert.throws(() => prepareNics(host, [macvtapNic(0, { mode: "passthrough" })]), {
