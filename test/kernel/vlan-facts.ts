@@ -11,7 +11,7 @@ import { SILENT_LOG, withAgent } from "./agent-bench.ts";
 import { addFabric } from "./announce-fabric.ts";
 import type { Fact } from "./fact.ts";
 import { clockUs, macOf, outcomesOf, tapNic, withHost } from "./guest-nics.ts";
-import { eventually, fdbText, mdbText } from "./host-state.ts";
+import { eventually, fdbOf, fdbText, mdbText } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge, addUplink, TapEnd } from "./tap-end.ts";
 import { mended, withWatchedGuest } from "./watching-agent.ts";
@@ -153,6 +153,27 @@ export const VLAN_FACTS: readonly Fact[] = [
           assert.deepEqual(verifyNics(host.route, nics), [{ registration: "registered" }]);
           assert.equal(outcomesOf(set.stop().nics), "net0 removed");
           assert.deepEqual(vlansOfEntries(), []);
+        }),
+      ),
+  },
+  {
+    name: "on one that does not filter, an entry that a late frame has moved is elsewhere at the stop, which removes its copies",
+    holds: () =>
+      inNetworkNamespace(() =>
+        withHost(async (host) => {
+          addBridge("br0");
+          const nics = [tapNic(0, { sticky: "plain" })];
+          prepareNics(host, nics);
+          const uplink = addUplink("up0", "br0");
+          const set = armNicSet(host.route, nics, clockUs);
+          set.start();
+          await eventually("the theft", () => {
+            uplink.send(MAC, PEER, "late");
+            return fdbOf(MAC).startsWith("tap0 vlan 1 ") ? true : undefined;
+          });
+          assert.equal(outcomesOf(set.stop().nics), "net0 elsewhere");
+          assert.equal(fdbOf(MAC), "up0 br0 static");
+          uplink.close();
         }),
       ),
   },

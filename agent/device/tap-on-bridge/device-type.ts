@@ -127,15 +127,17 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       if (!doneOrGone(port, GONE)) {
         return { result: "failed", problem: refused(nic, "quarantine", port) };
       }
-      // A VXLAN device acknowledges also what it does not remove.
+      const elsewhere = registrations.map(({ kind }, index) =>
+        kind === "address" ? entryOf(reads[index])?.ifindex : undefined,
+      );
+      // A VXLAN device acknowledges also what it does not remove; a bridge that can filter VLANs also that it has removed
+      // no more than the copies in the port's VLANs, of an entry that is on another port by now.
       const isRemoved = registrations.some(
-        ({ kind }, index) => kind !== "vxlan" && removals[index]?.ok === true,
+        ({ kind }, index) =>
+          kind !== "vxlan" && removals[index]?.ok === true && elsewhere[index] === undefined,
       );
       if (isRemoved) return { result: "removed" };
-      const elsewhere = registrations
-        .map(({ kind }, index) => (kind === "address" ? entryOf(reads[index])?.ifindex : undefined))
-        .find((ifindex) => ifindex !== undefined);
-      return notRemoved(elsewhere);
+      return notRemoved(elsewhere.find((ifindex) => ifindex !== undefined));
     },
   },
 
