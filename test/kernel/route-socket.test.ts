@@ -51,7 +51,8 @@ test("dumps tell one bridge's entries and all links", options, () =>
       const entries = route
         .dump({ op: "dumpFdb", bridgeIfindex })
         .flatMap((m) => (m.type === "fdbEntry" && m.entry.state === "static" ? [m.entry.macAddress] : []));
-      assert.deepEqual(entries, [macOf(1)]);
+      // A kernel that can filter VLANs tells of the entry's copies in them as well.
+      assert.deepEqual([...new Set(entries)], [macOf(1)]);
     }),
   ),
 );

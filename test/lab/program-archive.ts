@@ -41,9 +41,7 @@ function namesWithFolders(names: readonly string[]): readonly string[] {
 }
 
 async function repositoryFiles(root: string): Promise<readonly string[]> {
-  const folders = ["dist", "proto/switchover", ...(await productionModules(root))].map((folder) =>
-    join(root, folder),
-  );
+  const folders = ["dist", "proto", ...(await productionModules(root))].map((folder) => join(root, folder));
   const files = await Promise.all(folders.map(filesBelow));
   return [join(root, "package.json"), ...files.flat()];
 }
