@@ -169,4 +169,34 @@ playOnceBroken("schedules with lost state directories that once broke an invaria
       adoptedAgain: "livingAtOnce",
     },
   },
+  {
+    fact: "what runs against its word on a host that lost its state is nobody's to adopt",
+    schedule: {
+      seed: 271763,
+      grain: "fine",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 73_348,
+      pagesUs: 4104,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 293,
+        },
+        { when: { migration: 0, mark: "handedOff", afterUs: 0 }, kind: "strangerConts", side: "source" },
+        {
+          when: { migration: 0, mark: "handedOff", afterUs: 0 },
+          kind: "agentKilled",
+          side: "source",
+          forUs: 864,
+        },
+      ],
+      adoptedAgain: "livingAtOnce",
+    },
+  },
 ]);

@@ -295,4 +295,57 @@ playOnceBroken("schedules that once broke I2 or I3", [
       ],
     },
   },
+  {
+    fact: "a guest that is stopped while its start is on its way is registered once it runs",
+    schedule: {
+      seed: 37193,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "7.2",
+      copyUs: 74_965,
+      pagesUs: 12_286,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 5 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "prepared", afterUs: 122 },
+          kind: "cpusToggled",
+          side: "source",
+          runState: "io-error",
+          times: 3,
+          everyUs: 107,
+        },
+        { when: { migration: 0, mark: "prepared", afterUs: 0 }, kind: "ownerStarts" },
+      ],
+      patience: "short",
+    },
+  },
+  {
+    fact: "a guest that was taken over stopped stays as it is where its start breaks off with its agent",
+    schedule: {
+      seed: 221826,
+      grain: "coarse",
+      coordinators: 2,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      staysRegisteredFor: ["paused"],
+      copyUs: 35_081,
+      pagesUs: 149_233,
+      migrations: [
+        { mode: "postCopy", to: 0, guest: "stopped", postCopyAfterMs: 0 },
+        { mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 },
+      ],
+      faults: [
+        {
+          when: { migration: 0, mark: "armed", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 14,
+          forUs: 515_368,
+        },
+      ],
+    },
+  },
 ]);

@@ -78,6 +78,8 @@ export class Qemu {
   runState: string;
   /** The run state in which its CPUs last stopped; empty before. */
   stoppedAs = "";
+  /** When that was. Microseconds of the run. */
+  stoppedAtUs = Number.NEGATIVE_INFINITY;
   memory: GuestMemory | null;
   /** The migration that this QEMU is an end of, or was last. */
   transfer: Transfer | null = null;
@@ -165,6 +167,7 @@ export class Qemu {
     this.runState = runState;
     if (!ran) return;
     this.stoppedAs = runState;
+    this.stoppedAtUs = this.parts.timeline.nowUs;
     this.cpusSinceUs = this.parts.timeline.nowUs;
     this.parts.guest.onStop(this);
     this.onEvent({ kind: "stop" });

@@ -273,7 +273,8 @@ export class ControlPlane {
   /** Brings what lives and suits, and an agent has lost its memory of, under that agent's gate again. */
   async adoptAgain(suits: (instance: SimulatedInstance) => boolean): Promise<void> {
     for (const instance of this.#world.instances) {
-      if (instance.isKnown || !instance.qemu.isAlive || !suits(instance)) continue;
+      if (instance.isKnown || instance.runsAgainstItsWord) continue;
+      if (!instance.qemu.isAlive || !suits(instance)) continue;
       try {
         await this.#prepareNics(instance.host.hostId, instance.instanceId, instance.nics);
         await this.#adopt(instance);

@@ -1,7 +1,7 @@
 import { BRIDGE } from "../model/host.ts";
 import type { Qemu } from "../model/qemu.ts";
 import { heardAnewSinceUs } from "../model/qmp-link.ts";
-import { hasGivenAway } from "./journaled.ts";
+import { hasGivenAway, hasSaid } from "./journaled.ts";
 import { isLacking, isRegistered, type Registrations, registrationOf } from "./registrations.ts";
 import type { SimulatedInstance, SimulatedNic, World } from "./world.ts";
 
@@ -129,8 +129,8 @@ export class InvariantChecker {
   #startedUnregistered(instance: SimulatedInstance): void {
     const { qemu } = instance;
     if (qemu.startedBy !== "cont" || !isLacking(registrationOf(instance))) return;
-    // What was read back, somebody has undone: that is for I5.
-    if (this.#wasUntold(instance)) return;
+    // It stopped once `cont` was on its way, and that is for I5, as is what was read back and somebody has undone.
+    if (qemu.stoppedAtUs >= qemu.contSent.atUs || this.#wasUntold(instance)) return;
     this.#violated(
       "I2",
       `${nameOf(instance)} began to run with ${registrationOf(instance)} of its NICs registered.`,
@@ -173,7 +173,10 @@ export class InvariantChecker {
   #mayStay(instance: SimulatedInstance): boolean {
     const { schedule } = this.#world;
     const { qemu } = instance;
-    if (schedule.staysRegisteredFor?.includes(qemu.stoppedAs) !== true) return false;
+    // One that was taken over stopped, and whose start broke off once it was registered, stays so like one that stopped here.
+    const stoppedAs =
+      qemu.stoppedAs === "" && hasSaid(instance, "takenOverPaused") ? qemu.runState : qemu.stoppedAs;
+    if (schedule.staysRegisteredFor?.includes(stoppedAs) !== true) return false;
     return !hasGivenAway(instance) && qemu.runState !== "postmigrate";
   }
 

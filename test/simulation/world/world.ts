@@ -24,7 +24,7 @@ import { agentPortsOf } from "./agent-ports.ts";
 import type { Breakage } from "./breakage.ts";
 import { CommandCarrier } from "./command-carrier.ts";
 import { GuestLoss } from "./guest-loss.ts";
-import { hasSaid } from "./journaled.ts";
+import { hasGivenAway, hasSaid } from "./journaled.ts";
 import { CONTROL_PLANE, GUEST_ID, HOST_IDS } from "./names.ts";
 import type { Registrations } from "./registrations.ts";
 import { type NicKind, type Schedule, wiringOf } from "./schedule.ts";
@@ -52,6 +52,8 @@ export interface SimulatedInstance {
   readonly qemu: Qemu;
   /** Whether its host's agent may know of it: not once its state directory was lost, until it is adopted anew. */
   isKnown: boolean;
+  /** It ran although it had given its guest away when its host lost its state: nobody who looks brings it under a gate. */
+  runsAgainstItsWord: boolean;
   /** What was read of its registrations, and when: they are asked for after each step. */
   readonly read: { kernel: PretendedKernel | null; changes: number; registrations: Registrations };
 }
@@ -210,6 +212,7 @@ export class World {
       nics,
       qemu,
       isKnown: true,
+      runsAgainstItsWord: false,
       read: { ...read },
     };
     this.instances.push(instance);
@@ -305,6 +308,8 @@ export class World {
     // What its owner had a guest do since it was armed, the source's journal alone knows.
     if (instances.some((instance) => hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
     this.loss.beforeStateIsLost();
+    for (const instance of instances)
+      instance.runsAgainstItsWord ||= instance.qemu.isRunning && hasGivenAway(instance);
     host.disk.lose();
     for (const instance of instances) instance.isKnown = false;
     this.commands.forgetHost(hostId);
