@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connect } from "nats";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
+import { HOST_BUCKET } from "../../proto/subjects.ts";
+import { NatsLink } from "../../services/nats/connection.ts";
+import { HostRegistry, startHeartbeat } from "../../services/nats/host-registry.ts";
+import { ensureStores } from "../../services/nats/streams.ts";
+import { HA, natsBench, silent, until } from "./nats-bench.ts";
+
+const nats = natsBench();
+
+test("a host is known from its first heartbeat on and gone after its lifetime", async (t) => {
+  const other = await nats.startServer("expiry");
+  t.after(() => other.close());
+  const connection = await connect({ servers: other.url });
+  // What ensureStores finds, it leaves: here a lifetime that a test can wait for.
+  await connection.jetstream().views.kv(HOST_BUCKET, { ttl: 1_000 });
+  await ensureStores(connection, 1);
+  await connection.close();
+  const link = NatsLink.open({ url: other.url, name: "expiry", log: silent });
+  t.after(() => link.close());
+  const registry = new HostRegistry(link, silent);
+  t.after(() => registry.close());
+  const record = HostRecord.create({ hostId: HA, target: "10.0.0.1:7443", heartbeatAtUnixUs: 5n });
+  const end = startHeartbeat(link, silent, () => record);
+  await until(async () => (await registry.get(HA).catch(() => null)) !== null, "the heartbeat");
+  await end();
+  await until(async () => (await registry.get(HA)) === null, "the expiry");
+  await until(() => registry.lastKnown(HA) !== undefined, "the watch");
+  assert.deepEqual(registry.lastKnown(HA), record);
+});
