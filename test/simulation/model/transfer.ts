@@ -1,3 +1,4 @@
+import { MigrationStream } from "./migration-stream.ts";
 import type { Qemu, QemuAnswer } from "./qemu.ts";
 
 type Stage =
@@ -16,7 +17,6 @@ type Stage =
   | "ended";
 
 const done: QemuAnswer = { kind: "done", value: undefined };
-const BYTES_PER_US = 100;
 
 /**
  * One migration between two QEMUs, with its stream. Orders and times are those that QEMU 7.2 showed here and those
@@ -29,16 +29,12 @@ export class Transfer {
   destination: Qemu | undefined;
   stage: Stage = "connecting";
   passes = 0;
-  #stream: "flowing" | "stalled" | "broken" = "flowing";
+  readonly #stream: MigrationStream;
   #brokenBy: "network" | "agent" = "agent";
-  /** What waits for the stream to flow. */
-  readonly #held: (() => void)[] = [];
   #runStateBefore: string;
   #postCopyAsked = false;
   #cancel: "none" | "under way" = "none";
   #loaded: "no" | "loading" | "yes" = "no";
-  #flowingSinceUs: number;
-  #flowedUs = 0;
   /** The destination waits for the source to come back. */
   isListening = false;
   /** What was to happen next and no longer does once the transfer took another turn. */
@@ -48,7 +44,10 @@ export class Transfer {
     this.source = source;
     this.destination = destination;
     this.#runStateBefore = source.runState;
-    this.#flowingSinceUs = source.parts.timeline.nowUs;
+    this.#stream = new MigrationStream(
+      source.parts.timeline,
+      () => this.stage !== "ended" && this.stage !== "connecting",
+    );
     source.setStatus("setup");
     this.#atSource(this.#us(600, 1_500), () => this.#connect());
   }
@@ -74,35 +73,27 @@ export class Transfer {
   }
 
   transferredBytes(): number {
-    const { nowUs } = this.source.parts.timeline;
-    return Math.round((this.#flowedUs + (this.#flows() ? nowUs - this.#flowingSinceUs : 0)) * BYTES_PER_US);
+    return this.#stream.transferredBytes();
   }
 
   /** Nothing gets through until `flow`. */
   stall(): void {
-    if (this.#stream !== "flowing") return;
-    this.#countFlow();
-    this.#stream = "stalled";
+    this.#stream.stall();
   }
 
   flow(): void {
-    if (this.#stream !== "stalled") return;
-    this.#stream = "flowing";
-    this.#flowingSinceUs = this.source.parts.timeline.nowUs;
-    for (const work of this.#held.splice(0)) work();
+    this.#stream.flow();
   }
 
   /** Both ends see the connection break: by the network, or because one of their agents asked for it. */
   reset(by: "network" | "agent"): void {
-    if (this.#stream === "broken" || this.stage === "ended") return;
+    if (this.#stream.state === "broken" || this.stage === "ended") return;
     this.#brokenBy = by;
-    this.#countFlow();
-    this.#stream = "broken";
-    this.#held.length = 0;
+    this.#stream.break();
     // A sender notices when it sends: one that is held to a bandwidth only when it may send again.
     const { random } = this.source.parts;
     this.#atSourceAnyway(random.spread(20, this.stage === "flushing" ? 2_000 : 100_000), () => {
-      if (this.#stream === "broken") this.#sourceSawBreak();
+      if (this.#stream.state === "broken") this.#sourceSawBreak();
     });
     this.#at(this.destination, random.between(0, 300), () => this.#destinationSawBreak());
   }
@@ -111,8 +102,7 @@ export class Transfer {
     if (this.stage === "ended") return;
     if (end === this.source) {
       const { destination } = this;
-      this.#countFlow();
-      this.#stream = "broken";
+      this.#stream.break();
       if (this.stage === "completed" && this.#loaded !== "no") return;
       destination?.process.run(() => this.#destinationSawBreak());
     } else this.reset("network");
@@ -188,14 +178,13 @@ export class Transfer {
       if (!canConnect()) source.setStatus("postcopy-paused");
       else {
         this.isListening = false;
-        this.#stream = "flowing";
-        this.#flowingSinceUs = source.parts.timeline.nowUs;
+        this.#stream.connectAnew();
         source.setStatus("postcopy-recover");
         this.#atSource(this.#us(0, 2_000), () => source.setStatus("postcopy-active"));
         this.#at(destination, this.#us(0, 8_000), () => {
           destination?.setStatus("postcopy-recover");
           // A connection that broke before it was accepted is accepted all the same, and then found broken.
-          if (this.#stream === "broken") {
+          if (this.#stream.state === "broken") {
             destination?.setStatus("postcopy-paused");
             return;
           }
@@ -246,14 +235,14 @@ export class Transfer {
     source.stopCpus("finish-migrate");
     // The socket's buffer takes the device state, whatever becomes of it.
     this.#atSourceAnyway(this.#us(500, 1_200), () => {
-      if (this.#stream === "broken") return this.#failAtSource();
+      if (this.#stream.state === "broken") return this.#failAtSource();
       this.stage = "flushing";
       source.releaseMainLoop();
       if (this.stage !== "flushing") return;
       const end = () => this.#completeLive();
       // So may it take the last pages: then the source is through, and nobody knows whether they will arrive.
-      if (this.#stream === "stalled" && source.parts.random.chance(0.5)) {
-        this.#atSourceAnyway(this.#us(20, 600), () => this.#stream !== "broken" && end());
+      if (this.#stream.state === "stalled" && source.parts.random.chance(0.5)) {
+        this.#atSourceAnyway(this.#us(20, 600), () => this.#stream.state !== "broken" && end());
       } else this.#atSource(this.#us(20, 600), end);
     });
   }
@@ -267,14 +256,14 @@ export class Transfer {
       if (source.runState === "finish-migrate") source.runState = "postmigrate";
     });
     const memory = source.memory;
-    this.#whenFlowing(() =>
+    this.#stream.whenFlowing(() =>
       this.#at(destination, this.#us(1_700, 2_600), () => {
         if (destination === undefined || memory === null) return;
         this.#loaded = "yes";
         destination.memory = memory;
         destination.setStatus("completed");
         this.#at(destination, this.#us(0, 1_500), () => {
-          this.#countFlow();
+          this.#stream.countFlow();
           destination.finishLoad();
         });
       }),
@@ -298,10 +287,12 @@ export class Transfer {
       source.stopCpus("finish-migrate");
       this.#pass();
       this.#atSourceAnyway(this.#us(400, 900), () => {
-        if (this.#stream === "broken") return this.#failAtSource();
+        if (this.#stream.state === "broken") return this.#failAtSource();
         this.stage = "postCopy";
         source.releaseMainLoop();
-        this.#whenFlowing(() => this.#at(this.destination, this.#us(700, 1_000), () => this.#loadPackage()));
+        this.#stream.whenFlowing(() =>
+          this.#at(this.destination, this.#us(700, 1_000), () => this.#loadPackage()),
+        );
         if (this.stage === "postCopy") this.#sendPages();
       });
     });
@@ -316,8 +307,7 @@ export class Transfer {
     destination.setStatus(newer ? "postcopy-device" : "postcopy-active");
     destination.holdMainLoop();
     this.#at(destination, this.#us(800, 5_000), () => {
-      if (this.#stream === "stalled") this.#held.push(() => this.#finishPostCopyLoad());
-      else if (this.#stream === "flowing") this.#finishPostCopyLoad();
+      this.#stream.whenFlowing(() => this.#finishPostCopyLoad());
     });
   }
 
@@ -349,7 +339,7 @@ export class Transfer {
       this.#at(destination, this.#us(0, 1_000), () => {
         if (destination?.memory != null) destination.memory = { ...destination.memory, pages: "all" };
         destination?.setStatus("completed");
-        this.#countFlow();
+        this.#stream.countFlow();
       });
     });
   }
@@ -451,9 +441,7 @@ export class Transfer {
   /** The stream is closed from the source's side. */
   #closeTowardsDestination(): void {
     const { destination } = this;
-    this.#countFlow();
-    this.#stream = "broken";
-    this.#held.length = 0;
+    this.#stream.break();
     if (destination?.transfer === this) destination.process.run(() => this.#destinationSawBreak());
   }
 
@@ -461,27 +449,12 @@ export class Transfer {
     this.#runStateBefore = this.source.runState;
   }
 
-  #flows(): boolean {
-    return this.#stream === "flowing" && this.stage !== "ended" && this.stage !== "connecting";
-  }
-
-  #countFlow(): void {
-    const { nowUs } = this.source.parts.timeline;
-    if (this.#flows()) this.#flowedUs += nowUs - this.#flowingSinceUs;
-    this.#flowingSinceUs = nowUs;
-  }
-
-  #whenFlowing(work: () => void): void {
-    if (this.#stream === "flowing") work();
-    else if (this.#stream === "stalled") this.#held.push(work);
-  }
-
   /** At the source, once so much time has passed and the stream flows, unless the transfer took another turn. */
   #atSource(delayUs: number, work: () => void): void {
     const turn = this.#turn;
     this.#at(this.source, delayUs, () => {
       if (turn !== this.#turn) return;
-      this.#whenFlowing(() => {
+      this.#stream.whenFlowing(() => {
         if (turn === this.#turn && this.source.isAlive) work();
       });
     });
