@@ -12,6 +12,8 @@ import { giveUpGoneInstance } from "./gone-instance.ts";
 import { admitMigrationCall, type MigrationCall, requireFence } from "./migration-call.ts";
 import { requireDestination } from "./require-destination.ts";
 
+const HANDED_BACK: HandBackResponse = { answer: HandBackAnswer.HANDED_BACK, vmmLost: false };
+
 /**
  * Journaled and on disk before the answer; in live mode the VMM has ended, or was given time to. Only a host that
  * remembers the instance answers: NOT_FOUND / INSTANCE_UNKNOWN else, for a guest of which nothing is known may run.
@@ -22,17 +24,21 @@ export async function handBack(host: Host, request: HandBackRequest): Promise<Ha
   const fence = requireFence(request.fence);
   if (host.instances.find(guestId, instanceId) === undefined) {
     const word = await giveUpGoneInstance(host, guestId, instanceId, fence);
-    return { answer: word === "started" ? HandBackAnswer.TOO_LATE : HandBackAnswer.HANDED_BACK };
+    return word === "started" ? tooLate("lost") : HANDED_BACK;
   }
   const call = admitMigrationCall(host, request);
   const { instance, adopted } = call;
   const { runner } = adopted;
-  if (hasStarted(runner.guest, call)) return { answer: HandBackAnswer.TOO_LATE };
+  if (hasStarted(runner.guest, call)) return tooLate(runner.guest.vmm);
   runner.order({ kind: "handBackOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
   await instance.journal.sync();
   const { role } = runner.guest;
   if (role.kind === "fenced" && role.vmm === "ending") await awaitVmmEnd(runner);
-  return { answer: HandBackAnswer.HANDED_BACK };
+  return HANDED_BACK;
+}
+
+function tooLate(vmm: Guest["vmm"]): HandBackResponse {
+  return { answer: HandBackAnswer.TOO_LATE, vmmLost: vmm === "lost" };
 }
 
 /** Or may have. Throws FAILED_PRECONDITION / NOT_DESTINATION where that is not this migration's doing. */

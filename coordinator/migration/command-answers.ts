@@ -45,11 +45,13 @@ export function learnReply(
         ? withSide(done, side, { wordsForgotten: false })
         : withTakenOverAnswer(done, reply.takenOver);
     }
-    case "handBack":
+    case "handBack": {
       if (reply.answer === "handedBack") return withFacts(reached, { handedBack: true });
-      return isNobodysMemory(reached)
-        ? withFailure(reached, side, reply.name, MAY_HAVE_STARTED)
-        : withTakenOver(reached);
+      const known = reply.vmmLost ? withSide(reached, side, { vmmLost: true }) : reached;
+      return isNobodysMemory(known)
+        ? withFailure(known, side, reply.name, MAY_HAVE_STARTED)
+        : withTakenOver(known);
+    }
     case "resumeSource":
       return withDone(
         withFacts(withSide(reached, side, { runState: reply.runState, cpusStopped: false }), {

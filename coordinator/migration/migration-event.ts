@@ -72,7 +72,9 @@ export type CommandReply =
       readonly cpuState: CpuState;
     }
   | { readonly name: "cancelTransfer"; readonly answer: "tooLate"; readonly handOff: HandOff | undefined }
-  | { readonly name: "handBack"; readonly answer: "handedBack" | "tooLate" }
+  | { readonly name: "handBack"; readonly answer: "handedBack" }
+  /** `vmmLost`: also where nobody remembers whether it was started before. */
+  | { readonly name: "handBack"; readonly answer: "tooLate"; readonly vmmLost: boolean }
   | { readonly name: "deliverHandOff"; readonly takenOver?: TakenOverAnswer | undefined }
   | { readonly name: "resumeSource"; readonly runState: string }
   | { readonly name: "recoverMigration"; readonly recoveryUri: string }

@@ -125,12 +125,12 @@ function keptOrTooLate({ answer }: CancelTransferResponse, hostId: HostId): Comm
   }
 }
 
-function handedBackOrTooLate({ answer }: HandBackResponse, hostId: HostId): CommandReply {
+function handedBackOrTooLate({ answer, vmmLost }: HandBackResponse, hostId: HostId): CommandReply {
   switch (answer) {
     case HandBackAnswer.HANDED_BACK:
       return { name: "handBack", answer: "handedBack" };
     case HandBackAnswer.TOO_LATE:
-      return { name: "handBack", answer: "tooLate" };
+      return { name: "handBack", answer: "tooLate", vmmLost };
     default:
       throw notUnderstood("HandBack", hostId);
   }

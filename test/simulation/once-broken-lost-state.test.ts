@@ -199,4 +199,63 @@ playOnceBroken("schedules with lost state directories that once broke an invaria
       adoptedAgain: "livingAtOnce",
     },
   },
+  {
+    fact: "the cont of an agent that lost its state, heard by a VMM that had stopped, is held against nobody",
+    schedule: {
+      seed: 488596,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "10.2",
+      copyUs: 60_806,
+      pagesUs: 28_587,
+      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "contSent", afterUs: 0 },
+          kind: "qemuStopped",
+          side: "destination",
+          forUs: 317_859,
+        },
+        {
+          when: { migration: 0, mark: "handedOff", afterUs: 51_603 },
+          kind: "stateLost",
+          side: "destination",
+          forUs: 965,
+        },
+      ],
+      adoptedAgain: "livingAtOnce",
+      patience: "short",
+    },
+  },
+  {
+    fact: "a guest that runs where it was forgotten is not called lost with a destination that cannot exclude having had it",
+    schedule: {
+      seed: 671016,
+      grain: "coarse",
+      coordinators: 2,
+      nics: 1,
+      feed: "away",
+      qemu: "10.2",
+      copyUs: 223_025,
+      pagesUs: 236_984,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 60, plugs: "macvtap" }],
+      faults: [
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "hostCrashed",
+          side: "destination",
+          forUs: 2_858_253,
+        },
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 0 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 939,
+        },
+      ],
+      adoptedAgain: "living",
+    },
+  },
 ]);

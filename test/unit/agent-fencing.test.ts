@@ -64,7 +64,7 @@ describe("the word that a guest never started", () => {
       "running",
     );
     for (let asked = 0; asked < 2; asked += 1) {
-      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.HANDED_BACK });
+      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.HANDED_BACK, vmmLost: false });
     }
     assert.deepEqual(journals.said().slice(2), ["b1 handedBack"]);
   });
@@ -74,7 +74,7 @@ describe("the word that a guest never started", () => {
     for (const last of [CONT_SENT, elsewhen]) {
       const words = [NICS_PREPARED, PREPARED, last, FORGOTTEN].map((word) => [INSTANCE, word] as const);
       const { agent } = await agentOf(words, "running");
-      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE });
+      assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE, vmmLost: true });
     }
   });
 
@@ -83,7 +83,10 @@ describe("the word that a guest never started", () => {
     const { agent } = await agentOf(words, "paused");
     await assert.rejects(agent.handBack(call()), { code: "FAILED_PRECONDITION", reason: "NOT_DESTINATION" });
     const running = await agentOf(words, "running");
-    assert.deepEqual(await running.agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE });
+    assert.deepEqual(await running.agent.handBack(call()), {
+      answer: HandBackAnswer.TOO_LATE,
+      vmmLost: false,
+    });
   });
 });
 

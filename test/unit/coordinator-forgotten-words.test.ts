@@ -213,7 +213,7 @@ describe("a destination that has the guest, of which nobody heard", () => {
       "HANDING_BACK | handBack@destination",
     );
     assert.equal(
-      story.answers("destination", { name: "handBack", answer: "tooLate" }),
+      story.answers("destination", { name: "handBack", answer: "tooLate", vmmLost: false }),
       "COMPLETING | releaseSource@source",
     );
   });

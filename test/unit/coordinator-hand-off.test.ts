@@ -166,7 +166,7 @@ describe("handing back", () => {
     story.handsOff();
     story.says("destination", { t: "VmmLost", sentence: "QEMU ended." });
     assert.equal(
-      story.answers("destination", { name: "handBack", answer: "tooLate" }),
+      story.answers("destination", { name: "handBack", answer: "tooLate", vmmLost: false }),
       "COMPLETING | releaseSource@source",
     );
     story.answers("source", { name: "releaseSource" });

@@ -355,19 +355,23 @@ describe("cancelling", () => {
     story.hear({ t: "CancelAsked" });
     story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
     assert.equal(
-      story.answers("destination", { name: "handBack", answer: "tooLate" }),
+      story.answers("destination", { name: "handBack", answer: "tooLate", vmmLost: false }),
       "SWITCHING_OVER COMPLETING | releaseSource@source",
     );
   });
 
   it("waits for a person where the one has forgotten and the other, whose VMM is gone, cannot exclude it", () => {
-    const story = new Story().toStopped();
-    story.says("destination", { t: "VmmLost", sentence: "Its host crashed." });
-    story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
-    assert.equal(story.answers("destination", { name: "handBack", answer: "tooLate" }), "|");
-    assert.equal(story.phase, "ROLLING_BACK");
-    assert.equal(story.state.migration.reasonCode, "MAY_HAVE_STARTED");
-    assert.equal(story.hear({ t: "HostDeclaredDead", side: "destination" }), "| resumeSource@source");
+    for (const isHeardBefore of [true, false]) {
+      const story = new Story().toStopped();
+      if (isHeardBefore) story.says("destination", { t: "VmmLost", sentence: "Its host crashed." });
+      else story.hear({ t: "CancelAsked" });
+      story.fails("source", "cancelTransfer", "NOT_FOUND", "INSTANCE_UNKNOWN");
+      const answer = { name: "handBack", answer: "tooLate", vmmLost: !isHeardBefore } as const;
+      assert.equal(story.answers("destination", answer), "|");
+      assert.notEqual(story.phase, "FAILED");
+      assert.equal(story.state.migration.reasonCode, "MAY_HAVE_STARTED");
+      assert.equal(story.hear({ t: "HostDeclaredDead", side: "destination" }), "| resumeSource@source");
+    }
   });
 
   it("does not keep a stopped guest waiting for a destination that cannot be reached", () => {

@@ -177,7 +177,7 @@ export class PretendedHosts implements AgentPort {
   async handBack(hostId: HostId, request: HandBackRequest) {
     this.#called("handBack", hostId, request.fence);
     const started = this.#wordsOf(hostId).some(({ event }) => event?.$case === "cpusStarted");
-    return { answer: started ? HandBackAnswer.TOO_LATE : HandBackAnswer.HANDED_BACK };
+    return { answer: started ? HandBackAnswer.TOO_LATE : HandBackAnswer.HANDED_BACK, vmmLost: false };
   }
 
   async resumeSource(hostId: HostId, request: ResumeSourceRequest) {

@@ -130,7 +130,8 @@ function replyTo(name: CommandName, side: Side, state: CompleteState, choice: nu
       if (choice < 2) return { name, answer: "kept", runState: "running", cpuState: CpuState.STOPPED };
       return { name, answer: "tooLate", handOff: choice === 2 ? undefined : word };
     case "handBack":
-      return { name, answer: choice < 2 ? "handedBack" : "tooLate" };
+      if (choice < 2) return { name, answer: "handedBack" };
+      return { name, answer: "tooLate", vmmLost: choice === 3 };
     case "deliverHandOff": {
       const answer = { runState: "running", transferStatus: "active", vmmLost: false };
       return { name, takenOver: choice === 3 ? answer : undefined };

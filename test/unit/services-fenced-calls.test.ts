@@ -46,7 +46,7 @@ function agentWith(
       cancelTransfer: (request: FencedRequest) => keep(request, answers.transfer ?? KEPT),
       abortDestination: (request: FencedRequest) => keep(request, { applied: Applied.CHANGED }),
       handBack: (request: FencedRequest) =>
-        keep(request, { answer: answers.handBack ?? HandBackAnswer.HANDED_BACK }),
+        keep(request, { answer: answers.handBack ?? HandBackAnswer.HANDED_BACK, vmmLost: false }),
     },
     screen,
     confirm: async (statement: string) => {

@@ -127,8 +127,9 @@ export class InvariantChecker {
 
   /** I2: `cont` is sent by an agent only once all registrations are there. */
   #startedUnregistered(instance: SimulatedInstance): void {
-    const { qemu } = instance;
-    if (qemu.startedBy !== "cont" || !isLacking(registrationOf(instance))) return;
+    const { isKnown, qemu } = instance;
+    // The `cont` of an agent that was made to forget is nobody's, once the NICs were prepared anew.
+    if (!isKnown || qemu.startedBy !== "cont" || !isLacking(registrationOf(instance))) return;
     // It stopped once `cont` was on its way, and that is for I5, as is what was read back and somebody has undone.
     if (qemu.stoppedAtUs >= qemu.contSent.atUs || this.#wasUntold(instance)) return;
     this.#violated(
