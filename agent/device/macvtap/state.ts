@@ -33,7 +33,7 @@ export function judgeOnline(
   device: RouteResult | undefined,
   parent: RouteResult | undefined,
 ): NicProblem | undefined {
-  const problem = judgeIdentity(nic, place, device);
+  const problem = judgeIdentity(nic, place, device) ?? judgeMode(nic, linkOf(device));
   if (problem !== undefined) return problem;
   if (linkOf(device)?.state !== "up") {
     return { reason: "DEVICE_DOWN", sentence: `${nic.deviceName} is down.`, field: DEVICE_FIELD };
@@ -101,9 +101,11 @@ export function misfitOf(nic: MacvtapNic, device: Link, parent: Link): NicProble
       field: DEVICE_FIELD,
     };
   }
-  if (device.macvlanMode !== nic.mode) {
-    const sentence = `${nic.deviceName} is in ${device.macvlanMode ?? "no known"} mode, not ${nic.mode}.`;
-    return { reason: "OTHER_MODE", sentence, field: "macvtap.mode" };
-  }
-  return undefined;
+  return judgeMode(nic, device);
+}
+
+function judgeMode(nic: MacvtapNic, device: Link | undefined): NicProblem | undefined {
+  if (device?.macvlanMode === nic.mode) return undefined;
+  const sentence = `${nic.deviceName} is in ${device?.macvlanMode ?? "no known"} mode, not ${nic.mode}.`;
+  return { reason: "OTHER_MODE", sentence, field: "macvtap.mode" };
 }
