@@ -201,9 +201,15 @@ export interface DeviceType<Nic extends NicDefinition> {
   locate(nic: Nic, links: SeenLinks): Located;
   /**
    * The NIC as its device is now, which `locate` does not find where the definition says: with the names that it, and what
-   * it is wired to (`under`), go by. Undefined where nothing can be registered by such a device.
+   * it is wired to (`under`), go by; missing where it is not known or gone. Undefined where nothing can be registered by
+   * such a device, nor on another one that the definition names (`links`).
    */
-  strayed(nic: Nic, device: Link, under: Link | undefined): PlacedNic<Nic> | undefined;
+  strayed(
+    nic: Nic,
+    device: Link | undefined,
+    under: Link | undefined,
+    links: SeenLinks,
+  ): PlacedNic<Nic> | undefined;
   readonly prepare: DevicePreparation<Nic>;
   readonly start: DeviceOperation<Nic, StartOutcome>;
   readonly stop: DeviceOperation<Nic, StopOutcome>;

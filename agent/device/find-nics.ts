@@ -3,7 +3,8 @@
  *
  * A device strays when others rename it, its bridge or its parent, or put it onto another bridge or into another mode.
  * Its NIC cannot be started there, but what is registered stays registered, and is to be stopped where it is: gone is
- * only what the kernel does not have any more (ENODEV).
+ * only what the kernel does not have any more (ENODEV). What is registered on another device that a definition names, a
+ * VXLAN device, outlives the NIC's own.
  */
 import type { Link } from "../netlink/link.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
@@ -20,7 +21,7 @@ export type KnownDevices = ReadonlyMap<string, number>;
 export interface FoundNic {
   readonly nic: NicDefinition;
   readonly located: Located;
-  /** Of a device that is known, is not where the definition says, and may have something registered. */
+  /** Of a NIC whose device is not where the definition says, and that may have something registered. */
   readonly strayed?: PlacedNic<NicDefinition>;
 }
 
@@ -38,9 +39,10 @@ export function findNics(
   const devices = readByIfindex(route, toLookFor);
   const under = readByIfindex(route, [...devices.values()].map(underOf));
   return found.map((each) => {
-    const device = each.located.found === "no" ? devices.get(known.get(each.nic.nicId) ?? 0) : undefined;
-    if (device === undefined) return each;
-    const strayed = deviceTypeOf(each.nic).strayed(each.nic, device, under.get(underOf(device)));
+    if (each.located.found === "yes") return each;
+    const device = devices.get(known.get(each.nic.nicId) ?? 0);
+    const wiredTo = device === undefined ? undefined : under.get(underOf(device));
+    const strayed = deviceTypeOf(each.nic).strayed(each.nic, device, wiredTo, links);
     return strayed === undefined ? each : { ...each, strayed };
   });
 }

@@ -61,7 +61,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
   locate,
 
   strayed(nic, device, parent) {
-    if (device.kind !== "macvtap") return undefined;
+    if (device?.kind !== "macvtap") return undefined;
     // The kernel neither makes a macvtap one in passthrough nor ends that; of a parent that is elsewhere nothing is known.
     const mode = device.macvlanMode === "passthrough" && parent !== undefined ? "passthrough" : "private";
     return {

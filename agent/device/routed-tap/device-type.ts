@@ -58,10 +58,13 @@ export const routedTap: DeviceType<RoutedTapNic> = {
 
   locate,
 
-  strayed: (nic, { ifindex, name }) => ({
-    nic: { ...nic, deviceName: name },
-    place: { deviceIfindex: ifindex, parentIfindex: 0 },
-  }),
+  strayed: (nic, device) =>
+    device === undefined
+      ? undefined
+      : {
+          nic: { ...nic, deviceName: device.name },
+          place: { deviceIfindex: device.ifindex, parentIfindex: 0 },
+        },
 
   prepare: routedTapPreparation,
 

@@ -4,6 +4,7 @@ import type {
   DeviceType,
   NicPlace,
   NicProblem,
+  SeenLinks,
   StartOutcome,
   StopOutcome,
   VerifyOutcome,
@@ -22,9 +23,9 @@ import {
   subject,
 } from "./judge-registration.ts";
 import { tapOnBridgeMending } from "./mending.ts";
-import { judgePlace, locate, placeOf } from "./place.ts";
+import { judgePlace, locate, placeOf, placeOffBridges } from "./place.ts";
 import { tapOnBridgePreparation } from "./preparation.ts";
-import { addRequest, readRequest, registrationsOf, removeRequest } from "./registrations.ts";
+import { addRequest, isOffBridges, readRequest, registrationsOf, removeRequest } from "./registrations.ts";
 import {
   judgePort,
   KERNEL_FLAGS,
@@ -37,9 +38,6 @@ import {
 
 /** What the kernel says of a device that vanished (ENODEV) or left its bridge (EOPNOTSUPP): trap 4. */
 const GONE = ["ENODEV", "EOPNOTSUPP"] as const;
-
-/** The last of a NIC's registrations are left out where its VXLAN device is not there. */
-const ANYWHERE: NicPlace = { deviceIfindex: 0, parentIfindex: 0, overlayIfindex: 0 };
 
 /**
  * A tap on a bridge. Its registration is a forwarding entry `static sticky` (or plain `static`, by policy) on a
@@ -75,11 +73,13 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
 
   locate,
 
-  // One that is off every bridge has lost its entries with that: trap 4.
-  strayed(nic, device, bridge) {
-    if (device.masterIfindex === undefined || bridge?.kind !== "bridge") return undefined;
+  strayed(nic, device, bridge, links) {
+    if (device?.masterIfindex === undefined || bridge?.kind !== "bridge") {
+      const place = placeOffBridges(nic, links, device);
+      return registrationsOf(nic, place).length === 0 ? undefined : { nic, place };
+    }
     const found = { ...nic, deviceName: device.name, bridge: bridge.name };
-    return { nic: found, place: placeOf(found, new Map(), device, bridge.ifindex) };
+    return { nic: found, place: placeOf(found, links, device, bridge.ifindex) };
   },
 
   prepare: tapOnBridgePreparation,
@@ -147,7 +147,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       const registrations = registrationsOf(nic, place);
       const { reads, port } = splitReadBack(results, registrations.length);
       return verifyOutcome(problemsOf(nic, place, results), () => [
-        judgePort(nic, place, port, QUARANTINE_FLAGS),
+        isOffBridges(place) ? undefined : judgePort(nic, place, port, QUARANTINE_FLAGS),
         ...registrations.map((registration, index) => judgeAbsence(nic, place, registration, reads[index])),
       ]);
     },
@@ -159,30 +159,38 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
     // A tap outlives its bridge.
     plan(nic, links, ownership, device) {
       const link = links.get(nic.deviceName);
-      if (link === undefined) return [];
+      const { place, registrations } = leftAtRelease(nic, links);
+      const removals = registrations.map((registration) => removeRequest(place, registration));
+      if (link === undefined) return removals;
       const { ifindex } = link;
-      const place = placeOf(nic, links, link, links.get(nic.bridge)?.ifindex ?? 0);
-      const removals = registrationsOf(nic, place).map((registration) => removeRequest(place, registration));
       if (isToBeDeleted(link, ownership, device)) {
         return [...removals, { op: "deleteLink", ifindex }];
       }
-      if (locate(nic, links).found === "no") return [];
+      if (isOffBridges(place)) return removals;
       if (ownership.port === "attached") {
         return [...removals, { op: "setLink", ifindex, change: { masterIfindex: 0 } }];
       }
       return [...removals, { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS }];
     },
-    judge(nic, _links, _requests, results) {
-      const device = results.at(-1);
-      const registrations = registrationsOf(nic, ANYWHERE).slice(0, Math.max(results.length - 1, 0));
+    judge(nic, links, requests, results) {
+      const { registrations } = leftAtRelease(nic, links);
       const problem = registrations
         .map((registration, index) => judgeRemoval(nic, registration, results[index]))
         .find((found) => found !== undefined);
-      if (problem !== undefined) return problem;
+      if (problem !== undefined || requests.length === registrations.length) return problem;
+      const device = results[registrations.length];
       return doneOrGone(device, GONE) ? undefined : refused(nic, "release", device);
     },
   },
 };
+
+/** What the NIC may still have, wherever its tap is. */
+function leftAtRelease(nic: TapOnBridgeNic, links: SeenLinks) {
+  const located = locate(nic, links);
+  const place =
+    located.found === "yes" ? located.place : placeOffBridges(nic, links, links.get(nic.deviceName));
+  return { place, registrations: registrationsOf(nic, place) };
+}
 
 /** What keeps the NIC from being registered, by the answers to `readBack`. */
 function problemsOf(

@@ -23,7 +23,8 @@ export const tapOnBridgeMending: DeviceType<TapOnBridgeNic>["mend"] = {
     if (bridge === undefined || device === undefined) return [];
     const { ifindex } = device;
     const isPort = device.masterIfindex === bridge.ifindex;
-    const attach = device.masterIfindex === undefined && ownership.port === "attached";
+    const attach =
+      device.masterIfindex === undefined && ownership.port === "attached" && registered === "registered";
     if (!isPort && !attach) return [];
     return [
       ...(attach ? [{ op: "setLink", ifindex, change: { masterIfindex: bridge.ifindex } } as const] : []),

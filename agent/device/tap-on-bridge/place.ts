@@ -24,14 +24,23 @@ export function placeOf(
   device: Link,
   parentIfindex: number,
 ): NicPlace {
-  const overlay = nic.vxlan === undefined ? undefined : links.get(nic.vxlan.deviceName);
   const missingVlans = missingVlansOf(nic, device);
   return {
     deviceIfindex: device.ifindex,
     parentIfindex,
-    ...(overlay?.vxlan === undefined ? {} : { overlayIfindex: overlay.ifindex }),
+    ...overlayOf(nic, links),
     ...(missingVlans.length === 0 ? {} : { missingVlans }),
   };
+}
+
+/** Of a tap that is no port of any bridge, or gone: a place where only the NIC's VXLAN device can have something. */
+export function placeOffBridges(nic: TapOnBridgeNic, links: SeenLinks, device: Link | undefined): NicPlace {
+  return { deviceIfindex: device?.ifindex ?? 0, parentIfindex: 0, ...overlayOf(nic, links) };
+}
+
+function overlayOf({ vxlan }: TapOnBridgeNic, links: SeenLinks): Pick<NicPlace, "overlayIfindex"> {
+  const overlay = vxlan === undefined ? undefined : links.get(vxlan.deviceName);
+  return overlay?.vxlan === undefined ? {} : { overlayIfindex: overlay.ifindex };
 }
 
 /** Those of the definition that the port is not in, where the kernel told its VLANs. */

@@ -35,11 +35,20 @@ export interface VxlanRegistration {
 
 export type Registration = AddressRegistration | GroupRegistration | VxlanRegistration;
 
-/** All that is registered at this place, the NIC's own address first; nothing for a VXLAN device that is not there. */
+/**
+ * All that is registered at this place, the NIC's own address first; nothing for a VXLAN device that is not there. What was
+ * on a bridge, the kernel has removed with the port (trap 4).
+ */
 export function registrationsOf(nic: TapOnBridgeNic, place: NicPlace): readonly Registration[] {
+  if (isOffBridges(place)) return vxlanRegistrationsOf(nic, place);
   const addresses = addressRegistrationsOf(nic);
   if (nic.multicastGroups === undefined && nic.vxlan === undefined) return addresses;
   return [...addresses, ...groupRegistrationsOf(nic), ...vxlanRegistrationsOf(nic, place)];
+}
+
+/** Of a tap that is no port of any bridge, or gone. */
+export function isOffBridges({ parentIfindex }: NicPlace): boolean {
+  return parentIfindex === 0;
 }
 
 export function addressRegistrationsOf(nic: TapOnBridgeNic): readonly AddressRegistration[] {
