@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { mendNics } from "../../agent/device/nic-mending.ts";
 import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { skipWithout } from "../resource.ts";
@@ -8,12 +7,9 @@ import { clockUs, macOf, outcomesOf, routedNic } from "./guest-nics.ts";
 import { deviceNames, eventually, routedOf } from "./host-state.ts";
 import { run, withAnotherNamespace } from "./in-network-namespace.ts";
 import { textsOf } from "./ip-frame.ts";
-import { type HostState, revisit } from "./revisit.ts";
 import { addWorld, fromGuest, inRoutingHost } from "./routing-host.ts";
 import { TapEnd } from "./tap-end.ts";
 
-const SEED = 20140602;
-const PREPARED = "tap0 - down none";
 const STOPPED = "tap0 - up none";
 /** In the order of `routedOf`; fe80::/64 comes with the address. */
 const RUNNING = `tap0 - up none
@@ -260,44 +256,3 @@ describe("a routed tap that is not where it was", options, () => {
       assert.equal(routedOf("tap0"), STOPPED);
     }));
 });
-
-it("every deed has the same end after every other", options, () =>
-  inRoutingHost(async (host) => {
-    const nics = [routedNic(0)];
-    prepareNics(host, nics);
-    const set = armNicSet(host.route, nics, clockUs);
-    const mend = (registered: "registered" | "quarantined") =>
-      assert.deepEqual(mendNics(host.route, nics, new Map(), registered), []);
-    const somebody = (name: string, ...args: readonly string[]): HostState => ({
-      name: `somebody ${name}`,
-      reach: () => void run("ip", ...args, "dev", "tap0"),
-    });
-    // A stop leaves a tap as it is that is down already.
-    const stopped = [STOPPED, PREPARED];
-    const deeds: readonly HostState[] = [
-      { name: "prepare", wanted: PREPARED, reach: () => void prepareNics(host, nics) },
-      { name: "start", wanted: RUNNING, reach: () => assert.equal(set.start().result, "started") },
-      { name: "stop", wanted: stopped, reach: () => assert.equal(set.stop().result, "stopped") },
-      { name: "mend what runs", wanted: RUNNING, reach: () => mend("registered") },
-      { name: "mend what stands", wanted: stopped, reach: () => mend("quarantined") },
-      { name: "somebody takes it down", reach: () => void run("ip", "link", "set", "tap0", "down") },
-      { name: "somebody takes it up", reach: () => void run("ip", "link", "set", "tap0", "up") },
-      somebody("flushes it", "addr", "flush"),
-      somebody("flushes its routes", "route", "flush"),
-      {
-        name: "somebody adds",
-        reach: () => void run("ip", "addr", "replace", "fe80::1/64", "dev", "tap0", "nodad"),
-      },
-      {
-        name: "made anew, then started",
-        wanted: RUNNING,
-        reach: () => {
-          run("ip", "link", "del", "tap0");
-          prepareNics(host, nics);
-          assert.equal(set.start().result, "started");
-        },
-      },
-    ];
-    await revisit(deeds, () => routedOf("tap0"), SEED);
-  }),
-);

@@ -11,15 +11,13 @@ import { prepare } from "./agent-bench.ts";
 import { clockUs, macOf, outcomesOf, tapNic, withHost } from "./guest-nics.ts";
 import { deviceNames, eventually, fdbText } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
+import { addOverlay, addVxlan, SOURCE_VTEP, VNI, VTEP } from "./overlay.ts";
 import { addBridge, addUplink } from "./tap-end.ts";
 import { mended, nicWith, withWatchedGuest } from "./watching-agent.ts";
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const PEER = "02:00:00:00:00:99";
 const [MAC, SECOND] = [macOf(0), macOf(1)];
-const VTEP = "10.0.0.1";
-const SOURCE_VTEP = "10.0.0.9";
-const VNI = 100;
 const vxlan = { deviceName: "vx0", vtepAddress: parseIpAddress(VTEP, "") };
 const additionalMacAddresses = [parseMacAddress(SECOND, "")];
 const ON_TAP = `${MAC} dev tap0 sticky master br0 static`;
@@ -244,19 +242,6 @@ function onOverlay(body: Parameters<typeof withHost>[0]): Promise<void> {
       return body(host);
     }),
   );
-}
-
-function addOverlay(): void {
-  run("ip", "link", "set", "lo", "up");
-  for (const address of [VTEP, SOURCE_VTEP]) run("ip", "addr", "add", `${address}/32`, "dev", "lo");
-  addVxlan();
-}
-
-/** A VXLAN device that learns, on br0. */
-function addVxlan(): void {
-  run("ip", "link", "add", "vx0", "type", "vxlan", "id", String(VNI), "local", VTEP, "dstport", "4789");
-  run("ip", "link", "set", "vx0", "addrgenmode", "none", "master", "br0");
-  run("ip", "link", "set", "vx0", "up");
 }
 
 interface Vtep {
