@@ -258,4 +258,36 @@ playOnceBroken("schedules with lost state directories that once broke an invaria
       adoptedAgain: "living",
     },
   },
+  {
+    fact: "a source's VMM that was killed once it had handed off takes the guest where the word goes with its state",
+    schedule: {
+      seed: 836313,
+      grain: "coarse",
+      coordinators: 2,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      staysRegisteredFor: ["paused"],
+      copyUs: 8243,
+      pagesUs: 3188,
+      migrations: [{ mode: "live", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "handedOff", afterUs: 4337 },
+          kind: "stateLost",
+          side: "source",
+          forUs: 934,
+        },
+        {
+          when: { migration: 0, mark: "prepared", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 5,
+          forUs: 311,
+        },
+        { when: { migration: 0, mark: "handedOff", afterUs: 3206 }, kind: "qemuKilled", side: "source" },
+      ],
+      adoptedAgain: "livingAtOnce",
+    },
+  },
 ]);

@@ -21,13 +21,13 @@ const TWICE = 0.05;
 /** The part in which a silent agent's commands are given up. */
 const IMPATIENT = 0.25;
 
-type Plan = "anything" | "sharp" | "again" | "full" | "lost";
+type Plan = "anything" | "sharp" | "again" | "full" | "lost" | "started";
 
 /** The schedule that a seed stands for: one or two migrations, and up to four things that go wrong or are asked for. */
 export function generateSchedule(seed: number): Schedule {
   const random = new Random(seed, 100);
   const plan = random.chance(0.06)
-    ? random.pick<Plan>("full", "lost")
+    ? random.pick<Plan>("full", "lost", "started")
     : random.chance(AGAIN)
       ? "again"
       : random.pick<Plan>("anything", "anything", "sharp");
@@ -62,6 +62,7 @@ function planFaults(random: Random, plan: Plan, migrations: number): Fault[] {
   if (plan === "again") return planRepeats(random);
   if (plan === "full") return planTogglingOnFullDisk(random, migrations);
   if (plan === "lost") return planLostState(random, migrations);
+  if (plan === "started") return planDeathAtStart(random, migrations);
   const count = plan === "sharp" ? random.pick(1, 1, 2) : random.pick(0, 1, 1, 2, 2, 3, 4);
   const planOne = plan === "sharp" ? planSharpFault : planFault;
   return Array.from({ length: count }, () => planOne(random, migrations));
@@ -116,6 +117,25 @@ function planLostState(random: Random, migrations: number): Fault[] {
       () => planFault(random, migrations),
     ])(),
     { when, kind: "stateLost", side, forUs: random.spread(500, 3_000_000) },
+  ];
+}
+
+/** A destination's agent dies with its `cont` on the way, and the VMM that has the guest by then while nobody is there. */
+function planDeathAtStart(random: Random, migrations: number): Fault[] {
+  const contSent: When = { migration: random.below(migrations), mark: "contSent", afterUs: 0 };
+  return [
+    {
+      when: { ...contSent, afterUs: random.between(0, 150) },
+      kind: "agentKilled",
+      side: "destination",
+      forUs: random.spread(500, 3_000_000),
+    },
+    {
+      when: { ...contSent, afterUs: random.spread(200, 150_000) },
+      kind: "qemuKilled",
+      side: "destination",
+    },
+    ...(random.chance(0.3) ? [planFault(random, migrations)] : []),
   ];
 }
 

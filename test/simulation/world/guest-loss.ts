@@ -27,9 +27,13 @@ export class GuestLoss {
     this.#world.guest.takeAway(qemu, cause, isInDoubt ? "be its own" : "not be its own");
   }
 
-  /** Whose the guest was when a fault took it, the words tell that are about to be lost. */
-  beforeStateIsLost(): void {
-    this.#causeOnceKnown ??= this.cause();
+  /**
+   * Whose the guest was when a fault took it, the words tell that are about to be lost. With a source's word goes what the
+   * guest could go on from where its VMM is gone already and nobody has acted on that word.
+   */
+  beforeStateIsLost(hostId: string): void {
+    const wordless = this.#takenAway.find(({ qemu }) => this.#isWordOfAll(qemu, hostId));
+    this.#causeOnceKnown ??= this.cause() ?? wordless?.cause ?? null;
   }
 
   /** Which fault took the guest, or may have; in words. */
@@ -45,6 +49,15 @@ export class GuestLoss {
     const { guest } = this.#world;
     if (guest.qemus.length === 0 || guest.hasSurvivor() || this.cause() !== null) return null;
     return "Nothing is left of the guest, and no fault took it.";
+  }
+
+  /** Whether the host's word is all that is left of the source, and of the destination's right to its guest. */
+  #isWordOfAll(qemu: Qemu, hostId: string): boolean {
+    const { transfer } = qemu;
+    const source = this.#world.instanceOf(qemu);
+    if (transfer?.source !== qemu || source?.host.hostId !== hostId || !hasSaid(source, "handedOff"))
+      return false;
+    return transfer.destination === undefined || !this.#wasOwner(transfer.destination);
   }
 
   #wasOwner(qemu: Qemu): boolean {

@@ -307,7 +307,7 @@ export class World {
     const instances = this.instances.filter((instance) => instance.host === host);
     // What its owner had a guest do since it was armed, the source's journal alone knows.
     if (instances.some((instance) => hasSaid(instance, "runStateNoted"))) this.guest.wanted = "either";
-    this.loss.beforeStateIsLost();
+    this.loss.beforeStateIsLost(hostId);
     for (const instance of instances)
       instance.runsAgainstItsWord ||= instance.qemu.isRunning && hasGivenAway(instance);
     host.disk.lose();
