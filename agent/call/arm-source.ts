@@ -11,6 +11,7 @@ import type { Host } from "../host.ts";
 import type { Adopted } from "../instance/instance.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
+import { isStarting } from "./cpus.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 import { requireVmm } from "./require-vmm.ts";
 
@@ -70,11 +71,15 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
   return { applied: Applied.CHANGED, runState };
 }
 
-/** As QEMU says it, with all heard that QEMU had told before. Throws UNAVAILABLE / RUN_STATE_UNSETTLED. */
+/**
+ * As QEMU says it, with all heard that QEMU had told before, and no start on its way: an armed guest's NICs are registered
+ * for CPUs that run, and nothing else. Throws UNAVAILABLE / RUN_STATE_UNSETTLED.
+ */
 async function settledRunState({ runner, vmm }: Adopted): Promise<string> {
   for (let question = 0; question < QUESTIONS_AT_MOST; question += 1) {
     const { running, runStateText } = await vmm.queryStatus();
-    if (running === (runner.guest.cpus.kind === "running")) return runStateText;
+    const { guest } = runner;
+    if (running === (guest.cpus.kind === "running") && !isStarting(guest)) return runStateText;
   }
   throw new SwitchoverError("UNAVAILABLE", "The guest's CPUs are being started and stopped: arm it again.", {
     reason: "RUN_STATE_UNSETTLED",

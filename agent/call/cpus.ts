@@ -159,7 +159,8 @@ export function notOwner({ guestId, instanceId, role }: Guest): SwitchoverError 
   );
 }
 
-function isStarting(guest: Guest): boolean {
+/** Ordered, and neither running nor refused so far. */
+export function isStarting(guest: Guest): boolean {
   return guest.role.kind === "resident" && guest.role.start !== "none";
 }
 

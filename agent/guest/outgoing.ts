@@ -7,7 +7,7 @@ import { namedInWord } from "./nic-changes.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
 import { endStay } from "./stay-registered.ts";
-import { after, insisting, type Step, step, told } from "./step.ts";
+import { after, alarm, insisting, type Step, step, told } from "./step.ts";
 import { isSwitchoverRunState } from "./stop-cause.ts";
 
 const CONFIRMATIONS_NEEDED = 2;
@@ -83,6 +83,12 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
         : step(guest);
     case "nicsRegistrationRefused":
       return step(guest, [{ kind: "setTimer", timer: "retryRegistration", delayMs: retryDelayMs(guest) }]);
+    case "contRefused":
+      // Of a start that was ordered before it was armed. CPUs that run all the same keep their registrations.
+      return step(guest, [
+        ...(guest.cpus.kind === "running" ? [] : [{ kind: "deregisterNics" } as const]),
+        alarm("CONT_REFUSED", event.sentence),
+      ]);
     case "stopOrdered":
       return guest.cpus.kind === "stopped" ? step(guest) : step(guest, [{ kind: "sendStop" }]);
     case "startOrdered": {

@@ -171,6 +171,22 @@ describe("a source whose owner drives its VMM", () => {
     assert.equal(await rightOf(host), RightToRun.HANDED_OFF);
   });
 
+  it("is not armed while it may start its guest, and armed once that permission is void", async () => {
+    const host = await hostOf(STOPPED, "paused");
+    await host.agent.startCpus(host.target);
+    await assert.rejects(host.armed(), { code: "UNAVAILABLE", reason: "RUN_STATE_UNSETTLED" });
+    assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
+    await host.pass(10_000);
+    assert.deepEqual(await host.alarms(), ["CONT_REFUSED"]);
+    await host.armed();
+    assert.deepEqual(await host.state(), { demands: ["BEGIN_TRANSFER"], entries: "" });
+    await host.stopped({ transferStatus: "completed" });
+    assert.deepEqual(
+      host.words.map(({ runState }) => runState),
+      ["paused"],
+    );
+  });
+
   it("hands a guest off as paused where its owner paused it meanwhile", async () => {
     const host = await sourceOf();
     await host.stopped({ runState: "paused" });

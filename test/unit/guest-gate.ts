@@ -93,14 +93,18 @@ export function armedGuest(
   pointOfNoReturn: PointOfNoReturn,
   cpus: "running" | "paused" = "running",
 ): Guest {
-  return play(residentGuest(cpus), {
+  return play(residentGuest(cpus), arming(mode, pointOfNoReturn))[0].guest;
+}
+
+export function arming(mode: MigrationMode, pointOfNoReturn: PointOfNoReturn): Heard {
+  return {
     kind: "sourceArmed",
     fence: FENCE,
     migrationId: MIGRATION,
     mode,
     destinationHostId: DESTINATION,
     pointOfNoReturn,
-  })[0].guest;
+  };
 }
 
 export function incomingGuest(mode: MigrationMode): Guest {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { armedGuest, FENCE, last, play, residentGuest } from "./guest-gate.ts";
+import { armedGuest, arming, FENCE, last, play, residentGuest } from "./guest-gate.ts";
 
 const STOP = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
 const DEREGISTERED = { kind: "nicsDeregistered" } as const;
@@ -99,6 +99,21 @@ describe("the source's gate, live", () => {
     assert.ok(role.kind === "relinquished");
     assert.equal(role.handOff.runState, "paused");
     assert.equal(role.handOff.stoppedAtUnixUs, 0n);
+  });
+
+  it("deregisters a guest whose start is refused once it is armed, and hands it off as it stands", () => {
+    const starting = play(residentGuest("paused"), { kind: "startOrdered" }, { kind: "nicsRegistered" });
+    const answers = play(
+      last(starting).guest,
+      arming("live", "completed"),
+      COMPLETED,
+      { kind: "contRefused", outcome: "unknown", sentence: "no answer" },
+      DEREGISTERED,
+    );
+    assert.deepEqual(answers[1]?.done, []);
+    assert.deepEqual(answers[2]?.done, ["deregisterNics"]);
+    assert.deepEqual(answers[2]?.told, ["alarm CONT_REFUSED"]);
+    assert.deepEqual(last(answers).done, WORD);
   });
 
   it("takes a stop by the owner during the transfer for a pause, not for the switchover", () => {
