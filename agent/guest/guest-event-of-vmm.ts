@@ -16,6 +16,8 @@ export function guestEventOfVmm(heard: VmmEvent): GuestEvent | null {
       return { kind: "cpusResumed", atUnixUs, resumedAtUnixUs: heard.atUnixUs };
     case "migrationStatusChanged":
       return { kind: "transferStatusChanged", atUnixUs, status: heard.statusText };
+    case "startRefused":
+      return { kind: "contRefused", atUnixUs, outcome: "refused", sentence: heard.sentence };
     case "disconnected":
       return { kind: "vmmLost", atUnixUs, sentence: heard.error.message };
     default: {

@@ -27,7 +27,7 @@ export type VmmHeard =
   | { readonly kind: "runStateRead"; readonly purpose: RunStatePurpose; readonly runState: string }
   | { readonly kind: "transferStatusRead"; readonly purpose: TransferStatusPurpose; readonly status: string }
   | { readonly kind: "contSent" }
-  /** `unknown`: the VMM did not say, and may start the CPUs yet. */
+  /** `unknown`: the VMM did not say, and may start the CPUs yet; that it refused may be said after that. */
   | { readonly kind: "contRefused"; readonly outcome: "refused" | "unknown"; readonly sentence: string }
   /** The VMM's process is gone, and the CPUs with it. */
   | { readonly kind: "vmmLost"; readonly sentence: string };

@@ -38,6 +38,14 @@ export interface ExternalVmmPorts {
   readonly remember: (report: VmmReport) => void;
 }
 
+/** `overdue`: not answered in time, and the owner may still start the CPUs, or refuse to. */
+type DemandedStart =
+  | { readonly kind: "none" }
+  | { readonly kind: "awaited"; readonly onAnswer: OnVmmAnswer<void>; readonly cancelTimer: () => void }
+  | { readonly kind: "overdue" };
+
+const NO_START: DemandedStart = { kind: "none" };
+
 /**
  * A VMM that its owner drives, as the gate sees it: what the owner reports is what QMP would have told, in the order in
  * which QEMU tells it, and commands are requests that the owner reads and carries out in its own time. Transfers are the
@@ -55,7 +63,7 @@ export class ExternalVmm implements Vmm {
   #memory: "whole" | "lacks the last report" = "whole";
   #transfer: "none" | "begun";
   #statusIs: VmmNews["statusIs"] = "current";
-  #start: { readonly onAnswer: OnVmmAnswer<void>; readonly cancelTimer: () => void } | null = null;
+  #start: DemandedStart = NO_START;
 
   /** `transfer`: `begun` where it was to begin one and has not told of its end. */
   constructor(ports: ExternalVmmPorts, known: VmmReport, transfer: "none" | "begun") {
@@ -111,10 +119,10 @@ export class ExternalVmm implements Vmm {
     this.#statusIs = statusIs;
     if (isEnded(told.transferStatus)) this.#transfer = "none";
     this.#forgetRequests(told.transferStatus);
-    const isRefused = told.startRefusal !== "" && after.cpus === "stopped" && this.#start !== null;
-    if (after.cpus === "running") this.#answerStart(null);
+    const isRefused = told.startRefusal !== "" && after.cpus === "stopped" && this.#start.kind !== "none";
+    if (after.cpus === "running") this.#confirmStart();
     for (const event of events) this.#say(event, after.observedAtUnixUs);
-    if (isRefused) this.#answerStart(refusal(told.startRefusal));
+    if (isRefused) this.#refuseStart(told.startRefusal);
     this.#answerWaiting();
     return events.length > 0 || isRefused;
   }
@@ -133,11 +141,23 @@ export class ExternalVmm implements Vmm {
     this.#hear({ ...body, atUnixUs: isTold ? observedAtUnixUs : receivedAtUnixUs, receivedAtUnixUs });
   }
 
-  #answerStart(error: SwitchoverError | null): void {
+  #confirmStart(): void {
+    const start = this.#endStart();
+    if (start.kind === "awaited") this.#answer(start.onAnswer, undefined);
+  }
+
+  #refuseStart(sentence: string): void {
+    const start = this.#endStart();
+    if (start.kind === "awaited") this.#answer(start.onAnswer, refusal(sentence));
+    if (start.kind === "overdue") this.#say({ kind: "startRefused", sentence });
+  }
+
+  /** What was demanded until now. */
+  #endStart(): DemandedStart {
     const start = this.#start;
-    this.#start = null;
-    start?.cancelTimer();
-    if (start !== null) this.#answer(start.onAnswer, error ?? undefined);
+    this.#start = NO_START;
+    if (start.kind === "awaited") start.cancelTimer();
+    return start;
   }
 
   #answerWaiting(): void {
@@ -173,21 +193,22 @@ export class ExternalVmm implements Vmm {
     queueMicrotask(() => this.#answer(onAnswer, this.#progress()));
   }
 
-  /** A demand to start; refused by the owner's word alone, unanswered after 10 s. */
+  /** A demand to start; refused by the owner's word alone, which after 10 s without an answer comes as an event. */
   sendCont(onAnswer: OnVmmAnswer<void>, options?: VmmCommandOptions): void {
-    this.#start?.cancelTimer();
+    this.#endStart();
     const timeoutMs = options?.timeoutMs ?? START_WITHIN_MS;
-    const cancelTimer = this.#ports.clock.after(timeoutMs, () => this.#answerStart(unanswered(timeoutMs)));
-    this.#start = { onAnswer, cancelTimer };
+    const cancelTimer = this.#ports.clock.after(timeoutMs, () => {
+      this.#start = { kind: "overdue" };
+      this.#answer(onAnswer, unanswered(timeoutMs));
+    });
+    this.#start = { kind: "awaited", onAnswer, cancelTimer };
   }
 
   /** CPUs that run are the owner's to stop; a start that it has not told of is taken back, which STOP tells. */
   sendStop(onAnswer: OnVmmAnswer<void>): void {
     queueMicrotask(() => {
-      const start = this.#start;
-      this.#start = null;
-      start?.cancelTimer();
-      if (start !== null && this.#report.cpus === "stopped") {
+      const start = this.#endStart();
+      if (start.kind === "awaited" && this.#report.cpus === "stopped") {
         this.#say({ kind: "stop" });
       }
       this.#answer(onAnswer, undefined);
@@ -258,8 +279,7 @@ export class ExternalVmm implements Vmm {
   async announceSelf(): Promise<void> {}
 
   close(): void {
-    this.#start?.cancelTimer();
-    this.#start = null;
+    this.#endStart();
     this.#waiting.length = 0;
     this.#hear = () => {};
   }

@@ -367,15 +367,33 @@ describe("a destination whose owner drives its VMM", () => {
     assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
   });
 
-  it("hands back a guest whose start its owner refuses, and is to end", async () => {
+  it("hands back a guest whose start its owner refuses, however late, and is to end", async () => {
+    for (const afterMs of [0, 30_000]) {
+      const host = await destinationOf();
+      await host.stopped({ transferStatus: "completed" });
+      await deliver(host);
+      await host.pass(afterMs);
+      assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
+      const refusal = { startRefusal: "The disk is locked." };
+      assert.equal((await host.stopped(refusal)).applied, Applied.CHANGED);
+      assert.deepEqual(await host.state(), { demands: ["END_VMM"], entries: "" });
+      assert.equal(await rightOf(host), RightToRun.HANDED_BACK);
+      assert.equal((await host.stopped(refusal)).applied, Applied.ALREADY_SO);
+      await host.stopped({ runState: "gone" });
+      assert.deepEqual((await host.state()).demands, []);
+    }
+  });
+
+  it("keeps a guest that ran, whatever its owner says of a start that was long demanded", async () => {
     const host = await destinationOf();
     await host.stopped({ transferStatus: "completed" });
     await deliver(host);
-    await host.stopped({ startRefusal: "The disk is locked." });
-    assert.deepEqual(await host.state(), { demands: ["END_VMM"], entries: "" });
-    assert.equal(await rightOf(host), RightToRun.HANDED_BACK);
-    await host.stopped({ runState: "gone" });
-    assert.deepEqual((await host.state()).demands, []);
+    await host.pass(30_000);
+    await host.running();
+    await host.stopped();
+    const { applied } = await host.stopped({ startRefusal: "The disk is locked." });
+    assert.equal(applied, Applied.ALREADY_SO);
+    assert.equal(await rightOf(host), RightToRun.HELD);
   });
 
   it("hands back a guest that it could not load, or whose VMM ended", async () => {

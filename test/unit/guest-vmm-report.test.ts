@@ -14,6 +14,7 @@ function heard(body: VmmEventBody): string {
 const EVENTS: readonly (readonly [VmmEventBody, string])[] = [
   [{ kind: "suspend" }, "cpusStopped"],
   [{ kind: "wakeup" }, "wakeupHeard"],
+  [{ kind: "startRefused", sentence: "The disk is locked." }, "contRefused"],
   [{ kind: "shutdown", by: "guest", reason: "guest-shutdown" }, "SHUTDOWN guest-shutdown"],
   [{ kind: "reset", by: "host", reason: "host-qmp-system-reset" }, "RESET host-qmp-system-reset"],
   [{ kind: "powerdown" }, "POWERDOWN"],
