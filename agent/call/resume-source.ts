@@ -14,6 +14,8 @@ import { takeBack } from "./take-back.ts";
 
 /** The VMM may wait for disks when its CPUs start. */
 const CPUS_START_TIMEOUT_MS = 10_000;
+/** Its coordinator asks again; the guest's other calls wait behind this one. */
+const CPUS_STOP_TIMEOUT_MS = 3_000;
 
 /**
  * Lets the source run its guest again. After it kept it, the right is here and nothing moves; after a hand-back the
@@ -85,9 +87,7 @@ async function retake(
   if (saidUnder(entries, fence.epoch, "declined") !== undefined) throw noWayBack();
   const transfer = runner.guest.migration?.mode === "postCopy" ? "toBeCancelled" : "over";
   const way = runner.guest.vmm === "lost" ? "none" : await reclaimVmm(vmm, transfer, host.ports.clock);
-  // They run without the right, and are told to stop: answers come in order, so that after this one they have. Else that
-  // stop would come once the guest is taken back, and leave it standing as its owner's.
-  if (runner.guest.cpus.kind === "running") await vmm.queryStatus();
+  await awaitStop(runner);
   const atUnixUs = host.ports.clock.unixUs();
   if (way === "back" && runner.guest.vmm === "connected") {
     runner.order({ kind: "retakeOrdered", atUnixUs, fence });
@@ -95,6 +95,18 @@ async function retake(
   }
   runner.order({ kind: "declineOrdered", atUnixUs, fence });
   throw noWayBack();
+}
+
+/**
+ * CPUs that run without the right are told to stop until they stand: before the guest is taken back, for heard after that
+ * their stop would leave it standing as its owner's.
+ */
+function awaitStop(runner: GuestRunner): Promise<Guest> {
+  return runner.waitUntil(
+    ({ cpus }) => cpus.kind === "stopped",
+    CPUS_STOP_TIMEOUT_MS,
+    "the CPUs, which run without the right, to stop",
+  );
 }
 
 function awaitStart(runner: GuestRunner): Promise<Guest> {

@@ -260,6 +260,26 @@ describe("a source whose owner drives its VMM", () => {
     assert.equal((await resumed).runState, "running");
   });
 
+  it("takes back no guest that it is to stop before that has stopped, and has it run again then", async () => {
+    const host = await formerSource();
+    await host.running();
+    const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
+    const resume = () => host.agent.resumeSource({ ...host.command(higher), runState: "running" });
+    const waited = assert.rejects(resume(), { code: "DEADLINE_EXCEEDED", reason: "STILL_WAITING" });
+    await host.pass(3_000);
+    await waited;
+    const resumed = resume();
+    await host.pass(1_000);
+    assert.ok(!host.said().includes("retaken"));
+    assert.deepEqual(await host.state(), { demands: ["STOP_CPUS"], entries: "" });
+    await host.stopped();
+    await host.pass(50);
+    assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
+    await host.running();
+    assert.equal((await resumed).runState, "running");
+    assert.deepEqual(await host.state(), { demands: [], entries: ENTRY });
+  });
+
   it("in post-copy takes it back once the transfer is cancelled, and declines where it cannot be", async () => {
     for (const isCancelled of [true, false]) {
       const host = await sourceOf(MigrationMode.POST_COPY);
