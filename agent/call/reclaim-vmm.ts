@@ -5,12 +5,12 @@ import type { Vmm } from "../vmm/vmm.ts";
 /** QEMU's last words of a transfer. */
 const OVER: ReadonlySet<string> = new Set(["none", "failed", "cancelled", "completed"]);
 /** Run states from which QEMU goes on with `cont`, or in which it runs already. */
-const CAN_GO_ON: ReadonlySet<string> = new Set(["postmigrate", "paused", "running"]);
+const CAN_GO_ON: ReadonlySet<string> = new Set(["postmigrate", "paused", "running", "io-error", "prelaunch"]);
 const ASK_AGAIN_MS = 50;
 const QUESTIONS_AT_MOST = 60;
 
 /**
- * Brings a source's VMM to where it can run the guest that came back: `back`, or `none` where it cannot.
+ * Brings a VMM to where it can run the guest that came back: `back`, or `none` where it cannot.
  *
  * One that was handed off live is over. In post-copy it is cancelled first, with the destination's VMM still alive: QEMU
  * 7.2 then says `postmigrate` and takes a `cont`; one that refuses to cancel has no way back, and its transfer goes on

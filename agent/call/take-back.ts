@@ -5,7 +5,7 @@ import { isOver, noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
 import { requireVmm } from "./require-vmm.ts";
 
 /**
- * Takes back a guest of which the journal has forgotten whether it was given away, for a caller who knows that it runs
+ * Takes back a guest of which the journal has forgotten whose it is, for a caller who knows that it runs
  * nowhere else; journaled under the fence before anything is started. Throws FAILED_PRECONDITION / NO_WAY_BACK where its
  * VMM cannot go on, and / VMM_LOST.
  */

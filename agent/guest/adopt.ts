@@ -6,8 +6,8 @@ import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /**
  * Takes an instance as it is found: without a journal a running guest keeps running and is registered, a stopped one
- * stays stopped. One that stands where a switchover left it, or that its VMM has sent past one, may be another host's, and
- * holds no right to run.
+ * stays stopped. One that stands where a switchover left it, or whose VMM has sent it past one, or received it, may be
+ * another host's, and holds no right to run. A guest that was loaded from a file shows the same as one that was received.
  */
 export function adopt(found: {
   readonly guestId: GuestId;
@@ -18,8 +18,8 @@ export function adopt(found: {
   readonly running: boolean;
   readonly nics: Guest["nics"];
   readonly staysRegisteredFor: readonly string[];
-  /** What its VMM has sent of the guest, as it says. */
-  readonly sent: "past a switch" | "nothing that counts";
+  /** How far its VMM's last transfer went, in or out, as it says. */
+  readonly transferred: "past a switch" | "nothing that counts";
 }): Step {
   const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
   const guest: Guest = {
@@ -44,6 +44,6 @@ export function adopt(found: {
 function roleOf(found: Parameters<typeof adopt>[0]): Role {
   if (found.runState === "inmigrate") return { kind: "vacant" };
   if (found.running) return RESIDENT;
-  const isSwitched = isSwitchoverRunState(found.runState) || found.sent === "past a switch";
+  const isSwitched = isSwitchoverRunState(found.runState) || found.transferred === "past a switch";
   return isSwitched ? { kind: "forgotten", released: "kept" } : RESIDENT;
 }

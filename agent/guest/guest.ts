@@ -17,7 +17,8 @@ import type { MacAddress } from "../../proto/mac-address.ts";
  *    |          prepared    |
  *    `----------------------`-> fenced     never started, and never will be   (guard: never runs)
  *
- *   forgotten: found after a switchover of which the journal says nothing; resident once it runs, or is taken back
+ *   forgotten: found at either end of a switchover of which the journal says nothing; resident once it runs, or is taken
+ *   back
  *
  * `resident` and `outgoing` hold the right to run; the others do not.
  */
@@ -139,8 +140,8 @@ export interface Relinquished {
 }
 
 /**
- * Stands after a switchover, and the journal, which was lost, does not say whether it gave the guest away. Holds no right until
- * somebody who knows says so, or its CPUs run.
+ * Stands after a switchover, at either end, and the journal, which was lost, does not say whether it gave the guest away, or
+ * was given it. Holds no right until somebody who knows says so, or its CPUs run.
  */
 export interface Forgotten {
   readonly kind: "forgotten";

@@ -18,7 +18,7 @@ import type { JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
 import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
-import { hasSentGuest } from "../vmm/migration-progress.ts";
+import { isPastSwitch } from "../vmm/migration-progress.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
@@ -147,10 +147,11 @@ export class Instance {
     const line = await openVmmLine(ports.openVmm, qmpPath);
     try {
       const features = await line.vmm.describeFeatures();
-      const sent = hasSentGuest(await line.vmm.queryMigrate()) ? "past a switch" : "nothing that counts";
+      const progress = await line.vmm.queryMigrate();
+      const transferred = isPastSwitch(progress) ? "past a switch" : "nothing that counts";
       const { running, runStateText: runState } = await line.vmm.queryStatus();
       const { process } = line.vmm;
-      const adopted = this.#adoptAsFound({ fence, runState, running, sent });
+      const adopted = this.#adoptAsFound({ fence, runState, running, transferred });
       this.note({
         kind: "adopted",
         qmpPath,
@@ -166,7 +167,9 @@ export class Instance {
     }
   }
 
-  #adoptAsFound(found: Pick<Parameters<typeof adopt>[0], "fence" | "runState" | "running" | "sent">): Step {
+  #adoptAsFound(
+    found: Pick<Parameters<typeof adopt>[0], "fence" | "runState" | "running" | "transferred">,
+  ): Step {
     const { guestId, instanceId, ports } = this.#parts;
     return adopt({
       guestId,
@@ -182,7 +185,7 @@ export class Instance {
   adoptExternal(report: VmmReport, incomingUri: string, fence: Fence): void {
     const { ports } = this.#parts;
     const running = report.cpus === "running";
-    const found = { fence, runState: report.runState, running, sent: "nothing that counts" } as const;
+    const found = { fence, runState: report.runState, running, transferred: "nothing that counts" } as const;
     const adopted = this.#adoptAsFound(found);
     this.note({
       kind: "adopted",

@@ -55,7 +55,7 @@ export function parseMigrationProgress(value: unknown): MigrationProgress {
   };
 }
 
-/** Whether the VMM has sent its guest past a switch: a source says how much it sent, a destination does not. */
-export function hasSentGuest({ statusText, transferredBytes }: MigrationProgress): boolean {
-  return transferredBytes > 0 && /^(postcopy-.*|completed)$/.test(statusText);
+/** Whether a transfer of this VMM went past its switch, whichever of the two ends it was: so may the other one have. */
+export function isPastSwitch({ statusText }: MigrationProgress): boolean {
+  return /^(postcopy-.*|completed)$/.test(statusText);
 }

@@ -91,11 +91,41 @@ describe("a guest that is adopted after a switchover of which the journal says n
     const failed = new Host("paused", {
       queryMigrate: async () => parseMigrationProgress({ status: "failed", ram: { transferred: 1 } }),
     });
-    const loaded = new Host("paused", {
-      queryMigrate: async () => parseMigrationProgress({ status: "completed" }),
-    });
-    for (const own of [failed, loaded]) assert.equal(await rightOf(await own.adopted()), RightToRun.HELD);
+    assert.equal(await rightOf(await failed.adopted()), RightToRun.HELD);
     assert.equal(await rightOf(await new Host("running", { queryMigrate }).adopted()), RightToRun.HELD);
+  });
+
+  for (const status of ["completed", "postcopy-active", "postcopy-paused"]) {
+    it(`may be its source's still where its VMM has received it and says ${status}: it is not started as its own`, async () => {
+      const queryMigrate = async () => parseMigrationProgress({ status });
+      const host = new Host("paused", { queryMigrate });
+      for (const agent of [await host.adopted(), await host.start()]) {
+        assert.equal(await rightOf(agent), RightToRun.AWAITED);
+        await assert.rejects(agent.startCpus(OWNER), REFUSED);
+      }
+      assert.deepEqual(host.vmm.commands, []);
+    });
+  }
+
+  for (const runState of ["paused", "io-error", "prelaunch"]) {
+    it(`was loaded in ${runState}, from a file or by a migration, and is its owner's by his statement`, async () => {
+      const queryMigrate = async () => parseMigrationProgress({ status: "completed" });
+      const host = new Host(runState, { queryMigrate });
+      const agent = await host.adopted();
+      await agent.startCpus({ ...OWNER, runsNowhereElse: true });
+      assert.deepEqual([host.said(), host.vmm.commands], [["a1 retaken", "a1 started"], ["cont"]]);
+      assert.equal(await rightOf(agent), RightToRun.HELD);
+    });
+  }
+
+  it("is its owner's without a word where he had it load a file after it was adopted", async () => {
+    let status = "none";
+    const host = new Host("inmigrate", { queryMigrate: async () => parseMigrationProgress({ status }) });
+    const agent = await host.adopted();
+    status = "completed";
+    host.vmm.suffers({ kind: "migrationStatusChanged", status: "completed", statusText: status }, "paused");
+    await agent.startCpus(OWNER);
+    assert.deepEqual(host.vmm.commands, ["cont"]);
   });
 
   it("is taken back by a coordinator that has the destination's word, journaled before it is started", async () => {
