@@ -148,7 +148,11 @@ function residentOf(standing: Standing & { kind: "resident" }, found: FoundVmm):
     case "done":
       return RESIDENT;
     case "stoppedBySwitchover":
-      return { ...RESIDENT, stoppedBy: "switchover" };
+      // It may have run since, and been stopped anew: the run state tells.
+      return {
+        ...RESIDENT,
+        stoppedBy: found.vmm === "connected" && !found.running ? "unread" : "switchover",
+      };
     case "starting": {
       const { contSentAtUnixUs } = standing;
       if (found.vmm === "lost" || found.running) return { ...RESIDENT, start: "contSent", contSentAtUnixUs };
@@ -179,7 +183,7 @@ function outgoingOf(armed: WordOf<"armed">, standing: Standing & { kind: "outgoi
 function stayOf(role: Role, found: FoundVmm, staysRegisteredFor: readonly string[]): Stay {
   if (found.vmm === "lost" || found.running || found.nics !== "registered") return NO_STAY;
   const standsByItself =
-    (role.kind === "resident" && role.start === "none" && role.stoppedBy === "owner") ||
+    (role.kind === "resident" && role.start === "none" && role.stoppedBy !== "switchover") ||
     (role.kind === "outgoing" && role.runStateBefore !== "running");
   return standsByItself && staysRegisteredFor.includes(found.runState) ? { kind: "stays" } : NO_STAY;
 }
@@ -223,7 +227,7 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
       if (role.runStateBefore !== "running") return transferOf(role, found, memory);
       return [
         { kind: "cpusStopped", stoppedAtUnixUs: UNKNOWN },
-        { kind: "runStateRead", purpose: "stopCause", runState: found.runState },
+        stopCauseOf(found),
         ...transferOf(role, found, memory),
       ];
     case "incoming":
@@ -231,6 +235,7 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
     case "resident": {
       const wasStarting = memory.standing.kind === "resident" && memory.standing.start !== "done";
       const status = memory.claim?.kind === "prepared" ? statusOf(found) : [];
+      if (role.stoppedBy === "unread") return [stopCauseOf(found), ...status];
       return found.running && wasStarting ? [resumed, ...status] : status;
     }
     case "relinquished":
@@ -242,6 +247,10 @@ function missedBy(role: Role, memory: Memory, found: FoundVmm): readonly Untimed
     case "vacant":
       return found.running ? [resumed] : [];
   }
+}
+
+function stopCauseOf({ runState }: FoundVmm & { vmm: "connected" }): Untimed<GuestEvent> {
+  return { kind: "runStateRead", purpose: "stopCause", runState };
 }
 
 /** How far the pages have come while nobody listened. */

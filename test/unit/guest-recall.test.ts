@@ -174,6 +174,20 @@ describe("an agent that comes back to a source", () => {
     assert.deepEqual(last(resumed).done, ["registerNics"]);
   });
 
+  for (const runState of ["paused", "io-error", "guest-panicked"]) {
+    it(`leaves a guest that it kept stopped where QEMU resumed it and it stands in ${runState} since: that is its owner's`, () => {
+      const kept: JournalWord = { kind: "kept", fence: FENCE, runState: "running", cpus: "stopped" };
+      const words = [armed("live"), BEGUN, kept];
+      const back = comeBack(words, found(runState, "failed"));
+      assert.deepEqual(back.done, ["deregisterNics", "journalWhenPossible runStateNoted"]);
+      assert.deepEqual(last(play(back.guest, { kind: "resumeOrdered", fence: FENCE })).done, []);
+      const registered: FoundVmm = { ...found(runState, "failed"), nics: "registered" } as FoundVmm;
+      const stays = comeBack(words, registered, "boot-1", [runState]);
+      assert.deepEqual(stays.done, ["registerNics", "journalWhenPossible runStateNoted"]);
+      assert.equal(stays.guest.stay.kind, "stays");
+    });
+  }
+
   it("gives the word of a live guest whose VMM died meanwhile: a destination that is loaded has all of it", () => {
     const back = comeBack([armed("live"), BEGUN], { vmm: "lost", sentence: "gone" });
     assert.deepEqual(back.done.slice(-2), ["journal handedOff", "publishHandOff"]);
