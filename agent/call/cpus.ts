@@ -46,26 +46,14 @@ export async function startCpus(host: Host, request: StartCpusRequest): Promise<
 
 export async function stopCpus(host: Host, request: StopCpusRequest): Promise<StopCpusResponse> {
   const instance = resolveOwner(host, request);
-  const { runner, source } = instance.requireAdopted();
+  const { runner } = instance.requireAdopted();
   if (isStopped(runner.guest) && !isToRunAgain(runner.guest))
     return { applied: Applied.ALREADY_SO, instance: instance.message() };
-  const stop = () =>
-    runner.waitUntil(
-      // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
-      (now) => (isStopped(now) && runner.isJournaled) || isSwitchedOver(now) || now.stay.kind === "stays",
-      CPUS_CHANGE_TIMEOUT_MS,
-      "the CPUs to stop and the NICs to be deregistered",
-    );
-  if (source.kind === "external" && runner.guest.cpus.kind === "running") {
-    source.vmm.report(STOPPED_BY_OWNER);
-  } else runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
-  let guest = await stop();
-  if (guest.stay.kind === "stays" || isToRunAgain(guest)) {
-    // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered. Nor does what a
-    // switchover had stopped, and which has come back meanwhile, start again.
-    runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
-    guest = await stop();
-  }
+  let guest = await orderStop(host, instance);
+  // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered. Nor does what a
+  // switchover had stopped, and which has come back meanwhile, start again, or run on.
+  if (guest.stay.kind === "stays" || isToRunAgain(guest) || isRunning(guest))
+    guest = await orderStop(host, instance);
   if (!isStopped(guest) && !isHandedOffStopped(guest)) {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
@@ -74,6 +62,27 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
     );
   }
   return { applied: Applied.CHANGED, instance: instance.message() };
+}
+
+/**
+ * Orders it and waits until they have stopped for good, or stand for another reason; or run, where they stood: to a QEMU
+ * that is about to resume its guest, after its transfer failed, `stop` is no word, and it is to be told once it has.
+ */
+async function orderStop(host: Host, instance: Instance): Promise<Guest> {
+  const { runner, source } = instance.requireAdopted();
+  const { cpus } = runner.guest;
+  if (source.kind === "external" && cpus.kind === "running") source.vmm.report(STOPPED_BY_OWNER);
+  else runner.order({ kind: "stopOrdered", atUnixUs: host.ports.clock.unixUs() });
+  return await runner.waitUntil(
+    (now) =>
+      // An owner's stop is one for an agent that comes back, too: what is not journaled is not answered.
+      (isStopped(now) && runner.isJournaled) ||
+      isSwitchedOver(now) ||
+      now.stay.kind === "stays" ||
+      (cpus.kind === "stopped" && isRunning(now)),
+    CPUS_CHANGE_TIMEOUT_MS,
+    "the CPUs to stop and the NICs to be deregistered",
+  );
 }
 
 /**
@@ -174,6 +183,11 @@ function isStopped({ cpus, registration, role }: Guest): boolean {
   if (role.kind === "relinquished" || (role.kind === "outgoing" && role.stop !== null)) return false;
   if (role.kind === "resident" && role.start !== "none") return false;
   return cpus.kind === "stopped" && registration === "quarantined";
+}
+
+/** As its owner's: one that runs without the right to is the guard's to stop. */
+function isRunning(guest: Guest): boolean {
+  return guest.cpus.kind === "running" && holdsRightToRun(guest);
 }
 
 /** It stands by a switchover's stop alone, which ends with a start. */

@@ -1,9 +1,11 @@
-/** An owner's stop of a guest that stands already, by a switchover that came to nothing. */
+/** An owner's stop, and a coordinator's questions, of a guest that stands already, by a switchover that came to nothing. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HostAgent } from "../../agent/host-agent.ts";
+import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import type { JournalWord } from "../../agent/journal/journal-entry.ts";
-import { Applied } from "../../proto/gen/switchover/v1/guest.ts";
+import type { Vmm } from "../../agent/vmm/vmm.ts";
+import { Applied, CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { FENCE, GUEST, MIGRATION } from "./guest-gate.ts";
@@ -20,6 +22,56 @@ const KEPT_WITH_CPUS_STOPPED: readonly JournalWord[] = [
   BEGUN,
   { kind: "kept", fence: FENCE, runState: "running", cpus: "stopped" },
 ];
+
+/** A source whose transfer is under way: its VMM stops the guest for the switchover, and says `failed`. */
+class FailingSource {
+  readonly journals = new MemoryJournals([...ADOPTED, ARMED, BEGUN].map((word) => [INSTANCE, word] as const));
+  readonly vmm = new PretendedVmm("running");
+  readonly #unanswered: (() => void)[] = [];
+  #agent: HostAgent | null = null;
+  #answers: "at once" | "later" = "at once";
+
+  async start(): Promise<HostAgent> {
+    const openVmm: HostAgentPorts["openVmm"] = async (_path, hear) => {
+      const opened = this.vmm.open(hear);
+      const sendQueryStatus: Vmm["sendQueryStatus"] = (onAnswer) => {
+        if (this.#answers === "at once") opened.sendQueryStatus(onAnswer);
+        else this.#unanswered.push(() => opened.sendQueryStatus(onAnswer));
+      };
+      return { ...opened, sendQueryStatus };
+    };
+    this.#agent = new HostAgent(pretendedAgentPorts("ha", this.journals, this.vmm, { openVmm }));
+    await this.#agent.restored;
+    return this.#agent;
+  }
+
+  /** As its transfer ends it stands in this run state. */
+  async fails(runState: "finish-migrate" | "postmigrate"): Promise<void> {
+    this.vmm.suffers({ kind: "migrationStatusChanged", status: "active", statusText: "active" }, "running");
+    this.vmm.suffers({ kind: "stop" }, "finish-migrate");
+    await nextTurns();
+    this.vmm.suffers({ kind: "migrationStatusChanged", status: "failed", statusText: "failed" }, runState);
+  }
+
+  /** Its VMM is too busy to say why it stopped. */
+  answersLater(): void {
+    this.#answers = "later";
+  }
+
+  answersNow(): void {
+    this.#answers = "at once";
+    for (const answer of this.#unanswered.splice(0)) answer();
+  }
+
+  async cpus(): Promise<CpuState | undefined> {
+    const guest = await this.#agent?.getGuest({ guestId: GUEST });
+    return guest?.instances[0]?.cpuState;
+  }
+}
+
+async function nextTurns(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+}
 
 /** A source that kept its guest, with what the switchover had stopped still to be started. */
 async function keptByItsSource() {
@@ -47,5 +99,19 @@ describe("a guest that its switchover had stopped, and that stayed", () => {
     assert.equal(applied, Applied.ALREADY_SO);
     assert.notEqual(runState, "running");
     assert.deepEqual(vmm.commands, []);
+  });
+});
+
+describe("a guest whose transfer has just failed, and which QEMU is about to resume", () => {
+  it("is stopped by its owner's order all the same, once it runs", async () => {
+    const source = new FailingSource();
+    const agent = await source.start();
+    await source.fails("finish-migrate");
+    const stopping = agent.stopCpus(OWNER);
+    await nextTurns();
+    source.vmm.suffers({ kind: "resume" }, "running");
+    assert.equal((await stopping).applied, Applied.CHANGED);
+    assert.equal(await source.cpus(), CpuState.STOPPED);
+    assert.deepEqual(source.vmm.commands, ["stop"]);
   });
 });
