@@ -42,12 +42,13 @@ export async function cancelTransfer(
   requireSource(runner.guest, call);
   if (saidUnder(entries(), epoch, "kept") === undefined) {
     runner.order({ kind: "keepOrdered", atUnixUs: host.ports.clock.unixUs(), fence });
-    await runner.waitUntil(
-      ({ role }) => role.kind !== "outgoing" && !(role.kind === "resident" && role.stoppedBy === "unread"),
-      LAST_WORD_TIMEOUT_MS,
-      "the VMM's last word on the transfer",
-    );
   }
+  // Why the CPUs of what was kept before this call stand may not have been read either.
+  await runner.waitUntil(
+    (guest) => guest.role.kind !== "outgoing" && !isStopUnread(guest),
+    LAST_WORD_TIMEOUT_MS,
+    "the VMM's last word on the transfer",
+  );
   await instance.journal.sync();
   const { role } = runner.guest;
   return role.kind === "relinquished" ? tooLate(role.handOff) : kept(runner.guest);
@@ -62,6 +63,11 @@ function requireSource(guest: Guest, { instance, fence }: MigrationCall): void {
     `Instance ${guest.instanceId} is not the source of this migration.`,
     { reason: "NOT_SOURCE", field: "instance_id", metadata: { role: guest.role.kind } },
   );
+}
+
+function isStopUnread({ cpus, role }: Guest): boolean {
+  if (role.kind !== "resident" || cpus.kind === "running") return false;
+  return role.stoppedBy === "unread" || cpus.runState === "unread";
 }
 
 function tooLate(

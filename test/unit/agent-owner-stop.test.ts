@@ -115,3 +115,29 @@ describe("a guest whose transfer has just failed, and which QEMU is about to res
     assert.deepEqual(source.vmm.commands, ["stop"]);
   });
 });
+
+describe("a guest that was kept while the reason of its stop is still being read", () => {
+  for (const [by, runState] of [
+    ["the switchover's", "running"],
+    ["its owner's, of one that QEMU had resumed,", "paused"],
+  ] as const) {
+    it(`is told of once it is known to be ${by} however often CancelTransfer asks`, async () => {
+      const source = new FailingSource();
+      const agent = await source.start();
+      source.answersLater();
+      await source.fails("postmigrate");
+      if (runState === "paused") {
+        source.vmm.suffers({ kind: "resume" }, "running");
+        source.vmm.suffers({ kind: "stop" }, "paused");
+      }
+      const { runsNowhereElse: _, ...target } = OWNER;
+      const call = { ...target, migrationId: MIGRATION, fence: FENCE };
+      const asked = [agent.cancelTransfer(call), agent.cancelTransfer(call)];
+      await nextTurns();
+      source.answersNow();
+      for (const { answer } of await Promise.all(asked)) {
+        assert.deepEqual(answer, { $case: "kept", value: { runState, cpuState: CpuState.STOPPED } });
+      }
+    });
+  }
+});
