@@ -21,18 +21,19 @@ export interface Ask {
 export const CANCEL: Ask = {
   events: [{ t: "CancelAsked" }],
   isSo: (state) => state.cancelAsked || state.migration.phase === Phase.CANCELLED,
-  refusal: (state) =>
-    state.handedOff || state.postCopyActive
-      ? refused(
-          "TOO_LATE",
-          "The source has given the guest away: the migration cannot be cancelled any more.",
-        )
-      : null,
+  refusal: (state) => {
+    if (!state.handedOff && !state.postCopyActive) return null;
+    // In post-copy QEMU decides alone, from before the source's word on.
+    const cause = state.handedOff ? "The source has given the guest away" : "The transfer is in post-copy";
+    return refused("TOO_LATE", `${cause}: the migration cannot be cancelled any more.`);
+  },
 };
 
 export const SWITCH_TO_POST_COPY: Ask = {
   events: [{ t: "PostCopyAsked" }],
-  isSo: (state) => state.postCopyActive || (state.postCopyWanted && !isGoingBack(state)),
+  // One that is over has moved the CPUs, or was in post-copy, or is not what was asked for.
+  isSo: (state) =>
+    state.postCopyActive || (state.postCopyWanted && !isGoingBack(state) && !hasEndedInVain(state)),
   refusal: (state) => {
     if (state.migration.spec.mode !== MigrationMode.POST_COPY) {
       return refused("NOT_POST_COPY", "The migration was not asked for in post-copy mode.");
@@ -120,6 +121,10 @@ function isGoingBack({ migration }: CompleteState): boolean {
     migration.phase === Phase.ROLLING_BACK ||
     migration.phase === Phase.HANDING_BACK
   );
+}
+
+function hasEndedInVain({ migration }: CompleteState): boolean {
+  return migration.phase === Phase.CANCELLED || migration.phase === Phase.FAILED;
 }
 
 function wasPaused({ migration }: CompleteState): boolean {

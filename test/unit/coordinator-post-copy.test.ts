@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { CANCEL, SWITCH_TO_POST_COPY } from "../../coordinator/migration/asks.ts";
 import { deadlinesOf } from "../../coordinator/migration/deadlines.ts";
+import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { inPostCopy, outstanding, POST_COPY, Story } from "./coordinator-story.ts";
 
 const LIMITS = { fenceAfterMs: 10_000 };
@@ -186,5 +188,59 @@ describe("a post-copy transfer that breaks", () => {
     assert.equal(story.state.migration.reasonCode, "NOT_PAUSED");
     assert.equal(story.hear({ t: "Resolved", resolution: "guestLost" }), "FAILED |");
     assert.match(story.state.migration.reason, /^The guest is lost/);
+  });
+});
+
+describe("a post-copy that a caller asks for", () => {
+  const asked = (): Story => {
+    const story = new Story(POST_COPY).toTransferring();
+    story.hear({ t: "PostCopyAsked" });
+    return story;
+  };
+
+  it("is not had where the migration ends without it, failed or cancelled", () => {
+    const failed = asked();
+    failed.status("source", "failed", "The stream broke.");
+    const cancelled = asked();
+    cancelled.hear({ t: "CancelAsked" });
+    cancelled.answers("source", {
+      name: "cancelTransfer",
+      answer: "kept",
+      runState: "running",
+      cpuState: CpuState.RUNNING,
+    });
+    for (const story of [failed, cancelled]) story.answers("destination", { name: "abortDestination" });
+    assert.deepEqual([failed.phase, cancelled.phase], ["FAILED", "CANCELLED"]);
+    for (const { state } of [failed, cancelled]) assert.equal(SWITCH_TO_POST_COPY.isSo(state), false);
+  });
+
+  it("is had while it is on its way, once it is so, and where the guest moved without it", () => {
+    assert.equal(SWITCH_TO_POST_COPY.isSo(asked().state), true);
+    const torn = inPostCopy();
+    breaks(torn);
+    torn.hear({ t: "Resolved", resolution: "guestLost" });
+    assert.equal(torn.phase, "FAILED");
+    assert.equal(SWITCH_TO_POST_COPY.isSo(torn.state), true);
+    const moved = asked();
+    moved.status("source", "completed");
+    moved.handsOff();
+    moved.isReady();
+    moved.receivesHandOff();
+    moved.startsCpus();
+    moved.status("destination", "completed");
+    moved.announces();
+    moved.answers("source", { name: "releaseSource" });
+    moved.hear({ t: "DeadlinePassed", deadline: "words" });
+    assert.equal(moved.phase, "COMPLETED");
+    assert.equal(SWITCH_TO_POST_COPY.isSo(moved.state), true);
+  });
+
+  it("can no longer be cancelled once it is so, which is not said to be a hand-off before there is one", () => {
+    const story = asked();
+    assert.equal(CANCEL.refusal(story.state), null);
+    story.status("source", "postcopy-active");
+    assert.match(CANCEL.refusal(story.state)?.message ?? "", /^The transfer is in post-copy: /);
+    story.handsOff();
+    assert.match(CANCEL.refusal(story.state)?.message ?? "", /^The source has given the guest away: /);
   });
 });
