@@ -41,6 +41,12 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
       return event.purpose === "readiness" ? judgeReadiness(guest, role, event) : step(guest);
     case "nicsRegistered":
       return startIfDue(guest, { ...role, readBackAtUnixUs: event.atUnixUs });
+    case "nicsMended":
+      return guest.registration === "registered"
+        ? startIfDue(guest, { ...role, readBackAtUnixUs: event.atUnixUs })
+        : step(guest);
+    case "nicsMendingFailed":
+      return isDue(guest, role) ? step(guest, [{ kind: "registerNics" }]) : step(guest);
     case "nicsRegistrationRefused":
       return refuseRegistration(guest, role, event.sentence);
     case "contSent":
@@ -270,15 +276,10 @@ function advance(guest: Guest, role: Incoming, first: readonly GuestOperation[])
 }
 
 function startIfDue(guest: Guest, role: Incoming): Step {
-  const due =
-    role.ready !== null &&
-    role.handOff !== null &&
-    role.handOff.runState === "running" &&
-    role.contSentAtUnixUs === null &&
-    role.givenUp === null &&
-    guest.registration === "registered";
-  if (!due) return step(withRole(guest, role));
-  if (!isReadBack(guest, role)) return step(withRole(guest, role), [{ kind: "registerNics" }]);
+  if (!isDue(guest, role)) return step(withRole(guest, role));
+  // What was read back is gone again, and not mended: registered and read back anew, or refused.
+  if (guest.drift?.state === "waiting") return step(withRole(guest, role), [{ kind: "registerNics" }]);
+  if (isStale(role)) return step(withRole(guest, role), [{ kind: "mendNics", registered: "registered" }]);
   const started = step(withRole(guest, role), [
     { kind: "journal", word: { kind: "contSent", fence: guest.fence, ...withheldOf(guest) } },
     { kind: "sendCont" },
@@ -288,13 +289,21 @@ function startIfDue(guest: Guest, role: Incoming): Step {
   return insisting(started, meanwhile, [{ kind: "deregisterNics" }]);
 }
 
-/**
- * What was read back and is known to be gone again, or was read back so long before its VMM was ready that somebody may
- * have undone it unheard, is registered and read back anew, or refused.
- */
-function isReadBack({ drift }: Guest, { ready, readBackAtUnixUs }: Incoming): boolean {
-  if (drift?.state === "waiting" || ready === null || readBackAtUnixUs === null) return false;
-  return ready.atUnixUs - readBackAtUnixUs <= READ_BACK_LASTS_US;
+function isDue(guest: Guest, role: Incoming): boolean {
+  return (
+    role.ready !== null &&
+    role.handOff !== null &&
+    role.handOff.runState === "running" &&
+    role.contSentAtUnixUs === null &&
+    role.givenUp === null &&
+    guest.registration === "registered"
+  );
+}
+
+/** Read back so long before its VMM was ready that somebody may have undone it unheard: it is looked at anew. */
+function isStale({ ready, readBackAtUnixUs }: Incoming): boolean {
+  if (ready === null || readBackAtUnixUs === null) return true;
+  return ready.atUnixUs - readBackAtUnixUs > READ_BACK_LASTS_US;
 }
 
 function takeOverIfDue(guest: Guest, role: Incoming, first: readonly GuestOperation[]): Step {

@@ -3,7 +3,16 @@ import { describe, it } from "node:test";
 import { evolve } from "../../agent/guest/evolve.ts";
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
-import { FENCE, handOff, incomingGuest, last, operationWord, play, vacantGuest } from "./guest-gate.ts";
+import {
+  FENCE,
+  type Heard,
+  handOff,
+  incomingGuest,
+  last,
+  operationWord,
+  play,
+  vacantGuest,
+} from "./guest-gate.ts";
 
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
@@ -76,10 +85,14 @@ describe("the destination's gate", () => {
     const doneWhenReadyAt = (atUnixUs: number) =>
       evolve(guest, { ...READY, atUnixUs }).operations.flatMap(operationWord);
     assert.deepEqual(doneWhenReadyAt(3_000), START);
-    assert.deepEqual(doneWhenReadyAt(3_100), ["registerNics"]);
+    assert.deepEqual(doneWhenReadyAt(3_100), ["mendNics"]);
     const late = evolve(guest, { ...READY, atUnixUs: 3_100 });
-    const again = evolve(late.guest, { ...REGISTERED, atUnixUs: 3_101 });
-    assert.deepEqual(again.operations.flatMap(operationWord), START);
+    const doneAfter = (event: Heard) =>
+      evolve(late.guest, { ...event, atUnixUs: 3_101 }).operations.flatMap(operationWord);
+    assert.deepEqual(doneAfter({ kind: "nicsMended" }), START);
+    assert.deepEqual(doneAfter({ kind: "nicsMendingFailed", cause: "missing", sentence: "no bridge" }), [
+      "registerNics",
+    ]);
   });
 
   it("does not register in post-copy while the guest still loads, which may take long", () => {
