@@ -7,7 +7,7 @@ import type {
   StopCpusResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
-import { type Guest, holdsRightToRun } from "../guest/guest.ts";
+import { type Guest, holdsRightToRun, isInDoubt } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 import type { VmmTold } from "../vmm/vmm-report.ts";
@@ -93,22 +93,29 @@ async function orderStop(host: Host, instance: Instance): Promise<Guest> {
 async function resolveStarter(host: Host, request: StartCpusRequest): Promise<Instance> {
   const guestId = parseGuestId(request.guestId, "guest_id");
   const instance = host.instances.resolve(guestId, request.instanceId, isOwner);
+  if (instance.requireAdopted().runner.guest.role.kind === "vacant") await readLoaded(host, instance);
   if (request.runsNowhereElse === true) await takeBackForOwner(host, instance);
+  const { guest } = instance.requireAdopted().runner;
+  if (guest.role.kind !== "vacant") return resolveOwner(host, request);
+  if (isInDoubt(guest)) throw wordForgotten(guest);
+  return instance;
+}
+
+/** Has the gate know in what its VMM, which no migration has claimed, stands once it has loaded a guest. */
+async function readLoaded(host: Host, instance: Instance): Promise<void> {
   const { runner, vmm } = instance.requireAdopted();
-  if (runner.guest.role.kind !== "vacant") return resolveOwner(host, request);
   requireVmm(runner.guest);
   refuseSecondInstance(host, instance);
   const { runStateText: runState } = await vmm.queryStatus();
   if (runState === "inmigrate") {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
-      `Instance ${instance.instanceId} of guest ${guestId} waits for its guest: load one first, or migrate one to it.`,
+      `Instance ${instance.instanceId} of guest ${instance.guestId} waits for its guest: load one first, or migrate one to it.`,
       { reason: "NOT_OWNER", field: "instance_id", metadata: { role: "vacant", run_state: runState } },
     );
   }
   const atUnixUs = host.ports.clock.unixUs();
   runner.dispatch({ kind: "runStateRead", purpose: "stopCause", atUnixUs, runState });
-  return instance;
 }
 
 /** What was saved of a guest that still runs here is an older state of it. */

@@ -1,4 +1,5 @@
 import type { Fence } from "../../proto/epoch.ts";
+import { isInDoubt } from "../guest/guest.ts";
 import type { Host } from "../host.ts";
 import type { Adopted, Instance } from "../instance/instance.ts";
 import { isOver, noWayBack, reclaimVmm } from "./reclaim-vmm.ts";
@@ -20,13 +21,13 @@ export async function takeBack(
   const way = await reclaimVmm(vmm, isOver(statusText) ? "over" : "toBeCancelled", host.ports.clock);
   if (way === "none") throw noWayBack();
   // A VMM that gave its transfer up may have gone on by itself.
-  if (runner.guest.role.kind !== "forgotten") return;
+  if (!isInDoubt(runner.guest)) return;
   runner.order({ kind: "reclaimOrdered", atUnixUs: host.ports.clock.unixUs(), fence, runState });
 }
 
-/** The same by its owner's own statement; of a guest that is not forgotten that says nothing new. */
+/** The same by its owner's own statement; of a guest that is not in doubt that says nothing new. */
 export async function takeBackForOwner(host: Host, instance: Instance): Promise<void> {
   const adopted = instance.requireAdopted();
-  if (adopted.runner.guest.role.kind !== "forgotten") return;
+  if (!isInDoubt(adopted.runner.guest)) return;
   await takeBack(host, adopted, host.newestFence(instance.guestId), "running");
 }

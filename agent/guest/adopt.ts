@@ -19,7 +19,7 @@ export function adopt(found: {
   readonly nics: Guest["nics"];
   readonly staysRegisteredFor: readonly string[];
   /** How far its VMM's last transfer went, in or out, as it says. */
-  readonly transferred: "past a switch" | "nothing that counts";
+  readonly transferred: "past a switch" | "no guest" | "nothing";
 }): Step {
   const cpus: Cpus = found.running ? { kind: "running" } : { kind: "stopped", runState: found.runState };
   const guest: Guest = {
@@ -42,7 +42,9 @@ export function adopt(found: {
 }
 
 function roleOf(found: Parameters<typeof adopt>[0]): Role {
-  if (found.runState === "inmigrate") return { kind: "vacant" };
+  if (found.runState === "inmigrate") {
+    return { kind: "vacant", load: found.transferred === "nothing" ? "owners" : "begunBefore" };
+  }
   if (found.running) return RESIDENT;
   const isSwitched = isSwitchoverRunState(found.runState) || found.transferred === "past a switch";
   return isSwitched ? { kind: "forgotten", released: "kept" } : RESIDENT;

@@ -152,6 +152,11 @@ export interface Forgotten {
 /** A VMM that waits for an incoming guest and that no migration has claimed. */
 export interface Vacant {
   readonly kind: "vacant";
+  /**
+   * What it loads since it was adopted is its owner's. `begunBefore`: it listened, or loaded, already, and the journal, which
+   * may have been lost, does not say for whom: a source may still have that guest.
+   */
+  readonly load: "owners" | "begunBefore";
 }
 
 /** Waits for the right to run; starts the CPUs once the guest is loaded, handed off and registered. */
@@ -192,6 +197,12 @@ export const RESIDENT: Resident = {
   contSentAtUnixUs: null,
   stoppedBy: "owner",
 };
+
+/** Whether it stands with a guest that may be another host's, where only somebody who knows can say so. */
+export function isInDoubt({ cpus, role }: Guest): boolean {
+  const isLoaded = cpus.kind === "stopped" && cpus.runState !== "inmigrate";
+  return role.kind === "forgotten" || (role.kind === "vacant" && role.load === "begunBefore" && isLoaded);
+}
 
 export function holdsRightToRun(guest: Guest): boolean {
   return guest.role.kind === "resident" || guest.role.kind === "outgoing";

@@ -119,7 +119,7 @@ function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm,
   switch (standing.kind) {
     case "unclaimed": {
       const waits = found.vmm === "connected" ? found.runState === "inmigrate" : adopted?.waits === true;
-      if (waits) return { kind: "vacant" };
+      if (waits) return { kind: "vacant", load: adopted?.switched === true ? "begunBefore" : "owners" };
       return adopted?.switched === true ? { kind: "forgotten", released } : RESIDENT;
     }
     case "outgoing":
@@ -132,7 +132,7 @@ function roleOf({ adopted, claim, released, standing }: Memory, found: FoundVmm,
             ...awaitWord(claim.sourceHostId, claim.bootId === bootId ? "whole" : "mayLackLastWords"),
             wayBack: standing.wayBack,
           }
-        : { kind: "vacant" };
+        : { kind: "vacant", load: "begunBefore" };
     case "fenced": {
       const isHeld = claim?.mode === "postCopy" && released === "kept" && found.vmm === "connected";
       const vmm = isHeld ? "heldForSource" : "ending";

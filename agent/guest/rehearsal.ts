@@ -104,7 +104,7 @@ function pretendedGate(
       running: vmmSays.runState === "running",
       nics: NICS,
       staysRegisteredFor: [],
-      transferred: "nothing that counts",
+      transferred: "nothing",
     }),
   );
   return { runner, hear: (event) => runner.hearVmm({ ...event, atUnixUs: 0, receivedAtUnixUs: 0 }) };

@@ -1,9 +1,10 @@
 import { claimForMigration } from "./await-word.ts";
 import { fence } from "./fence.ts";
 import { stopWithoutRight } from "./guard.ts";
-import { type Guest, RESIDENT } from "./guest.ts";
+import { type Guest, isInDoubt, RESIDENT } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import { evolveResident } from "./resident.ts";
+import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
 
 /**
@@ -24,8 +25,12 @@ export function evolveVacant(guest: Guest, event: GuestEvent): Step {
       return claimForMigration(guest, event);
     case "startOrdered": {
       const isLoaded = guest.cpus.kind === "stopped" && guest.cpus.runState !== "inmigrate";
-      return isLoaded ? evolveResident({ ...guest, role: RESIDENT }, RESIDENT, event) : step(guest);
+      return isLoaded && !isInDoubt(guest)
+        ? evolveResident({ ...guest, role: RESIDENT }, RESIDENT, event)
+        : step(guest);
     }
+    case "reclaimOrdered":
+      return retake(guest, event.fence, event.runState);
     case "cpusResumed":
       return stopWithoutRight(
         guest,

@@ -18,7 +18,7 @@ import type { JournalWord } from "../journal/journal-entry.ts";
 import type { WordOf } from "../journal/said-under.ts";
 import { EXTERNAL_VMM_FEATURES, ExternalVmm } from "../vmm/external-vmm.ts";
 import { lostVmm } from "../vmm/lost-vmm.ts";
-import { isPastSwitch } from "../vmm/migration-progress.ts";
+import { transferredBy } from "../vmm/migration-progress.ts";
 import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
@@ -147,8 +147,7 @@ export class Instance {
     const line = await openVmmLine(ports.openVmm, qmpPath);
     try {
       const features = await line.vmm.describeFeatures();
-      const progress = await line.vmm.queryMigrate();
-      const transferred = isPastSwitch(progress) ? "past a switch" : "nothing that counts";
+      const transferred = transferredBy(await line.vmm.queryMigrate());
       const { running, runStateText: runState } = await line.vmm.queryStatus();
       const { process } = line.vmm;
       const adopted = this.#adoptAsFound({ fence, runState, running, transferred });
@@ -185,7 +184,7 @@ export class Instance {
   adoptExternal(report: VmmReport, incomingUri: string, fence: Fence): void {
     const { ports } = this.#parts;
     const running = report.cpus === "running";
-    const found = { fence, runState: report.runState, running, transferred: "nothing that counts" } as const;
+    const found = { fence, runState: report.runState, running, transferred: "nothing" } as const;
     const adopted = this.#adoptAsFound(found);
     this.note({
       kind: "adopted",
@@ -405,6 +404,6 @@ export class Instance {
 
 /** What of the VMM as it was found the journal is to remember. */
 function marksOf({ role }: Guest): Pick<WordOf<"adopted">, "waits" | "switched"> {
-  if (role.kind === "vacant") return { waits: true };
+  if (role.kind === "vacant") return { waits: true, ...(role.load === "begunBefore" && { switched: true }) };
   return role.kind === "forgotten" ? { switched: true } : {};
 }

@@ -30,7 +30,10 @@ export type JournalWord =
       readonly qmpPath: string;
       /** Its VMM waited for an incoming guest: whatever becomes of it, the instance never had one. */
       readonly waits?: true;
-      /** Its VMM stood after a switchover, or had sent its guest past one: that may be another host's. */
+      /**
+       * Its VMM stood after a switchover, or had sent or received its guest past one: that may be another host's. With
+       * `waits`: it listened or loaded already, so that what comes in may be.
+       */
       readonly switched?: true;
       /** Where it could be seen: tells a dead VMM from one that does not answer. */
       readonly process?: VmmProcess;

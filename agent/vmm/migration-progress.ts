@@ -55,7 +55,11 @@ export function parseMigrationProgress(value: unknown): MigrationProgress {
   };
 }
 
-/** Whether a transfer of this VMM went past its switch, whichever of the two ends it was: so may the other one have. */
-export function isPastSwitch({ statusText }: MigrationProgress): boolean {
-  return /^(postcopy-.*|completed)$/.test(statusText);
+/**
+ * How far this VMM's last transfer went, whichever of the two ends it was: past a switch the guest may be at either.
+ * `nothing`: there was none, nor does it listen for one.
+ */
+export function transferredBy({ statusText }: MigrationProgress): "past a switch" | "no guest" | "nothing" {
+  if (statusText === "none") return "nothing";
+  return /^(postcopy-.*|completed)$/.test(statusText) ? "past a switch" : "no guest";
 }

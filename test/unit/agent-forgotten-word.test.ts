@@ -118,6 +118,33 @@ describe("a guest that is adopted after a switchover of which the journal says n
     });
   }
 
+  for (const status of ["setup", "active", "postcopy-active"]) {
+    it(`may be its source's still where its VMM was adopted in ${status} and has loaded it since`, async () => {
+      let now: string = status;
+      const queryMigrate = async () => parseMigrationProgress({ status: now });
+      const host = new Host("inmigrate", { queryMigrate });
+      const agent = await host.adopted();
+      now = "completed";
+      host.vmm.suffers({ kind: "migrationStatusChanged", status: "completed", statusText: now }, "paused");
+      await assert.rejects(agent.startCpus(OWNER), REFUSED);
+      const back = await host.start();
+      await assert.rejects(back.startCpus(OWNER), REFUSED);
+      assert.deepEqual(host.vmm.commands, []);
+      await back.startCpus({ ...OWNER, runsNowhereElse: true });
+      assert.deepEqual([host.said()[0], host.vmm.commands], ["a1 retaken", ["cont"]]);
+    });
+  }
+
+  it("is started by his statement also where its agent has run all the while", async () => {
+    let status = "active";
+    const host = new Host("inmigrate", { queryMigrate: async () => parseMigrationProgress({ status }) });
+    const agent = await host.adopted();
+    status = "completed";
+    host.vmm.suffers({ kind: "migrationStatusChanged", status: "completed", statusText: status }, "paused");
+    await agent.startCpus({ ...OWNER, runsNowhereElse: true });
+    assert.deepEqual([host.said()[0], host.vmm.commands], ["a1 retaken", ["cont"]]);
+  });
+
   it("is its owner's without a word where he had it load a file after it was adopted", async () => {
     let status = "none";
     const host = new Host("inmigrate", { queryMigrate: async () => parseMigrationProgress({ status }) });

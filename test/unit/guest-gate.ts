@@ -84,7 +84,7 @@ export function vacantGuest(): Guest {
     instanceId: "b1" as InstanceId,
     hostId: DESTINATION,
     cpus: { kind: "stopped", runState: "inmigrate" },
-    role: { kind: "vacant" },
+    role: { kind: "vacant", load: "owners" },
   };
 }
 
