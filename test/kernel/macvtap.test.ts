@@ -203,9 +203,9 @@ describe("a macvtap", options, () => {
       `in passthrough mode is refused on a parent by which the host has ${what}, and in bridge mode is not`,
       onHost("up", async (host) => {
         run("ip", ...arguments_);
-        // Its own link-local address comes with a route once nobody else has it.
-        await eventually("the parent's addresses", () =>
-          run("ip", "-6", "addr", "show", "dev", "eth0").includes("tentative") ? undefined : true,
+        // The link-local addresses of both its ends come with routes once nobody else has them.
+        await eventually("the kernel's own addresses", () =>
+          run("ip", "-6", "addr", "show").includes("tentative") ? undefined : true,
         );
         const before = [allLinks(), routedOf("eth0"), run("ip", "-6", "route", "show", "table", "all")];
         const refused = { code: "FAILED_PRECONDITION", reason: `PARENT_HAS_${reason}` };
