@@ -22,7 +22,7 @@ import { clockUs, macOf, macvtapNic, tapNic, withHost } from "./guest-nics.ts";
 import { eventually, fdbOf, linkOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { PretendedVmm } from "./pretended-vmm.ts";
-import { addBridge, TapEnd } from "./tap-end.ts";
+import { addBridge, openMacvtap, TapEnd } from "./tap-end.ts";
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const PEER = "02:00:00:00:00:99";
@@ -177,9 +177,9 @@ for (const mode of ["bridge", "passthrough"] as const) {
         withHost(async ({ factory, route }) => {
           const fabric = addFabric();
           const nics = [macvtapNic(0, { mode, parent: "uplink", guestAddresses: [IPV4, IPV6] })];
-          const [prepared] = prepareNics({ factory, route }, nics);
+          prepareNics({ factory, route }, nics);
           assert.equal(armNicSet(route, nics, clockUs).start().result, "started");
-          const guest = new TapEnd("mv0", prepared?.characterDevice);
+          const guest = openMacvtap("mv0");
           const bridgePorts = openBridgePorts(openHostClock());
           const announcer = createAnnouncer({ route, bridgePorts, packets: packetPort, log: SILENT_LOG });
           const announcements = announcer.begin(nics, {});

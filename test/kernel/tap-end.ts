@@ -3,6 +3,8 @@
  * sends to the port are read here.
  */
 import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import koffi from "koffi";
 import { run } from "./in-network-namespace.ts";
 
@@ -13,6 +15,23 @@ const FRAME_BYTES = 2048;
 const ETHERNET_MIN_BYTES = 60;
 
 const ioctl = koffi.load(null).func("int ioctl(int fd, unsigned long request, void *argument)");
+
+/**
+ * The end of a macvtap of this network namespace. Its file is made anew by its device number: those in /dev are named by
+ * ifindex alone, which a macvtap of a namespace that is just going away may have as well.
+ */
+export function openMacvtap(deviceName: string): TapEnd {
+  const folder = fs.mkdtempSync(join(tmpdir(), "switchover-macvtap-"));
+  const file = join(folder, deviceName);
+  try {
+    const ownSysfs = `mount -t sysfs sysfs /sys && cat /sys/class/net/${deviceName}/macvtap/tap*/dev`;
+    const number = run("unshare", "--mount", "sh", "-c", ownSysfs).trim();
+    run("mknod", file, "c", ...number.split(":"));
+    return new TapEnd(deviceName, file);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
 
 export class TapEnd {
   readonly #fd: number;
