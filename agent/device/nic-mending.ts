@@ -30,7 +30,8 @@ export function findDrift(
 
 /**
  * Makes the NICs as `registered` says again, and returns what still differs after. What is as it should be is not
- * touched; a device that strayed from its definition is stopped where it is, and never started. Idempotent. Throws as `RoutePort.execute` does: what was done is then unknown.
+ * touched; a device that strayed from its definition is stopped where it is, and never started. Idempotent. Throws as
+ * `RoutePort.execute` does: what was done is then unknown.
  */
 export function mendNics(
   route: RoutePort,

@@ -12,7 +12,17 @@ import { retriesOf, retryDelayMs } from "./registration-retry.ts";
 import { evolveRelinquished } from "./relinquished.ts";
 import { evolveResident } from "./resident.ts";
 import { deregisterAtStop, endQuestion, endStay } from "./stay-registered.ts";
-import { after, alarm, cpusStarted, cpusStopped, raiseFence, type Step, step, told } from "./step.ts";
+import {
+  after,
+  alarm,
+  cpusStarted,
+  cpusStopped,
+  deregistration,
+  raiseFence,
+  type Step,
+  step,
+  told,
+} from "./step.ts";
 import { evolveVacant } from "./vacant.ts";
 
 /**
@@ -145,7 +155,7 @@ function note(guest: Guest, event: GuestEvent): Step {
       return wake(guest, event);
     case "vmmLost":
       return step({ ...guest, vmm: "lost", cpus: { kind: "stopped", runState: "gone" }, stay: NO_STAY }, [
-        ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
+        ...deregistration(guest),
         told({ $case: "vmmLost", value: { sentence: event.sentence } }),
       ]);
     default:

@@ -1,6 +1,6 @@
 import type { Fenced, Guest } from "./guest.ts";
 import type { GuestOperation } from "./guest-operation.ts";
-import { type Step, step, told } from "./step.ts";
+import { deregistration, type Step, step, told } from "./step.ts";
 
 const QUIT_AGAIN_MS = 1_000;
 
@@ -18,7 +18,7 @@ export function fence(guest: Guest, sentence: string, released: Fenced["released
       ? [{ kind: "journal", word: { kind: "released", fence: guest.fence } } as const]
       : []),
     { kind: "journal", word: { kind: "handedBack", fence: guest.fence, sentence } },
-    ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
+    ...deregistration(guest),
     ...(isHeld ? [] : endVmm(guest, role)),
     told({ $case: "handedBack", value: { sentence } }),
   ]);

@@ -5,9 +5,9 @@ import { retake } from "./retake.ts";
 import { type Step, step } from "./step.ts";
 
 /**
- * May have given its guest away, or never have been given it: an empty journal is no word. It starts nothing and stops nothing by itself. CPUs that run
- * all the same, as after a transfer that failed, are the guest's as far as anybody here knows: registered at once, and
- * journaled, for an agent that comes back.
+ * May have given its guest away, or never have been given it: an empty journal is no word. It starts nothing and stops
+ * nothing by itself. CPUs that run all the same, as after a transfer that failed, are the guest's as far as anybody here
+ * knows: registered at once, and journaled, for an agent that comes back.
  */
 export function evolveForgotten(guest: Guest, role: Forgotten, event: GuestEvent): Step {
   switch (event.kind) {

@@ -8,7 +8,7 @@ import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { agreeOnNics, withheldOf } from "./nic-changes.ts";
 import { retryDelayMs } from "./registration-retry.ts";
-import { after, alarm, insisting, type Step, step, told } from "./step.ts";
+import { after, alarm, deregistration, insisting, type Step, step, told } from "./step.ts";
 
 /** How long the word may lag behind readiness before it is asked for. */
 const HAND_OFF_OVERDUE_MS = 20;
@@ -129,11 +129,6 @@ function giveUp(guest: Guest, role: Incoming, sentence: string): Step {
   if (role.contSentAtUnixUs !== null) return step(guest);
   const meanwhile: Incoming = { ...role, givenUp: sentence, registrationAsked: false };
   return insisting(fence(guest, sentence), withRole(guest, meanwhile), deregistration(guest));
-}
-
-/** All or nothing: of what was registered before, too. */
-function deregistration({ registration }: Guest): readonly GuestOperation[] {
-  return registration === "registered" ? [{ kind: "deregisterNics" }] : [];
 }
 
 /** Where the source cannot have the guest back it is registered here as soon as that can be. */

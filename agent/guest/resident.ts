@@ -2,7 +2,7 @@ import { type Guest, newTie, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { retryDelayMs } from "./registration-retry.ts";
-import { alarm, raiseFence, type Step, step, told } from "./step.ts";
+import { alarm, deregistration, raiseFence, type Step, step, told } from "./step.ts";
 import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /** QEMU is between the failure and its resumption for some 100 us. */
@@ -28,7 +28,7 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
       if (role.start === "registering") {
         return step(as({ start: "none" }), [
           // One that had stayed registered: all or nothing.
-          ...(guest.registration === "registered" ? [{ kind: "deregisterNics" } as const] : []),
+          ...deregistration(guest),
           ...startAgainLater(role),
         ]);
       }

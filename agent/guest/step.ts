@@ -38,6 +38,11 @@ export function raiseFence(guest: Guest, fence: Fence): Step {
   return step({ ...guest, fence }, [{ kind: "journal", word: { kind: "fenceSeen", fence } }]);
 }
 
+/** Of what is registered. */
+export function deregistration({ registration }: Guest): readonly GuestOperation[] {
+  return registration === "registered" ? [{ kind: "deregisterNics" }] : [];
+}
+
 export function told(event: GuestFeedEvent): GuestOperation {
   return { kind: "publish", event };
 }
