@@ -37,6 +37,18 @@ export function tapDrifts({ nic, texts, uplink, elsewhere, addBridgeOfNic }: Tap
     },
     endedBy: isManaged ? ["start", "mendRunning"] : [],
   });
+  /** A tap that lives on without its bridge. */
+  const portOfNothing: Omit<Drift, "name" | "happen"> = {
+    of: "registered",
+    shown: {
+      prepared: OFF_ITS_BRIDGE,
+      registered: textOf(OFF_ITS_BRIDGE, ...ofOverlay),
+    },
+    said: { registered: "NOT_A_PORT" },
+    endedBy: ["prepare", "mendRunning", "release"],
+    fails: ["start"],
+    isAstray: true,
+  };
 
   return [
     {
@@ -118,32 +130,16 @@ export function tapDrifts({ nic, texts, uplink, elsewhere, addBridgeOfNic }: Tap
     },
     {
       name: "taken off its bridge",
-      of: "registered",
       happen: () => void run("ip", "link", "set", "tap0", "nomaster"),
-      shown: {
-        prepared: OFF_ITS_BRIDGE,
-        registered: textOf(OFF_ITS_BRIDGE, ...ofOverlay),
-      },
-      said: { registered: "NOT_A_PORT" },
-      endedBy: ["prepare", "mendRunning", "release"],
-      fails: ["start"],
-      isAstray: true,
+      ...portOfNothing,
     },
     {
       name: "its bridge made anew",
-      of: "registered",
       happen: () => {
         run("ip", "link", "del", "br0");
         addBridgeOfNic();
       },
-      shown: {
-        prepared: OFF_ITS_BRIDGE,
-        registered: textOf(OFF_ITS_BRIDGE, ...ofOverlay),
-      },
-      said: { registered: "NOT_A_PORT" },
-      endedBy: ["prepare", "mendRunning", "release"],
-      fails: ["start"],
-      isAstray: true,
+      ...portOfNothing,
     },
     {
       name: "its bridge deleted",
