@@ -29,7 +29,7 @@ export async function adoptGuest(host: Host, request: AdoptGuestRequest): Promis
   if (instance.state === "restoring") instance.requireAdopted();
   const newest = host.newestFence(guestId);
   if (source.kind === "qmp") await instance.adopt(source.qmpPath, newest);
-  else instance.adoptExternal(source.report, source.incomingUri, newest);
+  else instance.adoptExternal(source, newest);
   return { applied: Applied.CHANGED, instance: instance.message() };
 }
 

@@ -4,20 +4,20 @@ import type {
   ExternalCpuSource,
   ReportCpuStateRequest,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import type { OwnersVmm } from "../instance/cpu-source.ts";
 import { isIncomingUri } from "../vmm/migration-address.ts";
 import { parseMigrationStatus } from "../vmm/migration-status.ts";
 import { GONE, type VmmReport, type VmmTold } from "../vmm/vmm-report.ts";
 
 /** What an owner says of the VMM that it brings under the gate. */
-export interface ExternalSource {
+export interface ExternalSource extends OwnersVmm {
   readonly kind: "external";
-  readonly report: VmmReport;
-  readonly incomingUri: string;
 }
 
 const RUN_STATE = /^[a-z][a-z0-9-]{0,31}$/;
 
-export function parseExternalSource({ cpuState, runState, incomingUri }: ExternalCpuSource): ExternalSource {
+export function parseExternalSource(source: ExternalCpuSource): ExternalSource {
+  const { cpuState, runState, incomingUri, transferStatus } = source;
   const cpus = parseCpuState(cpuState, "external_cpu_source.cpu_state");
   const field = "external_cpu_source.run_state";
   const told = parseRunState(runState, cpus, field);
@@ -28,6 +28,7 @@ export function parseExternalSource({ cpuState, runState, incomingUri }: Externa
       "The URI must be of the form tcp:ADDRESS:PORT.",
     );
   }
+  parseTransferStatus(transferStatus, "external_cpu_source.transfer_status");
   const assumed = cpus === "running" ? "running" : "paused";
   const report: VmmReport = {
     cpus,
@@ -35,18 +36,13 @@ export function parseExternalSource({ cpuState, runState, incomingUri }: Externa
     transferStatus: "none",
     observedAtUnixUs: 0,
   };
-  return { kind: "external", report, incomingUri };
+  return { kind: "external", report, incomingUri, lastTransferStatus: transferStatus || "none" };
 }
 
 export function parseVmmTold(request: ReportCpuStateRequest): VmmTold {
   const cpus = parseCpuState(request.cpuState, "cpu_state");
   const { startRefusal, transferStatus } = request;
-  if (transferStatus !== "" && parseMigrationStatus(transferStatus) === "unknown") {
-    throw invalidArgument(
-      "transfer_status",
-      `"${transferStatus}" is no status of a transfer that QEMU knows.`,
-    );
-  }
+  parseTransferStatus(transferStatus, "transfer_status");
   if (startRefusal !== "" && cpus === "running") {
     throw invalidArgument("start_refusal", "CPUs that run were not refused their start.");
   }
@@ -68,6 +64,12 @@ function parseCpuState(state: CpuState, field: string): VmmReport["cpus"] {
     default:
       throw invalidArgument(field, "The state of the CPUs must be RUNNING or STOPPED.", "REQUIRED");
   }
+}
+
+/** Empty where it was not told. */
+function parseTransferStatus(text: string, field: string): void {
+  if (text === "" || parseMigrationStatus(text) !== "unknown") return;
+  throw invalidArgument(field, `"${text}" is no status of a transfer that QEMU knows.`);
 }
 
 /** Empty where it was not told. */

@@ -24,21 +24,22 @@ export async function prepareDestination(
   const { runner, vmm } = adopted;
   const { role, migration } = runner.guest;
 
-  const again = role.kind === "incoming" && migration?.migrationId === migrationId;
-  if (again && instance.incomingUri !== null && runner.guest.fence.epoch === fence.epoch) {
+  const isThisOnes = role.kind === "incoming" && migration?.migrationId === migrationId;
+  if (isThisOnes && instance.incomingUri !== null && runner.guest.fence.epoch === fence.epoch) {
     const { incomingUri } = instance;
     await instance.journal.sync();
     return { applied: Applied.ALREADY_SO, incomingUri };
   }
-  const isLeftBehind =
-    role.kind === "incoming" && role.contSentAtUnixUs === null && fence.epoch > runner.guest.fence.epoch;
+  // What was told to start its guest is no VMM that waits for one, whoever claims it.
+  const isUnstarted = role.kind === "incoming" && role.contSentAtUnixUs === null;
+  const isLeftBehind = isUnstarted && (isThisOnes || fence.epoch > runner.guest.fence.epoch);
   if (saidUnder(instance.journal.entries, fence.epoch, "handedBack") !== undefined) {
     throw new SwitchoverError("FAILED_PRECONDITION", "The guest was handed back under this epoch.", {
       reason: "HANDED_BACK",
       field: "fence.epoch",
     });
   }
-  if (role.kind !== "vacant" && !again && !isLeftBehind) {
+  if (role.kind !== "vacant" && !isLeftBehind) {
     throw new SwitchoverError("FAILED_PRECONDITION", "This instance does not wait for an incoming guest.", {
       reason: "NOT_INCOMING",
       field: "instance_id",

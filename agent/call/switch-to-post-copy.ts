@@ -25,6 +25,16 @@ export async function switchToPostCopy(
   const status = guest.migration?.transferStatus ?? "none";
   if (guest.role.kind === "relinquished" || status.startsWith("postcopy-"))
     return { applied: Applied.ALREADY_SO };
+  if (guest.role.kind === "outgoing" && guest.role.keep !== "notAsked") {
+    throw new SwitchoverError(
+      "FAILED_PRECONDITION",
+      "The transfer is being given up: the guest stays here.",
+      {
+        reason: "ENDING",
+        field: "migration_id",
+      },
+    );
+  }
   if (guest.migration?.mode !== "postCopy" || status !== "active") {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",

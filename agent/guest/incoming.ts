@@ -82,7 +82,7 @@ export function evolveIncoming(guest: Guest, role: Incoming, event: GuestEvent):
     case "timerFired":
       return wake(guest, role, event);
     case "destinationPrepared":
-      return claimForMigration(guest, event);
+      return role.contSentAtUnixUs === null ? claimForMigration(guest, event) : step(guest);
     case "handBackOrdered":
       return giveUp({ ...guest, fence: event.fence }, role, "The coordinator asked for the guest back.");
     case "abortOrdered":

@@ -69,6 +69,7 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       ]);
     case "postCopyOrdered":
       if (role.keep === "decided") return keepGuest(guest, role);
+      if (role.keep === "asked") return step(guest);
       return step({ ...guest, fence: event.fence, role: { ...role, postCopy: "asked" } }, [
         { kind: "journal", word: { kind: "postCopyAsked", fence: event.fence } },
       ]);

@@ -36,6 +36,8 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
     case "contSent":
       return step(as({ contSentAtUnixUs: event.atUnixUs }));
     case "contRefused":
+      // An answer that was waited for in vain, while the CPUs themselves said that they run.
+      if (guest.cpus.kind === "running") return step(guest, [alarm("CONT_REFUSED", event.sentence)]);
       return step(as({ start: "none", contSentAtUnixUs: null }), [
         { kind: "deregisterNics" },
         alarm("CONT_REFUSED", event.sentence),

@@ -23,7 +23,7 @@ import { isUnderWay } from "../vmm/migration-status.ts";
 import type { Vmm, VmmEvent } from "../vmm/vmm.ts";
 import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import type { VmmReport } from "../vmm/vmm-report.ts";
-import type { CpuSource } from "./cpu-source.ts";
+import type { CpuSource, OwnersVmm } from "./cpu-source.ts";
 import { toInstanceMessage } from "./instance-message.ts";
 import { InstanceNotes } from "./instance-notes.ts";
 import type { InstanceParts } from "./instance-parts.ts";
@@ -181,11 +181,11 @@ export class Instance {
   }
 
   /** Takes the CPUs of a VMM under the gate that its owner drives. */
-  adoptExternal(report: VmmReport, incomingUri: string, fence: Fence): void {
+  adoptExternal({ incomingUri, lastTransferStatus, report }: OwnersVmm, fence: Fence): void {
     const { ports } = this.#parts;
     const running = report.cpus === "running";
-    const found = { fence, runState: report.runState, running, transferred: "nothing" } as const;
-    const adopted = this.#adoptAsFound(found);
+    const transferred = transferredBy({ statusText: lastTransferStatus });
+    const adopted = this.#adoptAsFound({ fence, runState: report.runState, running, transferred });
     this.note({
       kind: "adopted",
       qmpPath: "",

@@ -59,7 +59,9 @@ export function parseMigrationProgress(value: unknown): MigrationProgress {
  * How far this VMM's last transfer went, whichever of the two ends it was: past a switch the guest may be at either.
  * `nothing`: there was none, nor does it listen for one.
  */
-export function transferredBy({ statusText }: MigrationProgress): "past a switch" | "no guest" | "nothing" {
+export function transferredBy({
+  statusText,
+}: Pick<MigrationProgress, "statusText">): "past a switch" | "no guest" | "nothing" {
   if (statusText === "none") return "nothing";
   return /^(postcopy-.*|completed)$/.test(statusText) ? "past a switch" : "no guest";
 }

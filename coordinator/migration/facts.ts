@@ -76,7 +76,13 @@ export function isUnanswered(failure: Pick<CommandFailure, "code">): boolean {
 }
 
 /** Reasons of an agent that is there and asks to be asked again; nobody is silent. */
-const NOT_NOW: readonly string[] = ["STILL_WAITING", "RESTORING", "STALE_FENCE", "JOURNAL_UNWRITABLE"];
+const NOT_NOW: readonly string[] = [
+  "STILL_WAITING",
+  "RESTORING",
+  "STALE_FENCE",
+  "JOURNAL_UNWRITABLE",
+  "RUN_STATE_UNSETTLED",
+];
 
 /** Nobody answered at all. */
 export function isSilence(failure: Pick<CommandFailure, "code" | "reason">): boolean {

@@ -58,7 +58,7 @@ export class OwnedHost {
   async adopt(instanceId: string, cpuState: CpuState, runState: string): Promise<void> {
     this.#instanceId = instanceId;
     await this.#ask(methods.prepareNics, prepare(instanceId));
-    const externalCpuSource = { cpuState, runState, incomingUri: "" };
+    const externalCpuSource = { cpuState, runState, incomingUri: "", transferStatus: "" };
     await this.#ask(methods.adoptGuest, { ...this.#target, qmpPath: "", externalCpuSource });
   }
 

@@ -7,6 +7,7 @@ import { type Totals, totalsLine } from "./totals.ts";
 import { BREAK_RULES, type BreakRule, breakageOf } from "./world/break-rules.ts";
 import { generateSchedule } from "./world/generate-schedule.ts";
 import { INVARIANTS, type Violation } from "./world/invariants.ts";
+import { readSchedule } from "./world/read-schedule.ts";
 import { runSchedule } from "./world/run.ts";
 import type { Schedule } from "./world/schedule.ts";
 import { shrinkSchedule } from "./world/shrink-schedule.ts";
@@ -120,13 +121,9 @@ function parseRule(text: string | undefined): BreakRule | undefined {
   throw invalidArgument("--break", `--break: "${text}" is no rule: ${BREAK_RULES.join(", ")}.`);
 }
 
-/** As `--schedule` was printed for a run: its content is not checked. */
+/** As `--schedule` was printed for a run. */
 function parseSchedule(text: string | undefined): Schedule | undefined {
-  try {
-    return text === undefined ? undefined : (JSON.parse(text) as Schedule);
-  } catch (thrown) {
-    throw invalidArgument("--schedule", `--schedule: that is not JSON: ${(thrown as Error).message}.`);
-  }
+  return text === undefined ? undefined : readSchedule(text, "--schedule");
 }
 
 /** A given schedule is not the one that its seed stands for. */

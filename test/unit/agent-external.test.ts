@@ -61,6 +61,21 @@ describe("the first boot of a guest whose owner drives its VMM", () => {
     assert.equal((await host.agent.startCpus(host.target)).applied, Applied.ALREADY_SO);
   });
 
+  it("is permitted of a guest that came or went only where its owner says that it runs nowhere else", async () => {
+    for (const transferStatus of ["completed", "postcopy-paused"]) {
+      const host = new OwnersHost("hb");
+      await host.adopt(STOPPED, "paused", "", transferStatus);
+      assert.equal(await rightOf(host), RightToRun.AWAITED);
+      const forgotten = { code: "FAILED_PRECONDITION", reason: "WORD_FORGOTTEN" };
+      await assert.rejects(host.agent.startCpus(host.target), forgotten);
+      host.restart();
+      await host.agent.restored;
+      await assert.rejects(host.agent.startCpus(host.target), forgotten);
+      await host.agent.startCpus({ ...host.target, runsNowhereElse: true });
+      assert.deepEqual(await host.state(), { demands: ["START_CPUS"], entries: ENTRY });
+    }
+  });
+
   it("permits none that cannot be registered", async () => {
     const host = await hostOf(STOPPED, "prelaunch");
     host.kernel.remove("web0");
@@ -94,7 +109,12 @@ describe("an owner's order to start", () => {
   it("waits for the calls before it, and holds up none behind it", async () => {
     const host = new OwnersHost("hb");
     await host.prepareNics();
-    const externalCpuSource = { cpuState: STOPPED, runState: "inmigrate", incomingUri: "" };
+    const externalCpuSource = {
+      cpuState: STOPPED,
+      runState: "inmigrate",
+      incomingUri: "",
+      transferStatus: "",
+    };
     const adopted = host.agent.adoptGuest({ ...host.target, qmpPath: "", externalCpuSource });
     const started = host.agent.startCpus(host.target);
     await adopted;
@@ -216,6 +236,16 @@ describe("a source whose owner drives its VMM", () => {
       assert.equal(host.kernel.renderEntries(), "");
       assert.equal(host.words.length, words);
     }
+  });
+
+  it("does not switch to post-copy once the transfer is to be given up", async () => {
+    const host = await sourceOf(MigrationMode.POST_COPY);
+    const cancelled = assert.rejects(host.agent.cancelTransfer(host.command()), { reason: "STILL_WAITING" });
+    await host.pass(5_000);
+    await cancelled;
+    const refused = { code: "FAILED_PRECONDITION", reason: "ENDING" };
+    await assert.rejects(host.agent.switchToPostCopy(host.command()), refused);
+    assert.deepEqual((await host.state()).demands, ["CANCEL_TRANSFER"]);
   });
 
   it("keeps its guest when the transfer is cancelled, before it stopped and after", async () => {
@@ -528,7 +558,7 @@ describe("what an owner says that cannot be so", () => {
 
   it("is one CPU source, and one only", async () => {
     const host = new OwnersHost("ha");
-    const external = { cpuState: STOPPED, runState: "", incomingUri: "" };
+    const external = { cpuState: STOPPED, runState: "", incomingUri: "", transferStatus: "" };
     for (const [field, sources] of [
       ["qmp_path", { qmpPath: "", externalCpuSource: undefined }],
       ["external_cpu_source", { qmpPath: "/qmp", externalCpuSource: external }],
@@ -543,6 +573,10 @@ describe("what an owner says that cannot be so", () => {
       [
         "external_cpu_source.incoming_uri",
         { qmpPath: "", externalCpuSource: { ...external, incomingUri: "exec:rm" } },
+      ],
+      [
+        "external_cpu_source.transfer_status",
+        { qmpPath: "", externalCpuSource: { ...external, transferStatus: "nearly" } },
       ],
     ] as const) {
       const adopting = host.agent.adoptGuest({ ...host.target, ...sources });

@@ -76,13 +76,13 @@ export class OwnersHost {
     });
   }
 
-  async adopt(cpuState: CpuState, runState = "", incomingUri = ""): Promise<void> {
+  async adopt(cpuState: CpuState, runState = "", incomingUri = "", transferStatus = ""): Promise<void> {
     await this.prepareNics();
     await this.agent.adoptGuest({
       guestId: GUEST,
       instanceId: this.instanceId,
       qmpPath: "",
-      externalCpuSource: { cpuState, runState, incomingUri },
+      externalCpuSource: { cpuState, runState, incomingUri, transferStatus },
     });
   }
 

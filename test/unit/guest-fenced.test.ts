@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
-import { FENCE, handOff, incomingGuest, last, play, vacantGuest } from "./guest-gate.ts";
+import { claiming, FENCE, handOff, incomingGuest, last, play, vacantGuest } from "./guest-gate.ts";
 
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
@@ -52,6 +52,15 @@ describe("a destination that cannot start its guest", () => {
       assert.equal(last(answers).guest.role.kind, "incoming");
     }
     assert.equal(last(play(incomingGuest("live"), ...sent, GONE)).guest.role.kind, "resident");
+  });
+
+  it("is not claimed for another attempt once `cont` was sent", () => {
+    const sent = [word(), COMPLETED, READY, REGISTERED, CONT_SENT] as const;
+    const before = last(play(incomingGuest("live"), ...sent)).guest;
+    const claim = { ...claiming("live"), fence: { epoch: FENCE.epoch + 1n, revision: 1n } };
+    const [claimed] = play(before, claim);
+    assert.deepEqual(claimed.done, []);
+    assert.deepEqual(claimed.guest, before);
   });
 
   it("keeps its VMM alive in post-copy until it is aborted, for the source needs it", () => {

@@ -108,14 +108,18 @@ export function arming(mode: MigrationMode, pointOfNoReturn: PointOfNoReturn): H
 }
 
 export function incomingGuest(mode: MigrationMode): Guest {
-  return play(vacantGuest(), {
+  return play(vacantGuest(), claiming(mode))[0].guest;
+}
+
+export function claiming(mode: MigrationMode) {
+  return {
     kind: "destinationPrepared",
     fence: FENCE,
     migrationId: MIGRATION,
     mode,
     sourceHostId: SOURCE,
     bootId: "boot-1",
-  })[0].guest;
+  } as const;
 }
 
 export function handOff(changes: Partial<HandOff> = {}): HandOff {

@@ -231,6 +231,20 @@ describe("a resident guest's gate", () => {
     assert.deepEqual(last(answers).done, ["deregisterNics"]);
   });
 
+  it("keeps a guest registered that runs, though the answer to its start never came", () => {
+    const unanswered = { kind: "contRefused", outcome: "unknown", sentence: "no answer" } as const;
+    const answers = play(
+      residentGuest("prelaunch"),
+      { kind: "startOrdered" },
+      { kind: "nicsRegistered" },
+      RESUME,
+      unanswered,
+    );
+    assert.deepEqual(last(answers).done, []);
+    assert.deepEqual(last(answers).told, ["alarm CONT_REFUSED"]);
+    assert.equal(last(answers).guest.registration, "registered");
+  });
+
   it("deregisters at every stop, whoever caused it", () => {
     assert.equal(play(residentGuest("running"), STOP)[0].done[0], "deregisterNics");
   });

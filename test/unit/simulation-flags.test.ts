@@ -5,6 +5,22 @@ import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../simulation/main.js", import.meta.url));
 
+const SCHEDULE = {
+  seed: 1,
+  coordinators: 1,
+  nics: 1,
+  feed: "away",
+  qemu: "7.2",
+  copyUs: 20_000,
+  pagesUs: 5_000,
+  migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
+  faults: [{ when: { migration: 0, mark: "handedOff", afterUs: 0 }, kind: "strangerConts", side: "source" }],
+};
+const WITHOUT_MARK = JSON.stringify({
+  ...SCHEDULE,
+  faults: [{ ...SCHEDULE.faults[0], when: { migration: 0, mark: "never", afterUs: 0 } }],
+});
+
 describe("simulate with what it cannot play", () => {
   for (const [flags, reasons] of [
     [["--runs", "0"], [/^--runs: "0" is not a whole number from 1 /]],
@@ -14,6 +30,8 @@ describe("simulate with what it cannot play", () => {
     ],
     [["--break", "bogus"], [/^--break: "bogus" is no rule: .*\bguard\b/]],
     [["--schedule", "{"], [/^--schedule: that is not JSON: /]],
+    [["--schedule", "{}"], [/^--schedule: seed cannot be missing\./]],
+    [["--schedule", WITHOUT_MARK], [/^--schedule: faults\[0\]\.when\.mark cannot be "never"\./]],
     [["--bogus"], [/^Unknown option '--bogus'/]],
   ] as const) {
     it(`says why before how: ${flags.join(" ")}`, () => {
@@ -29,20 +47,7 @@ describe("simulate with what it cannot play", () => {
 
 describe("simulate with a schedule that is given", () => {
   it("tells how to play that again, and not its seed, which stands for another", () => {
-    const schedule = {
-      seed: 1,
-      coordinators: 1,
-      nics: 1,
-      feed: "away",
-      qemu: "7.2",
-      copyUs: 20_000,
-      pagesUs: 5_000,
-      migrations: [{ mode: "live", to: 0, guest: "running", postCopyAfterMs: 0 }],
-      faults: [
-        { when: { migration: 0, mark: "handedOff", afterUs: 0 }, kind: "strangerConts", side: "source" },
-      ],
-    };
-    const flags = ["--break", "guard", "--schedule", JSON.stringify(schedule)];
+    const flags = ["--break", "guard", "--schedule", JSON.stringify(SCHEDULE)];
     const { status, stdout } = spawnSync(process.execPath, [MAIN, ...flags], { encoding: "utf8" });
     assert.equal(status, 1, stdout);
     assert.match(stdout, /^Shrunk: npm run -s simulate -- --break guard --schedule '\{/m);

@@ -4,7 +4,7 @@ import { FAULT_INSTANTS, type FaultCell, faultText } from "./fault-cell.ts";
 import { type Attempt, isRight } from "./fault-runner.ts";
 
 const HEADER =
-  "| fault | agent held at | runs | ends | who runs | registered at | feed | silent, median / longest | ended by |";
+  "| fault | mode | agent held at | runs | ends | who runs | registered at | feed | silent, median / longest | ended by |";
 
 /** The documentation's page of one pass over all cells. */
 export function faultsDocument(
@@ -32,6 +32,9 @@ stream. A run is wrong where an invariant (I1 to I7) broke, where the guest is r
 where it ended otherwise than it must. Silence is the longest time in which one of the peers had no answer, from 0.2 s
 before the strike to the end, whatever made it: the rows without a fault have what the migration alone costs here, which
 in post-copy is mostly the guest's wait for its pages. "For good" is a guest that is lost with its QEMU, or with its pages.
+The latter is what a source's QEMU leaves that dies in post-copy: the destination's CPUs are started and registered, and stand
+still at the first page that never came; no host runs the guest then ("nowhere", by its beats), and it stays registered where
+its VMM is, until that is ended.
 
 ${attempts.length} runs of ${cells.length} cells, ${wrong} of them wrong; ${died} were begun again because the emulator
 had killed the guest (it panics, or does not beat while its CPUs run where they must). Machine: ${machine()}.
@@ -50,6 +53,7 @@ function rowOf(cell: FaultCell, attempts: readonly Attempt[]): string {
   const wrong = of.filter((attempt) => !isRight(attempt)).length;
   return `| ${[
     faultText(cell.fault),
+    cell.mode,
     `${cell.hold.side}: \`${cell.hold.line}\``,
     `${of.length}${wrong === 0 ? "" : `, ${wrong} wrong`}`,
     tally(
