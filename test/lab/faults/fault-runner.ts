@@ -56,8 +56,9 @@ export class FaultRunner {
     | { readonly kind: "judged"; readonly run: CellRun }
     | { readonly kind: "broken"; readonly sentence: string }
   > {
-    this.#lab ??= await openFaultLab();
-    const lab = this.#lab;
+    const lab = await this.#openLab();
+    if (lab instanceof SwitchoverError)
+      return { kind: "broken", sentence: `There is no lab: ${lab.message}` };
     const logs = await LabLogs.from(lab);
     try {
       const run = await runCell(lab, cell);
@@ -72,6 +73,16 @@ export class FaultRunner {
       await this.#keep(logs, cell, thrown instanceof Error ? (thrown.stack ?? message) : message);
       await this.close();
       return { kind: "broken", sentence: message };
+    }
+  }
+
+  /** The one that stands, or a new one; or why there is none. */
+  async #openLab(): Promise<FaultLab | SwitchoverError> {
+    try {
+      this.#lab ??= await openFaultLab();
+      return this.#lab;
+    } catch (thrown) {
+      return SwitchoverError.from(thrown);
     }
   }
 
