@@ -178,6 +178,13 @@ export class FeedSpool {
     this.#trim();
   }
 
+  /** Nobody has room for the event: what was said before it may be in the spool, and is owed as before. */
+  #lose(event: SpooledEvent): void {
+    event.fate = "settled";
+    const topic = this.#topics.find(event.subject);
+    if (topic !== undefined) topic.unsent -= 1;
+  }
+
   /**
    * The subject's numbers up to `taken` were given by a predecessor whose spool is lost. Tells again, under new
    * numbers, what was said under them by anybody later than `predecessor`. Idempotent.
@@ -294,7 +301,7 @@ export class FeedSpool {
     const dropped = this.#unspooled.splice(0, Math.max(0, this.#unspooled.length - UNSPOOLED_LIMIT));
     if (dropped.length === 0) return;
     const lost = dropped.filter(({ fate }) => fate === "unsent");
-    for (const event of lost) this.settle(event);
+    for (const event of lost) this.#lose(event);
     const gone = new Set(dropped);
     this.#topics.forgetEvents((event) => gone.has(event));
     if (lost.length === 0) return;

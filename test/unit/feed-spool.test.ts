@@ -257,6 +257,20 @@ describe("a spool's size", () => {
     assert.deepEqual(tell(spool, said(0)), [1_031]);
     assert.equal(settleAll(spool), 1_025);
   });
+
+  it("owes the stream after a restart what it had spooled before what it lost", () => {
+    const store = new PretendedSpoolStore();
+    const { spool } = open(store);
+    tell(spool, said(1), said(2), said(3));
+    store.disk = "is full";
+    for (let round = 4; round <= 1_030; round += 1) tell(spool, said(round));
+    store.disk = "takes all";
+    spool.mark();
+    const { spool: afterRestart } = open(store);
+    assert.deepEqual(rounds(afterRestart).slice(0, 4), ["1:1", "2:2", "3:3", "7:7"]);
+    assert.equal(afterRestart.nextUnsent(SUBJECT)?.sequence, 1n);
+    assert.equal(settleAll(afterRestart), 1_027);
+  });
 });
 
 describe("numbers that a lost predecessor gave", () => {
