@@ -27,6 +27,8 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
       return { t: "TransferStatusChanged", ...envelope, ...event.value };
     case "cpusStopped":
       return { t: "CpusStopped", ...envelope, ...event.value };
+    case "stopExplained":
+      return { t: "StopExplained", runState: event.value.runState, ...envelope };
     case "nicsDeregistered":
       return { t: "NicsDeregistered", ...envelope, ...event.value };
     case "handedOff":
@@ -65,7 +67,6 @@ export function agentEventOf(message: FeedEvent): AgentEvent | null {
     case "nicAttached":
     case "nicDetached":
       return { t: "RegistrationChanged", ...envelope };
-    case "stopExplained":
     case "vmmReported":
     case "phaseChanged":
     case undefined:

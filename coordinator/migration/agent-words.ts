@@ -115,7 +115,9 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
     case "CpusStopped":
       return withSide(state, "source", { cpusStopped: true });
     case "CpusStarted":
-      return withSide(state, "source", { cpusStopped: false });
+      return withRunState(withSide(state, "source", { cpusStopped: false }), "running");
+    case "StopExplained":
+      return BY_SWITCHOVER.includes(event.runState) ? state : withRunState(state, event.runState);
     case "HandedOff":
       return withHandOff(state, event.handOff);
     case "TransferStalled":
@@ -133,6 +135,15 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
     default:
       return state;
   }
+}
+
+/** QEMU's words for CPUs that its own switchover stopped: their owner has them run. */
+const BY_SWITCHOVER: readonly string[] = ["finish-migrate", "postmigrate", "pre-switchover"];
+
+/** What its owner has the guest do; the source's own word says it once it is given. */
+function withRunState(state: CompleteState, runState: string): CompleteState {
+  if (state.handedOff || state.source.runState === runState) return state;
+  return withSide(state, "source", { runState });
 }
 
 function learnProgress(

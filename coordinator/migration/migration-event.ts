@@ -21,6 +21,8 @@ export type AgentWord =
   | { readonly t: "TransferProgressed"; readonly progress: TransferProgress }
   | { readonly t: "TransferStatusChanged"; readonly status: string; readonly error: string }
   | { readonly t: "CpusStopped"; readonly stoppedAtUnixUs: bigint; readonly receivedAtUnixUs: bigint }
+  /** Why the CPUs stand, in QEMU's words. */
+  | { readonly t: "StopExplained"; readonly runState: string }
   | { readonly t: "NicsDeregistered"; readonly deregisteredAtUnixUs: bigint }
   | { readonly t: "HandedOff"; readonly handOff: HandOff }
   | { readonly t: "HandOffReceived"; readonly handOff: HandOff | undefined }

@@ -27,6 +27,24 @@ describe("a host that is declared dead", () => {
     assert.equal(story.hear({ t: "DeadlinePassed", deadline: "words" }), "COMPLETED |");
   });
 
+  it("leaves its guest as its owner had it last, running or not", () => {
+    const stop = { t: "CpusStopped", stoppedAtUnixUs: 1_000n, receivedAtUnixUs: 1_050n } as const;
+    const paused = new Story().toTransferring();
+    paused.says("source", stop);
+    paused.says("source", { t: "StopExplained", runState: "paused" });
+    paused.isReady();
+    assert.equal(paused.hear({ t: "HostDeclaredDead", side: "source" }), "| deliverHandOff@destination");
+    assert.equal(paused.state.handOff?.runState, "paused");
+
+    const started = new Story().toTransferring("paused");
+    started.says("source", { t: "CpusStarted", contSentAtUnixUs: 900n, resumedAtUnixUs: 950n });
+    started.says("source", stop);
+    started.says("source", { t: "StopExplained", runState: "finish-migrate" });
+    started.isReady();
+    assert.equal(started.hear({ t: "HostDeclaredDead", side: "source" }), "| deliverHandOff@destination");
+    assert.equal(started.state.handOff?.runState, "running");
+  });
+
   for (const [fact, word] of [
     ["started", { t: "CpusStarted", contSentAtUnixUs: 4_000n, resumedAtUnixUs: 4_100n }],
     ["took over as it stood", { t: "TakenOverPaused", runState: "paused" }],

@@ -43,6 +43,8 @@ const WORDS: readonly ((state: CompleteState) => AgentWord)[] = [
   ...STATUSES.map((status) => () => ({ t: "TransferStatusChanged", status, error: "" }) as const),
   () => ({ t: "TransferProgressed", progress: progressOf() }),
   () => ({ t: "CpusStopped", stoppedAtUnixUs: 5n, receivedAtUnixUs: 6n }),
+  () => ({ t: "StopExplained", runState: "paused" }),
+  () => ({ t: "StopExplained", runState: "finish-migrate" }),
   () => ({ t: "NicsDeregistered", deregisteredAtUnixUs: 7n }),
   (state) => ({ t: "HandedOff", handOff: handOffOf({ fence: state.migration.fence }) }),
   (state) => ({ t: "HandOffReceived", handOff: handOffOf({ fence: state.migration.fence }) }),
