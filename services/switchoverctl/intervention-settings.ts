@@ -54,7 +54,7 @@ export const POST_COPY_USAGE = usageOf(
 export const PAUSE_USAGE = usageOf(
   "pause",
   "Pauses a post-copy transfer: the guest runs on at the destination, and waits where it needs a page that is missing,\n" +
-    `until recover. ${EXIT_CODES}; with --wait 0 when it is paused.`,
+    `until recover. ${EXIT_CODES}; with --wait 0 when it is paused, 1 when it ended before that.`,
   ["", " --wait"],
 );
 

@@ -29,8 +29,7 @@ export const pause: Intervention = (values, migrationId, ports) =>
   ask(values, migrationId, ports, {
     call: () => ports.client.pause(migrationId),
     note: "Its transfer is to pause until it is recovered.",
-    judge: (migration) =>
-      migration.phase === Phase.POST_COPY_PAUSED ? EXIT_CODES.done : exitCodeOf(migration),
+    judge: isPaused,
   });
 
 export const recover: Intervention = (values, migrationId, ports) =>
@@ -100,6 +99,12 @@ async function ask(
     return exitCode;
   }
   return EXIT_CODES.unreachable;
+}
+
+/** One that ended before it could be paused has not been. */
+function isPaused(migration: Migration): number | undefined {
+  if (migration.phase === Phase.POST_COPY_PAUSED) return EXIT_CODES.done;
+  return exitCodeOf(migration) === undefined ? undefined : EXIT_CODES.failed;
 }
 
 /** Cancelled in time, or failed and left where it was. */

@@ -103,6 +103,8 @@ describe("switchoverctl cancel, pause and recover", () => {
     const paused = coordinatorWith([migrationIn(Phase.POST_COPY), migrationIn(Phase.POST_COPY_PAUSED)]);
     assert.equal(await pause(valuesOf("--wait"), ID, paused.ports), 0);
     const completed = migrationIn(Phase.COMPLETED, Outcome.RUNS_ON_DESTINATION);
+    const missed = coordinatorWith([migrationIn(Phase.POST_COPY), completed]);
+    assert.equal(await pause(valuesOf("--wait"), ID, missed.ports), 1);
     const recovered = coordinatorWith([migrationIn(Phase.POST_COPY_RECOVERING), completed]);
     assert.equal(await recover(valuesOf("--wait"), ID, recovered.ports), 0);
   });
