@@ -51,8 +51,9 @@ export function operateVmm(vmm: GatedVmm, operation: VmmOperation, speaker: VmmS
     case "sendCont":
       vmm.sendCont((answer) => {
         if (answer.kind === "done") return;
-        const { message: sentence, reason } = answer.error;
-        hear({ kind: "contRefused", outcome: reason === "QMP_REFUSED" ? "refused" : "unknown", sentence });
+        const { message: sentence, metadata, reason } = answer.error;
+        const isRefused = reason === "QMP_REFUSED" || metadata.outcome === "not-sent";
+        hear({ kind: "contRefused", outcome: isRefused ? "refused" : "unknown", sentence });
       });
       hear({ kind: "contSent" });
       break;

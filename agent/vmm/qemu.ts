@@ -15,7 +15,7 @@ import {
   type MigrationParameters,
 } from "./migration-parameters.ts";
 import { type MigrationProgress, parseMigrationProgress } from "./migration-progress.ts";
-import { openQmp, type QmpClient, type QmpEndpoint } from "./qmp-client.ts";
+import { openQmp, type QmpClient, type QmpCommandOptions, type QmpEndpoint } from "./qmp-client.ts";
 import type { JsonObject } from "./qmp-codec.ts";
 import type { QmpAnswer } from "./qmp-requests.ts";
 import { parseRunState } from "./run-state.ts";
@@ -43,7 +43,11 @@ const DEADLINES_MS = {
 
 /** Rejects as `openQmp` does. */
 export async function openQemu(options: OpenQemuOptions): Promise<Qemu> {
-  const { onEvent } = options;
+  const { clock, onEvent } = options;
+  const onLateRefusal = ({ message: sentence }: SwitchoverError): void => {
+    const atUnixUs = clock.unixUs();
+    onEvent({ kind: "startRefused", sentence, atUnixUs, receivedAtUnixUs: atUnixUs });
+  };
   return new Qemu(
     await openQmp({
       ...options,
@@ -51,14 +55,19 @@ export async function openQemu(options: OpenQemuOptions): Promise<Qemu> {
       onClosed: (error, atUnixUs) =>
         onEvent({ kind: "disconnected", error, atUnixUs, receivedAtUnixUs: atUnixUs }),
     }),
+    onLateRefusal,
   );
 }
 
 export class Qemu implements Vmm {
   readonly #qmp: QmpClient;
+  readonly #onStartRefusedLate: (error: SwitchoverError) => void;
+  /** How often the CPUs were to be started: what became of an earlier start says nothing of a later one. */
+  #starts = 0;
 
-  constructor(qmp: QmpClient) {
+  constructor(qmp: QmpClient, onStartRefusedLate: (error: SwitchoverError) => void) {
     this.#qmp = qmp;
+    this.#onStartRefusedLate = onStartRefusedLate;
   }
 
   get process(): VmmProcess | undefined {
@@ -74,7 +83,12 @@ export class Qemu implements Vmm {
   }
 
   sendCont(onAnswer: OnVmmAnswer<void>, options?: VmmCommandOptions): void {
-    this.#send("cont", DEADLINES_MS.cpus, ignoreValue, onAnswer, options);
+    this.#starts += 1;
+    const start = this.#starts;
+    const onLateRefusal = (error: SwitchoverError): void => {
+      if (start === this.#starts) this.#onStartRefusedLate(error);
+    };
+    this.#send("cont", DEADLINES_MS.cpus, ignoreValue, onAnswer, { ...options, onLateRefusal });
   }
 
   sendStop(onAnswer: OnVmmAnswer<void>, options?: VmmCommandOptions): void {
@@ -172,10 +186,11 @@ export class Qemu implements Vmm {
     deadlineMs: number,
     read: (value: unknown) => Value,
     onAnswer: OnVmmAnswer<Value>,
-    options: VmmCommandOptions | undefined,
+    options: (VmmCommandOptions & Pick<QmpCommandOptions, "onLateRefusal">) | undefined,
   ): void {
     this.#qmp.send(command, undefined, (answer) => onAnswer(readAnswer(answer, read)), {
       timeoutMs: options?.timeoutMs ?? deadlineMs,
+      onLateRefusal: options?.onLateRefusal,
     });
   }
 

@@ -5,7 +5,7 @@
  *   promises are a layer above for those who can wait a turn of the event loop;
  * - commands are written in the call that asks for them, and may be pipelined;
  * - each command has a deadline; a command whose answer did not come has an *unknown* outcome, and its late
- *   answer is ignored.
+ *   answer is ignored, unless it is a refusal that somebody wants to know of.
  *
  * A QMP socket serves one client. A second one connects, but QEMU greets it only when the first has gone.
  */
@@ -49,6 +49,8 @@ export type OpenQmpOptions = QmpEndpoint & {
 
 export interface QmpCommandOptions {
   readonly timeoutMs: number;
+  /** Called where QEMU refuses a command to whose `onAnswer` it had timed out. */
+  readonly onLateRefusal?: ((error: SwitchoverError) => void) | undefined;
 }
 
 export interface QmpClient {
@@ -136,18 +138,18 @@ class QmpConnection implements QmpClient {
     command: string,
     args: JsonObject | undefined,
     onAnswer: (answer: QmpAnswer) => void,
-    { timeoutMs }: QmpCommandOptions,
+    { timeoutMs, onLateRefusal }: QmpCommandOptions,
   ): void {
-    this.#requests.send({ band: "in-band", command, args, timeoutMs, onAnswer });
+    this.#requests.send({ band: "in-band", command, args, timeoutMs, onAnswer, onLateRefusal });
   }
 
   sendOutOfBand(
     command: string,
     args: JsonObject | undefined,
     onAnswer: (answer: QmpAnswer) => void,
-    { timeoutMs }: QmpCommandOptions,
+    { timeoutMs, onLateRefusal }: QmpCommandOptions,
   ): void {
-    this.#requests.send({ band: "out-of-band", command, args, timeoutMs, onAnswer });
+    this.#requests.send({ band: "out-of-band", command, args, timeoutMs, onAnswer, onLateRefusal });
   }
 
   execute(command: string, args: JsonObject | undefined, options: QmpCommandOptions): Promise<unknown> {

@@ -24,6 +24,8 @@ export interface QmpRequest {
   readonly args: JsonObject | undefined;
   readonly timeoutMs: number;
   readonly onAnswer: (answer: QmpAnswer) => void;
+  /** Told where QEMU refuses the command after it had timed out. */
+  readonly onLateRefusal?: ((error: SwitchoverError) => void) | undefined;
 }
 
 /**
@@ -80,7 +82,7 @@ export class QmpRequests {
     else this.#dispatch(pending);
   }
 
-  /** Hands an answer to the command it belongs to; one that nobody waits for any more is dropped. */
+  /** Hands an answer to the command it belongs to; one that nobody waits for any more is dropped, unless it is a refusal. */
   answer(message: Extract<QmpMessage, { kind: "return" | "error" }>, receivedAtUnixUs: number): void {
     const pending = message.id === undefined ? undefined : this.#onTheWay.get(message.id);
     if (message.id === undefined || pending === undefined) return;
@@ -88,16 +90,18 @@ export class QmpRequests {
     this.#count[pending.request.band] -= 1;
     const next = this.#count["in-band"] < MAX_IN_BAND_ON_THE_WAY ? this.#waiting.shift() : undefined;
     if (next !== undefined) this.#dispatch(next);
-    if (pending.fate === "settled") return;
-    pending.fate = "settled";
-    pending.cancelDeadline();
     const { sentAtUnixUs, request } = pending;
-    deliver(
-      request,
+    const answer: QmpAnswer =
       message.kind === "return"
         ? { kind: "done", value: message.value, sentAtUnixUs, receivedAtUnixUs }
-        : failed(refused(request.command, message.errorClass, message.desc), sentAtUnixUs, receivedAtUnixUs),
-    );
+        : failed(refused(request.command, message.errorClass, message.desc), sentAtUnixUs, receivedAtUnixUs);
+    if (pending.fate === "settled") {
+      if (answer.kind === "failed") surfaceFault(() => request.onLateRefusal?.(answer.error));
+      return;
+    }
+    pending.fate = "settled";
+    pending.cancelDeadline();
+    deliver(request, answer);
   }
 
   /** Answers every command with `error`, and every later one too. Idempotent: the first error stays. */

@@ -44,7 +44,7 @@ export type VmmEventBody =
   | { readonly kind: "suspend" }
   /** Its suspension ended (WAKEUP); no RESUME says so. A transfer's end may make QEMU say it of CPUs that stand. */
   | { readonly kind: "wakeup" }
-  /** A start that it had not answered in time was not carried out, and will not be: a VMM's owner says so, and no QEMU. */
+  /** A start that it had not answered in time was not carried out, and will not be. */
   | { readonly kind: "startRefused"; readonly sentence: string }
   /** The connection ended and not by us: nothing is known of the VMM from here on. It may be alive. */
   | { readonly kind: "disconnected"; readonly error: SwitchoverError }

@@ -145,6 +145,36 @@ describe("QEMU's commands", () => {
   });
 });
 
+describe("a start that QEMU did not answer in time", () => {
+  const refusal = (id: number) => ({ id, error: { class: "GenericError", desc: "Failed to get a lock" } });
+
+  it("is told as refused once QEMU refuses it after all", async () => {
+    await withQemu({ replies: { cont: "silence", stop: OK } }, async (qemu, server, events) => {
+      await assert.rejects(qemu.cont({ timeoutMs: 20 }), { reason: "QMP_TIMEOUT" });
+      const { id } = await server.command(1);
+      server.write(refusal(id));
+      await qemu.stop();
+      assert.deepEqual(
+        events.map((event) => (event.kind === "startRefused" ? event.sentence : event.kind)),
+        ['QEMU refused "cont": Failed to get a lock'],
+      );
+    });
+  });
+
+  it("is nobody's any more where it was begun, or was ordered again", async () => {
+    await withQemu({ replies: { cont: "silence", stop: OK } }, async (qemu, server, events) => {
+      await assert.rejects(qemu.cont({ timeoutMs: 20 }));
+      server.write({ id: (await server.command(1)).id, return: {} });
+      await assert.rejects(qemu.cont({ timeoutMs: 20 }));
+      const again = qemu.cont({ timeoutMs: 5_000 }).catch(({ reason }) => reason);
+      const { id } = await server.command(2);
+      server.write(refusal(id), refusal((await server.command(3)).id));
+      assert.equal(await again, "QMP_REFUSED");
+      assert.deepEqual(events, []);
+    });
+  });
+});
+
 describe("QEMU's features", () => {
   it("tell a QEMU without the status postcopy-device from one with it", async () => {
     for (const [statuses, expected] of [
