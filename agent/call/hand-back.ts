@@ -12,9 +12,13 @@ import { giveUpGoneInstance } from "./gone-instance.ts";
 import { admitMigrationCall, type MigrationCall, requireFence } from "./migration-call.ts";
 import { requireDestination } from "./require-destination.ts";
 
+/** A VMM says within a millisecond whether it starts its guest; one that hangs is asked about again. */
+const START_ANSWERED_WITHIN_MS = 4_000;
+
 const HANDED_BACK: HandBackResponse = { answer: HandBackAnswer.HANDED_BACK, vmmLost: false };
 
 /**
+ * While its VMM has not said whether it starts the guest, neither answer is true: DEADLINE_EXCEEDED / STILL_WAITING then.
  * Journaled and on disk before the answer; in live mode the VMM has ended, or was given time to. Only a host that
  * remembers the instance answers: NOT_FOUND / INSTANCE_UNKNOWN else, for a guest of which nothing is known may run.
  */
@@ -26,6 +30,11 @@ export async function handBack(host: Host, request: HandBackRequest): Promise<Ha
     const word = await giveUpGoneInstance(host, guestId, instanceId, fence);
     return word === "started" ? tooLate("lost") : HANDED_BACK;
   }
+  await admitMigrationCall(host, request).adopted.runner.waitUntil(
+    (guest) => !isStartUnanswered(guest),
+    START_ANSWERED_WITHIN_MS,
+    "the VMM to say whether it starts the guest",
+  );
   const call = admitMigrationCall(host, request);
   const { instance, adopted } = call;
   const { runner } = adopted;
@@ -39,6 +48,11 @@ export async function handBack(host: Host, request: HandBackRequest): Promise<Ha
 
 function tooLate(vmm: Guest["vmm"]): HandBackResponse {
   return { answer: HandBackAnswer.TOO_LATE, vmmLost: vmm === "lost" };
+}
+
+/** It was told to start the guest, which it may refuse yet. */
+function isStartUnanswered({ role, vmm }: Guest): boolean {
+  return role.kind === "incoming" && role.contSentAtUnixUs !== null && vmm === "connected";
 }
 
 /** Or may have. Throws FAILED_PRECONDITION / NOT_DESTINATION where that is not this migration's doing. */

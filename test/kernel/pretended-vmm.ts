@@ -17,6 +17,9 @@ export class PretendedVmm {
   #runState: string;
   #incoming: "closed" | "open" = "closed";
   #hear: (event: VmmEvent) => void = () => {};
+  /** Whether it does as it is told at once when it is to start, or says nothing until it refuses. */
+  starts: "at once" | "waits" = "at once";
+  #start: OnVmmAnswer<void> = () => {};
 
   constructor(
     runState: "prelaunch" | "inmigrate" | "paused" | "postmigrate" | "running",
@@ -37,6 +40,14 @@ export class PretendedVmm {
   suffers(body: VmmEventBody, runState: string): void {
     this.#runState = runState;
     this.#says(body);
+  }
+
+  /** It does not start the guest that it waited with. */
+  refusesStart(): void {
+    const error = new SwitchoverError("FAILED_PRECONDITION", "The image is locked.", {
+      reason: "QMP_REFUSED",
+    });
+    this.#start({ kind: "failed", error, sentAtUnixUs: 0, receivedAtUnixUs: 0 });
   }
 
   /** Its connection ends. */
@@ -67,12 +78,15 @@ export class PretendedVmm {
       queryStatus: async () => status(),
       queryMigrate: async () => (this.#incoming === "open" ? LISTENING : NO_MIGRATION),
       stop: async () => {},
+      quit: async () => {},
       migrateIncoming: async () => {
         this.#incoming = "open";
       },
       sendQueryStatus: (onAnswer) => soon(onAnswer, status),
       sendCont: (onAnswer) => {
         this.commands.push("cont");
+        this.#start = onAnswer;
+        if (this.starts === "waits") return;
         setImmediate(() => this.suffers({ kind: "resume" }, "running"));
         soon(onAnswer, () => {});
       },

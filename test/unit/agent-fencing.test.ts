@@ -8,6 +8,7 @@ import { HandBackAnswer } from "../../proto/gen/switchover/v1/host_agent_service
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { InstanceId } from "../../proto/ids.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
+import { VirtualClock } from "./coordinator-world.ts";
 import { DESTINATION, FENCE, GUEST, handOff, MIGRATION, SOURCE } from "./guest-gate.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
@@ -39,6 +40,11 @@ async function agentOf(
   const agent = new HostAgent(pretendedAgentPorts("hb", journals, new PretendedVmm(runState)));
   await agent.restored;
   return { agent, journals };
+}
+
+/** All that needs no clock has happened. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 function call(fence: Fence = FENCE) {
@@ -76,6 +82,35 @@ describe("the word that a guest never started", () => {
       const { agent } = await agentOf(words, "running");
       assert.deepEqual(await agent.handBack(call()), { answer: HandBackAnswer.TOO_LATE, vmmLost: true });
     }
+  });
+
+  it("waits for the VMM's, which was told to start the guest and has not said that it does", async () => {
+    const journals = new MemoryJournals(
+      [NICS_PREPARED, ADOPTED, PREPARED].map((word) => [INSTANCE, word] as const),
+    );
+    const vmm = new PretendedVmm("inmigrate");
+    vmm.starts = "waits";
+    const clock = new VirtualClock();
+    const agent = new HostAgent(pretendedAgentPorts("hb", journals, vmm, { clock }));
+    await agent.restored;
+    await agent.deliverHandOff({ ...call(), handOff: handOff({}) });
+    vmm.suffers({ kind: "migrationStatusChanged", status: "completed", statusText: "completed" }, "paused");
+    const ask = async (meanwhile: () => void) => {
+      const asked = agent.handBack(call()).then(
+        ({ answer }) => answer,
+        ({ reason }) => reason,
+      );
+      await settled();
+      meanwhile();
+      await settled();
+      clock.advance(5_000);
+      return await asked;
+    };
+    await settled();
+    assert.deepEqual(vmm.commands, ["cont"]);
+    assert.equal(await ask(() => {}), "STILL_WAITING");
+    assert.equal(await ask(() => vmm.refusesStart()), HandBackAnswer.HANDED_BACK);
+    assert.ok(journals.said().includes("b1 handedBack"));
   });
 
   it("is not given, nor called too late, where a stopped guest was never this migration's", async () => {
