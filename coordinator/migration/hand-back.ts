@@ -35,7 +35,8 @@ import {
  */
 export function leaveHandingBack(state: CompleteState): Phase | null {
   if (state.takenOver) return isPostCopyMode(state) ? Phase.POST_COPY : Phase.COMPLETING;
-  if (isLostOnBothSides(state) || isTornApart(state)) return Phase.FAILED;
+  if (isTornApart(state)) return Phase.FAILED;
+  if (isLostOnBothSides(state)) return isLeftClean(state) ? Phase.FAILED : null;
   if (!isGivenUpThere(state)) return null;
   if (!state.handedOff) {
     const ended = isSourceSafe(state) && isDestinationCleared(state) && isSourceRunning(state);
@@ -44,6 +45,11 @@ export function leaveHandingBack(state: CompleteState): Phase | null {
   if (!isBackWithSource(state)) return null;
   if (isNoWayBack(state)) return Phase.SWITCHING_OVER;
   return isTakenBack(state) && isDestinationCleared(state) ? Phase.FAILED : null;
+}
+
+/** A destination that gave its guest up, which nobody has any more, is to let its devices go. */
+function isLeftClean(state: CompleteState): boolean {
+  return !state.handedBack || isDestinationCleared(state);
 }
 
 /** And the source has an epoch of its own. */
@@ -100,7 +106,7 @@ export function commandsOfHandingBack(state: CompleteState): readonly MigrationC
     return [...ask, ...commandsToFence(state)];
   }
   if (!state.handedOff) return isSourceSafe(state) ? commandsOnceKept(state) : commandsToKeep(state);
-  if (!isTakenBack(state)) {
+  if (!isTakenBack(state) && !isLostOnBothSides(state)) {
     return isSettled(state, "source", "resumeSource") ? [] : [commandToResume(state)];
   }
   return isDestinationCleared(state) ? [] : [command(state, "destination", { name: "abortDestination" })];

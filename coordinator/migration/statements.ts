@@ -10,7 +10,14 @@ import {
   withSide,
 } from "./complete-state.ts";
 import { enterPhase } from "./enter-phase.ts";
-import { isDestinationReady, isRefused, isSourceLost, withEnding, withRaisedEpoch } from "./facts.ts";
+import {
+  isDestinationReady,
+  isRefused,
+  isSourceLost,
+  mayHaveBegun,
+  withEnding,
+  withRaisedEpoch,
+} from "./facts.ts";
 
 /** Nobody has answered for the host for long; what it does is unknown, and nothing follows from that alone. */
 export function withHostUnreachable(state: CompleteState, side: Side): CompleteState {
@@ -23,7 +30,8 @@ export function withHostUnreachable(state: CompleteState, side: Side): CompleteS
  * right to run may move without that side's word.
  *
  * A dead source that had not handed off leaves its guest to a destination that has loaded all of it; the word that
- * the destination waits for is then the statement's, under an epoch of its own.
+ * the destination waits for is then the statement's, under an epoch of its own. Whether it has loaded all, it knows best:
+ * it is given the word also where nothing was heard of that, and hands back what it cannot start.
  */
 export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint): CompleteState {
   if (state[side].hostDead) return state;
@@ -35,10 +43,15 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
   const sentence = `Host ${hostOf(state, side)} was declared dead.`;
   if (side === "destination") return withEnding(dead, "DESTINATION_DEAD", sentence);
   if (dead.handedOff) return dead.postCopyActive && !dead.pagesComplete ? withGuestAsked(dead) : dead;
-  if (dead.kept || dead.postCopyActive || dead.destination.vmmLost || !isDestinationReady(dead)) {
-    return withEnding(dead, "SOURCE_DEAD", sentence);
-  }
-  return withStatedHandOff(dead, atUnixUs);
+  if (isDestinationReady(dead) && mayHaveAll(dead)) return withStatedHandOff(dead, atUnixUs);
+  const ending = withEnding(dead, "SOURCE_DEAD", sentence);
+  return mayHaveBegun(dead) && mayHaveAll(dead) ? withStatedHandOff(ending, atUnixUs) : ending;
+}
+
+/** The destination may have all of the guest, and nothing keeps it from starting it. */
+function mayHaveAll({ destination, handedBack, kept, postCopyActive }: CompleteState): boolean {
+  const isGone = destination.vmmLost || destination.hostDead || destination.transferStatus === "failed";
+  return !kept && !postCopyActive && !handedBack && !isGone;
 }
 
 /** The word that a destination waits for and no source gives; under an epoch of its own. */

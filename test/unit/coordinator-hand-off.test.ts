@@ -258,7 +258,11 @@ describe("handing back", () => {
     const story = new Story().toStopped();
     story.handsOff();
     story.says("destination", { t: "HandedBack", sentence: "The load failed." });
-    assert.equal(story.says("source", { t: "VmmLost", sentence: "QEMU ended." }, { epoch: 1n }), "FAILED |");
+    assert.equal(
+      story.says("source", { t: "VmmLost", sentence: "QEMU ended." }, { epoch: 1n }),
+      "| abortDestination@destination",
+    );
+    assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
   });
 

@@ -69,15 +69,16 @@ describe("a host that is declared dead", () => {
     assert.equal(story.says("destination", word, { epoch: 1n }), "|");
   });
 
-  it("takes its guest with it where the destination has not", () => {
+  it("takes its guest with it where the destination says that it has not got all of it", () => {
     const story = new Story().toTransferring();
     assert.equal(
       story.hear({ t: "HostDeclaredDead", side: "source" }),
-      "ROLLING_BACK | handBack@destination",
+      "SWITCHING_OVER | deliverHandOff@destination",
     );
+    story.answers("destination", { name: "deliverHandOff" });
     assert.equal(
-      story.answers("destination", { name: "handBack", answer: "handedBack" }),
-      "| abortDestination@destination",
+      story.says("destination", { t: "HandedBack", sentence: "Its VMM could not load the guest." }),
+      "HANDING_BACK | abortDestination@destination",
     );
     assert.equal(story.answers("destination", { name: "abortDestination" }), "FAILED |");
     assert.equal(story.state.migration.outcome, Outcome.GUEST_LOST);
