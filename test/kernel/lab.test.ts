@@ -12,7 +12,9 @@ import { createPlainTap } from "../lab/plain-tap.ts";
 import { Prober } from "../lab/probe.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
 import { FdbWitness } from "../lab/witness/fdb-witness.ts";
+import { DEFAULT_BOUNDS, judgeRun, type WitnessedRun } from "../lab/witness/invariants.ts";
 import { LinkWitness } from "../lab/witness/link-witness.ts";
+import type { QmpRecord } from "../lab/witness/records.ts";
 import { RouteWitness } from "../lab/witness/route-witness.ts";
 import { skipWithout } from "../resource.ts";
 
@@ -140,6 +142,79 @@ test("the link witness tells which macvtap was online, came online and went offl
     assert.ok(told.indexOf("set mv1") > told.indexOf("deleted mv0"));
     assert.equal(told.at(-1), "deleted mv1");
   }),
+);
+
+test(
+  "the link witness tells that a macvtap gets no frames any more: in source mode, or on a parent that is down",
+  options,
+  () =>
+    withLab(async ({ topology }) => {
+      const host = topology.host("ha");
+      await host.namespace.ip([
+        "link add phys0 type veth peer name far0",
+        "link set phys0 up",
+        `link add mv0 link phys0 address ${MAC} type macvtap mode bridge`,
+        "link set mv0 up",
+      ]);
+      const witness = await LinkWitness.start(host, [MAC]);
+      for (const change of [
+        "mv0 type macvtap mode source",
+        "mv0 down",
+        "mv0 type macvtap mode bridge",
+        "mv0 up",
+        "phys0 down",
+        "phys0 up",
+        "phys0 mtu 1400",
+      ]) {
+        await host.namespace.ip([`link set ${change}`]);
+      }
+      const told = (await witness.close()).map(({ change, dev }) => `${change} ${dev}`);
+      // The kernel tells some changes more than once.
+      const turns = told.filter((line, index) => line !== told[index - 1]);
+      assert.deepEqual(turns, ["present mv0", "deleted mv0", "set mv0", "deleted mv0", "set mv0"]);
+    }),
+);
+
+test(
+  "the link witness has a macvtap judged that stays online when its guest has stopped, and none in source mode",
+  options,
+  () =>
+    withLab(async ({ topology }) => {
+      const host = topology.host("ha");
+      const add = `link add mv0 link ctl0 address ${MAC} type macvtap mode bridge`;
+      const judgedWith = async (onceStopped: readonly string[]): Promise<readonly string[]> => {
+        await host.namespace.ip([add, "link set mv0 up"]);
+        const witness = await LinkWitness.start(host, [MAC]);
+        const instance = "web-1";
+        const event = (name: string): QmpRecord => ({
+          host: "ha",
+          instance,
+          atUnixUs: unixMicros(),
+          fact: { kind: "event", name, data: {} },
+        });
+        const resumed = event("RESUME");
+        await host.namespace.ip(onceStopped);
+        const stopped = event("STOP");
+        await pollUntil(
+          async () => unixMicros() > stopped.atUnixUs + 2 * DEFAULT_BOUNDS.deregistrationUs || undefined,
+          1_000,
+          "Twice the bound",
+        );
+        await host.namespace.ip(["link delete mv0"]);
+        const run: WitnessedRun = {
+          instances: [{ instance, host: "ha", nics: [{ tap: "mv0", mac: MAC }] }],
+          fdb: await witness.close(),
+          qmp: [resumed, stopped],
+          disk: [],
+          window: { fromUnixUs: resumed.atUnixUs, toUnixUs: unixMicros() },
+        };
+        return judgeRun(run).find(({ invariant }) => invariant === "I3")?.violations ?? [];
+      };
+      const [violation = "", ...others] = await judgedWith([]);
+      assert.match(violation, /^52:54:00:12:34:56 was registered on ha\/mv0 with its CPUs stopped/);
+      assert.deepEqual(others, []);
+      assert.deepEqual(await judgedWith(["link set mv0 type macvtap mode source"]), []);
+    }),
 );
 
 test("the route witness tells where a prefix led, where it leads, and that it leads nowhere", options, () =>

@@ -12,6 +12,8 @@ export interface MonitoredObject {
   readonly program: "ip" | "bridge";
   /** What `<program> monitor` takes. */
   readonly object: "fdb" | "link" | "route";
+  /** Further options of the program. */
+  readonly options?: readonly string[];
   /** The change of one object that no other monitor makes, and its undoing, as lines of `<program> -batch`. */
   readonly marksOf: (number: number) => readonly [string, string];
   /** Whether a line tells of that undoing. */
@@ -36,10 +38,14 @@ export class KernelMonitor {
     this.#host = host;
     this.#object = object;
     this.#number = ++monitors % 250;
-    this.#process = host.namespace.spawn(object.program, ["-timestamp", "monitor", object.object], {
-      scheduling: "realtime",
-      env: { TZ: "UTC", LC_ALL: "C" },
-    });
+    this.#process = host.namespace.spawn(
+      object.program,
+      [...(object.options ?? []), "-timestamp", "monitor", object.object],
+      {
+        scheduling: "realtime",
+        env: { TZ: "UTC", LC_ALL: "C" },
+      },
+    );
     this.#process.onLine((line) => this.#onLine(line.trim(), onLine));
   }
 
