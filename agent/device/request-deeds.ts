@@ -19,6 +19,7 @@ export const DEEDS: { readonly [Op in RouteRequest["op"]]: string } = {
   createLink: "create",
   deleteLink: "delete",
   createMacvtap: "create",
+  setMacvtapMode: "set the mode of",
   setAltName: "name",
   replaceAddress: "give its address to",
   deleteAddress: "take its address from",

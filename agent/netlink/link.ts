@@ -12,7 +12,6 @@ import {
   IFINFOMSG_BYTES,
   IFLA,
   IFLA_INET6_ADDR_GEN_MODE,
-  IFLA_MACVLAN_MODE,
   IN6_ADDR_GEN_MODE_EUI64,
   IN6_ADDR_GEN_MODE_NONE,
   INFO,
@@ -41,8 +40,12 @@ export type OperState = "unknown" | "notPresent" | "down" | "lowerLayerDown" | "
 /** How the kernel makes the device's IPv6 link-local address; with `none` it sends nothing by itself. */
 export type AddrGenMode = "eui64" | "none" | "stableSecret" | "random";
 
-/** How the macvtaps of one parent see each other, as ip-link names it; `source` is a macvlan's only. */
+/**
+ * Which frames the macvtaps of one parent get, as ip-link names it. In `source` they come from senders that are listed, and
+ * where none is, none comes.
+ */
 export type MacvlanMode = "private" | "vepa" | "bridge" | "passthrough" | "source";
+/** What a NIC can be defined as. */
 export type MacvtapMode = Exclude<MacvlanMode, "source">;
 
 /** By the kernel's number (`MACVLAN_MODE_*`). */
@@ -171,27 +174,6 @@ export function encodeCreateLink(name: string, kind: string): Uint8Array {
   );
 }
 
-/**
- * Creates a macvtap, down, under a parent that may be down itself. In passthrough it has the parent's address, and gives
- * the parent any that it is given. EEXIST where the name is taken, EINVAL under a parent that a passthrough device has,
- * EBUSY under a bridge's port.
- */
-export function encodeCreateMacvtap(name: string, parentIfindex: number, mode: MacvtapMode): Uint8Array {
-  const flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-  return encodeMessage(RTM_NEWLINK, flags, linkBody(0, undefined), (attributes) => {
-    attributes.u32(IFLA.LINK, parentIfindex);
-    attributes.string(IFLA.IFNAME, name);
-    attributes.nested(IFLA.LINKINFO, (info) => {
-      info.bytes(INFO.KIND, Buffer.from("macvtap"));
-      info.nested(INFO.DATA, (data) => {
-        for (const [number, named] of MACVLAN_MODES) {
-          if (named === mode) data.u32(IFLA_MACVLAN_MODE, number);
-        }
-      });
-    });
-  });
-}
-
 /** Gives a device a further name, or takes it away: EEXIST and ENOENT where that is so already. */
 export function encodeSetAltName(
   ifindex: number,
@@ -236,7 +218,7 @@ export function encodeDumpLinks({ masterIfindex, kind }: LinkFilter): Uint8Array
 }
 
 /** `struct ifinfomsg`. */
-function linkBody(ifindex: number, state: "up" | "down" | undefined): Uint8Array {
+export function linkBody(ifindex: number, state: "up" | "down" | undefined): Uint8Array {
   const body = new Uint8Array(IFINFOMSG_BYTES);
   const view = new DataView(body.buffer);
   view.setInt32(4, ifindex, HOST_IS_LITTLE_ENDIAN);

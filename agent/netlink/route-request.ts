@@ -4,7 +4,6 @@ import { encodeDeleteAddress, encodeDumpAddresses, encodeReplaceAddress } from "
 import {
   type BridgePortFlags,
   encodeCreateLink,
-  encodeCreateMacvtap,
   encodeDeleteLink,
   encodeDumpLinks,
   encodeGetLink,
@@ -13,8 +12,10 @@ import {
   encodeSetLink,
   type LinkChange,
   type LinkKey,
+  type MacvlanMode,
   type MacvtapMode,
 } from "./link.ts";
+import { encodeCreateMacvtap, encodeSetMacvtapMode } from "./macvtap.ts";
 import {
   encodeDeleteGroupEntry,
   encodeGetGroupEntry,
@@ -84,6 +85,8 @@ export type RouteRequest =
       readonly parentIfindex: number;
       readonly mode: MacvtapMode;
     }
+  /** Waits for no grace period. EINVAL into passthrough and out of it. */
+  | { readonly op: "setMacvtapMode"; readonly ifindex: number; readonly mode: MacvlanMode }
   | {
       readonly op: "setAltName";
       readonly ifindex: number;
@@ -163,6 +166,8 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeCreateLink(request.name, request.kind);
     case "createMacvtap":
       return encodeCreateMacvtap(request.name, request.parentIfindex, request.mode);
+    case "setMacvtapMode":
+      return encodeSetMacvtapMode(request.ifindex, request.mode);
     case "setAltName":
       return encodeSetAltName(request.ifindex, request.altName, request.presence);
     case "deleteLink":

@@ -295,6 +295,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
         return this.#changeLink(request);
       case "createMacvtap":
         return this.#createMacvtap(request);
+      case "setMacvtapMode":
+        return this.#setMacvtapMode(request);
       case "setAltName":
         return this.#setAltName(request);
       case "createLink":
@@ -332,6 +334,15 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       this.#addressesBeforePassthrough.set(parentIfindex, macAddress);
       this.#add(name, { kind: "macvtap", parentIfindex, macvlanMode, macAddress });
     } else this.#add(name, { kind: "macvtap", parentIfindex, macvlanMode });
+    return done;
+  }
+
+  #setMacvtapMode({ ifindex, mode }: Extract<RouteRequest, { op: "setMacvtapMode" }>): RouteResult {
+    const link = this.#links.get(ifindex);
+    if (link === undefined) return refusal(ENODEV);
+    if (link.kind !== "macvtap") return refusal(EOPNOTSUPP);
+    if ((mode === "passthrough") !== (link.macvlanMode === "passthrough")) return refusal(EINVAL);
+    this.#amend(ifindex, { macvlanMode: mode });
     return done;
   }
 

@@ -110,6 +110,12 @@ const IPROUTE2: readonly [command: string, request: RouteRequest, hex: string][]
       `06d7639001c0012000b0001006d616376746170000c00020008000100${number}000000`,
   ]),
   [
+    "ip link set dev 3 type macvtap mode source",
+    { op: "setMacvtapMode", ifindex: 3, mode: "source" },
+    "3c000000100005006979046b000000000000000003000000000000000000000" +
+      "01c0012000b0001006d616376746170000c0002000800010010000000",
+  ],
+  [
     "ip link property add dev 3 altname swx",
     { op: "setAltName", ifindex: 3, altName: "swx", presence: "present" },
     "2c0000006c00050e6979046b00000000000000000300000000000000000000000c0034800800350073777800",
