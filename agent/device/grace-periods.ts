@@ -14,6 +14,8 @@ export interface GracePeriods {
   ready(): void;
   /** Works with short grace periods where the host lets it; what `work` returns or throws is passed on. */
   shorten<Result>(work: () => Result): Result;
+  /** They are short, where the host lets it, until the last of those who hold them has called what this returns, once. */
+  hold(): () => void;
   /** The host's setting stands, and is nobody's to put back any more. Idempotent. */
   close(): void;
 }
@@ -41,6 +43,8 @@ class ExpeditedGracePeriods implements GracePeriods {
   readonly #setting = Buffer.alloc(8);
   /** Of the switch; null while it is not open, undefined where it cannot be. */
   #fd: number | null | undefined = null;
+  #holders = 0;
+  #setByUs = false;
 
   constructor(parts: GracePeriodsParts) {
     this.#parts = parts;
@@ -61,16 +65,29 @@ class ExpeditedGracePeriods implements GracePeriods {
   }
 
   shorten<Result>(work: () => Result): Result {
-    this.ready();
-    if (!this.#set(NORMAL, EXPEDITED)) return work();
+    const release = this.hold();
     try {
       return work();
     } finally {
-      this.#set(EXPEDITED, NORMAL);
+      release();
     }
   }
 
+  hold(): () => void {
+    this.ready();
+    if (this.#holders === 0) this.#setByUs = this.#set(NORMAL, EXPEDITED);
+    this.#holders += 1;
+    return () => {
+      this.#holders -= 1;
+      if (this.#holders > 0 || !this.#setByUs) return;
+      this.#setByUs = false;
+      this.#set(EXPEDITED, NORMAL);
+    };
+  }
+
   close(): void {
+    if (this.#setByUs) this.#set(EXPEDITED, NORMAL);
+    this.#setByUs = false;
     if (typeof this.#fd === "number") closeSync(this.#fd);
     this.#fd = undefined;
     rmSync(this.#parts.memoPath, { force: true });

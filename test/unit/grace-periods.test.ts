@@ -71,6 +71,32 @@ describe("the kernel's grace periods", () => {
   );
 
   it(
+    "stay short until the last who holds them lets go",
+    onHost("0", (host) => {
+      const gracePeriods = host.open();
+      const [first, second] = [gracePeriods.hold(), gracePeriods.hold()];
+      gracePeriods.shorten(() => {});
+      first();
+      assert.equal(host.setting(), "1");
+      second();
+      assert.equal(host.setting(), "0");
+    }),
+  );
+
+  it(
+    "are put back by an agent that ends while somebody holds them",
+    onHost("0", (host) => {
+      const gracePeriods = host.open();
+      const release = gracePeriods.hold();
+      gracePeriods.close();
+      assert.equal(host.setting(), "0");
+      host.set("1");
+      release();
+      assert.equal(host.setting(), "1");
+    }),
+  );
+
+  it(
     "are put back by the next agent after one that was killed meanwhile",
     onHost("0", (host) => {
       host.open().shorten(() => {
@@ -135,6 +161,7 @@ describe("a route with short grace periods", () => {
           done.push("shortened");
           return work();
         },
+        hold: () => () => {},
         close: () => {},
       };
       const route = new ExpeditedRoute(new PretendedKernel(), gracePeriods);
