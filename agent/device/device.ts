@@ -107,6 +107,13 @@ export interface DeviceOperation<Nic extends NicDefinition, Outcome> {
   judge(nic: Nic, place: NicPlace, results: readonly RouteResult[]): Outcome;
 }
 
+/** The first part, after which nothing is registered any more, and the rest of the stop, which may be put off. */
+export interface StopInParts<Nic extends NicDefinition> extends DeviceOperation<Nic, StopOutcome> {
+  /** Whether the first part has the kernel wait too: it comes after all that does not. */
+  takes(nic: Nic): "noTime" | "gracePeriods";
+  rest(nic: Nic, place: NicPlace): readonly RouteRequest[];
+}
+
 /** Whose device it is, and so what releasing it leaves behind. */
 export interface DeviceOwnership {
   readonly device: "created" | "existing";
@@ -213,8 +220,8 @@ export interface DeviceType<Nic extends NicDefinition> {
   readonly prepare: DevicePreparation<Nic>;
   readonly start: DeviceOperation<Nic, StartOutcome>;
   readonly stop: DeviceOperation<Nic, StopOutcome>;
-  /** What stops within the kernel's grace periods (`grace-periods.ts`) stops after what does not. */
-  readonly stopTakes?: "gracePeriods";
+  /** A stop in two parts, for types whose `stop` has the kernel wait out grace periods (`grace-periods.ts`). */
+  readonly deregister?: StopInParts<Nic>;
   readonly verify: DeviceOperation<Nic, VerifyOutcome>;
   /** Against what others do to a NIC that is registered or quarantined. */
   readonly mend: {

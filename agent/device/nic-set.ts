@@ -5,15 +5,15 @@
  * with its acknowledgements, in one tick. Both are synchronous and may be called any number of times.
  *
  *     start   all or nothing: registered and read back on every NIC, or undone on every NIC, in reverse
- *     stop    tries every NIC and reports each; what is gone already counts as stopped
+ *     stop    tries every NIC and reports each; what is gone already counts as stopped. Nothing is registered when it
+ *             returns; what has the kernel wait out grace periods besides comes soon after, where the route puts it off
  *
  * Devices may be created again between arming and use. Where the kernel's answers are not the plain ones, the
  * devices are looked up by name once more, and what belongs to the new ones is done there.
  */
 import { SwitchoverError } from "../../proto/error.ts";
-import { encodeBatch, type RouteBatch } from "../netlink/route-batch.ts";
+import type { RouteBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
-import type { RouteRequest } from "../netlink/route-request.ts";
 import { checkNicDefinitions } from "./check-nics.ts";
 import type {
   NicPlace,
@@ -28,6 +28,14 @@ import { deviceTypeOf } from "./device-types.ts";
 import { findNics, type KnownDevices, placedOf } from "./find-nics.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks, splitByPlan } from "./nic-requests.ts";
+import {
+  judgeStop,
+  type NicOperation,
+  type PlannedOperation,
+  planOperation,
+  restOfStop,
+  slowestLast,
+} from "./planned-operation.ts";
 
 /** Microseconds since some fixed moment, never going back. */
 export type MonotonicClockUs = () => number;
@@ -131,12 +139,6 @@ function leftOf(outcome: VerifyOutcome): NicProblem | undefined {
   return { reason: "REGISTERED", sentence: "Its device strayed, and is registered." };
 }
 
-/** One operation of all NICs. */
-interface PlannedOperation {
-  readonly plans: readonly (readonly RouteRequest[])[];
-  readonly batch: RouteBatch;
-}
-
 class KernelNicSet implements ArmedNicSet {
   readonly nics: readonly NicDefinition[];
   readonly #route: RoutePort;
@@ -145,6 +147,8 @@ class KernelNicSet implements ArmedNicSet {
   #placed: readonly PlacedNic<NicDefinition>[];
   #start: PlannedOperation;
   #stop: PlannedOperation;
+  /** What a stop leaves for later; undefined where it leaves nothing. */
+  #rest: RouteBatch | undefined;
 
   constructor(route: RoutePort, placed: readonly PlacedNic<NicDefinition>[], clockUs: MonotonicClockUs) {
     this.nics = placed.map(({ nic }) => nic);
@@ -152,7 +156,7 @@ class KernelNicSet implements ArmedNicSet {
     this.#clockUs = clockUs;
     this.#placed = slowestLast(placed);
     this.#start = this.#readyToSend("start", this.#placed);
-    this.#stop = this.#readyToSend("stop", this.#placed);
+    this.#stop = this.#readyToStop(this.#placed);
   }
 
   placeOf(nicId: string): NicPlace | undefined {
@@ -176,7 +180,9 @@ class KernelNicSet implements ArmedNicSet {
 
   stop(): StopReport {
     const beganAtUs = this.#clockUs();
-    return this.#stopReport(beganAtUs, this.#stopAll(this.#placed, this.#stop));
+    const report = this.#stopReport(beganAtUs, this.#stopAll(this.#placed, this.#stop));
+    if (this.#rest !== undefined) this.#route.executeSoon?.(this.#rest);
+    return report;
   }
 
   #tryStart(): StartOutcome[] {
@@ -214,12 +220,10 @@ class KernelNicSet implements ArmedNicSet {
     });
   }
 
-  #tryStop(placed: readonly PlacedNic<NicDefinition>[], { batch, plans }: PlannedOperation): StopOutcome[] {
+  #tryStop(placed: readonly PlacedNic<NicDefinition>[], planned: PlannedOperation): StopOutcome[] {
     try {
-      const results = splitByPlan(this.#route.execute(batch), plans);
-      return placed.map(({ nic, place }, index) =>
-        deviceTypeOf(nic).stop.judge(nic, place, results[index] ?? []),
-      );
+      const results = splitByPlan(this.#route.execute(planned.batch), planned.plans);
+      return placed.map((at, index) => judgeStop(planned.operation, at, results[index] ?? []));
     } catch (thrown) {
       const problem = unanswered(thrown);
       return placed.map(() => ({ result: "failed", problem }));
@@ -244,13 +248,20 @@ class KernelNicSet implements ArmedNicSet {
   #rearm(placed: readonly PlacedNic<NicDefinition>[]): void {
     this.#placed = placed;
     this.#start = this.#readyToSend("start", placed);
-    this.#stop = this.#readyToSend("stop", placed);
+    this.#stop = this.#readyToStop(placed);
   }
 
-  #readyToSend(operation: "start" | "stop", placed: readonly PlacedNic<NicDefinition>[]): PlannedOperation {
+  #readyToSend(operation: NicOperation, placed: readonly PlacedNic<NicDefinition>[]): PlannedOperation {
     const planned = planOperation(operation, placed);
     this.#route.ready(planned.batch);
     return planned;
+  }
+
+  #readyToStop(placed: readonly PlacedNic<NicDefinition>[]): PlannedOperation {
+    this.#rest = this.#route.executeSoon === undefined ? undefined : restOfStop(placed);
+    if (this.#rest === undefined) return this.#readyToSend("stop", placed);
+    this.#route.ready(this.#rest);
+    return this.#readyToSend("deregister", placed);
   }
 
   #readLinks(nics: readonly NicDefinition[]): SeenLinks | undefined {
@@ -276,21 +287,6 @@ class KernelNicSet implements ArmedNicSet {
       return outcome === undefined ? [] : [{ nicId, outcome, beganAtUs, endedAtUs, durationUs }];
     });
   }
-}
-
-/** An entry is gone in microseconds, and must not wait for a device that takes the kernel 16 ms where nothing hurries it. */
-function slowestLast(placed: readonly PlacedNic<NicDefinition>[]): readonly PlacedNic<NicDefinition>[] {
-  const isSlow = ({ nic }: PlacedNic<NicDefinition>): boolean =>
-    deviceTypeOf(nic).stopTakes === "gracePeriods";
-  return [...placed.filter((at) => !isSlow(at)), ...placed.filter(isSlow)];
-}
-
-function planOperation(
-  operation: "start" | "stop",
-  placed: readonly PlacedNic<NicDefinition>[],
-): PlannedOperation {
-  const plans = placed.map(({ nic, place }) => deviceTypeOf(nic)[operation].plan(nic, place));
-  return { plans, batch: encodeBatch(plans.flat()) };
 }
 
 function isStarted(outcome: StartOutcome): boolean {

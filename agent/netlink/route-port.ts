@@ -40,7 +40,7 @@ export interface RoutePort {
   execute(batch: RouteBatch): RouteResult[];
   /**
    * Carries the requests out soon, without being waited for, and before whatever is changed later of the devices that they
-   * name (`ifindex`). Whoever refuses them is told to nobody but the log. Missing where nothing can be put off.
+   * name (`ifindex`). A refusal is told to the log alone. Missing where nothing can be put off.
    */
   readonly executeSoon?: (batch: RouteBatch) => void;
   /** Makes ahead what `execute` needs of the batch, so that it has only to be sent when it counts. Changes nothing. */

@@ -12,6 +12,7 @@ import { rehearseSwitchovers } from "../../agent/guest/rehearsal.ts";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HostAgentPorts } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { AsideRoute } from "../../agent/netlink/aside-route.ts";
 import { openChangeSocket } from "../../agent/netlink/change-socket.ts";
 import { openRouteSocket } from "../../agent/netlink/route-socket.ts";
 import { openTableReader } from "../../agent/netlink/table-reader.ts";
@@ -97,6 +98,12 @@ async function startOn(
     bootId,
     log,
   });
+  const expedites = values["expedite-rcu"] !== "never";
+  const deviceRoute = new AsideRoute({
+    route: expedites ? new ExpeditedRoute(route, gracePeriods) : route,
+    hurry: () => (expedites ? gracePeriods.hold() : () => undefined),
+    log,
+  });
   const agent = new HostAgent({
     hostId: values["host-id"],
     version,
@@ -109,10 +116,7 @@ async function startOn(
     handOffs,
     spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
-    devices: {
-      route: values["expedite-rcu"] === "never" ? route : new ExpeditedRoute(route, gracePeriods),
-      factory: deviceFactory,
-    },
+    devices: { route: deviceRoute, factory: deviceFactory },
     tables,
     kernelChanges,
     ...(values.announcements === "vmm"
@@ -135,6 +139,7 @@ async function startOn(
     kernelChanges.close();
     bridgePorts.close();
     tables.close();
+    deviceRoute.close();
     gracePeriods.close();
     route.close();
     handOffs.close();

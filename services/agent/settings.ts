@@ -49,7 +49,7 @@ export const AGENT_SETTINGS = {
   }),
   "expedite-rcu": withDefault(parseExpediteRcu, "as-needed", {
     placeholder: "WHEN",
-    help: "as-needed (a macvtap goes offline in 0.06 ms, not in 16) or never",
+    help: "as-needed (a macvtap that is deregistered goes down in 0.06 ms, not in 16) or never",
   }),
   "stay-registered-for": optional(parsePauses, "default none: whatever stops a guest's CPUs deregisters it", {
     placeholder: "PAUSES",

@@ -10,10 +10,12 @@ import {
   prepareNics,
   releaseNics,
 } from "../../agent/device/nic-preparation.ts";
-import { armNicSet } from "../../agent/device/nic-set.ts";
+import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import type { Link } from "../../agent/netlink/link.ts";
+import type { RouteBatch } from "../../agent/netlink/route-batch.ts";
 import type { RoutePort } from "../../agent/netlink/route-port.ts";
+import type { RouteRequest } from "../../agent/netlink/route-request.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { refusal } from "./device-pretended-answer.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
@@ -177,45 +179,99 @@ describe("a parent that leads nowhere", () => {
 });
 
 describe("a guest with macvtaps and taps", () => {
-  it("has what goes at once deregistered first, and each NIC reported in its own place", () => {
+  const tap: TapOnBridgeNic = {
+    type: "tapOnBridge",
+    nicId: "net1",
+    macAddress: parseMacAddress("52:54:00:00:00:02", ""),
+    deviceName: "tap0",
+    bridge: "br0",
+    macTableManager: "switchover",
+    sticky: "sticky",
+  };
+  const shared: MacvtapNic = {
+    ...NIC,
+    nicId: "net2",
+    macAddress: parseMacAddress("52:54:00:00:00:03", ""),
+    deviceName: "mv2",
+    parent: "eth2",
+    mode: "vepa",
+  };
+
+  /** A started set of all three on a route that may put something off, and what of its stop was asked for, and when. */
+  function stopped(puttingOff: "can" | "cannot") {
     const { kernel, host } = withParent("up");
     kernel.addBridge("br0");
-    const tap: TapOnBridgeNic = {
-      type: "tapOnBridge",
-      nicId: "net1",
-      macAddress: parseMacAddress("52:54:00:00:00:02", ""),
-      deviceName: "tap0",
-      bridge: "br0",
-      macTableManager: "switchover",
-      sticky: "sticky",
-    };
-    const nics = [NIC, tap];
+    kernel.addParent("eth2");
+    const nics = [NIC, tap, shared];
     prepareNics(host, nics);
+    const nameOf = new Map(["tap0", "eth0", "mv0", "mv2"].map((name) => [kernel.link(name)?.ifindex, name]));
+    const textsOf = (requests: readonly RouteRequest[]) =>
+      requests.map((request) => {
+        const change = request.op === "setLink" ? request.change.state : undefined;
+        const mode = request.op === "setMacvtapMode" ? request.mode : undefined;
+        const device = "ifindex" in request ? nameOf.get(request.ifindex) : undefined;
+        return [request.op, device, change ?? mode].filter((word) => word !== undefined).join(" ");
+      });
     const asked: string[] = [];
+    const later: RouteBatch[] = [];
     const route: RoutePort = {
       execute: (batch) => {
-        asked.push(
-          ...batch.requests.map((request) => `${request.op} ${"ifindex" in request ? request.ifindex : ""}`),
-        );
+        asked.push(...textsOf(batch.requests));
         return kernel.execute(batch);
       },
       ready: () => {},
       dump: (dump) => kernel.dump(dump),
+      ...(puttingOff === "can" ? { executeSoon: (batch: RouteBatch) => void later.push(batch) } : {}),
     };
     const set = armNicSet(route, nics, () => 0);
     assert.equal(set.start().result, "started");
     asked.splice(0);
-    assert.deepEqual(
-      set.stop().nics.map(({ nicId, outcome }) => `${nicId} ${outcome.result}`),
-      ["net0 removed", "net1 removed"],
-    );
-    const ifindexOf = (name: string) => kernel.link(name)?.ifindex;
+    const outcomes = set.stop().nics.map(({ nicId, outcome }) => `${nicId} ${outcome.result}`);
+    return {
+      kernel,
+      set,
+      outcomes,
+      asked,
+      later,
+      putOff: later.flatMap(({ requests }) => textsOf(requests)),
+    };
+  }
+
+  it("has what goes at once deregistered first, and each NIC reported in its own place", () => {
+    const { asked, outcomes, putOff } = stopped("cannot");
+    assert.deepEqual(outcomes, ["net0 removed", "net1 removed", "net2 removed"]);
     assert.deepEqual(asked, [
-      `setBridgePort ${ifindexOf("tap0")}`,
-      `deleteFdbEntry ${ifindexOf("tap0")}`,
-      "getFdbEntry ",
-      `setLink ${ifindexOf("eth0")}`,
-      `setLink ${ifindexOf("mv0")}`,
+      "setBridgePort tap0",
+      "deleteFdbEntry tap0",
+      "getFdbEntry",
+      "setLink mv2 down",
+      "setLink eth0 down",
+      "setLink mv0 down",
     ]);
+    assert.deepEqual(putOff, []);
+  });
+
+  it("has no frame delivered to it when a stop returns, and what has the kernel wait besides put off where it can be", () => {
+    const { asked, kernel, later, outcomes, putOff, set } = stopped("can");
+    assert.deepEqual(outcomes, ["net0 removed", "net1 removed", "net2 removed"]);
+    assert.deepEqual(asked, [
+      "setBridgePort tap0",
+      "deleteFdbEntry tap0",
+      "getFdbEntry",
+      "setMacvtapMode mv2 source",
+      "setLink eth0 down",
+    ]);
+    assert.deepEqual(putOff, [
+      "setLink mv2 down",
+      "setMacvtapMode mv2 vepa",
+      "setLink eth0 down",
+      "setLink mv0 down",
+    ]);
+    for (const batch of later) kernel.execute(batch);
+    assert.deepEqual(
+      verifyNics(kernel, set.nics).map(({ registration }) => registration),
+      ["quarantined", "quarantined", "quarantined"],
+    );
+    assert.equal(set.start().result, "started");
   });
 });

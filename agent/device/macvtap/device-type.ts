@@ -6,6 +6,7 @@ import type {
   DeviceOwnership,
   DeviceType,
   Located,
+  NicPlace,
   SeenLinks,
   StartOutcome,
   StopOutcome,
@@ -20,7 +21,9 @@ import { isMarked, restoreParent, stackedOn, unmarkParent } from "./parent.ts";
 import { macvtapPreparation } from "./preparation.ts";
 import {
   DEVICE_FIELD,
+  hush,
   isExclusive,
+  isHushed,
   judgeOffline,
   judgeOnline,
   misfitOf,
@@ -28,6 +31,7 @@ import {
   parentRefused,
   readBack,
   refused,
+  unhush,
 } from "./state.ts";
 
 /** What the kernel says of a macvtap that vanished, as it does with its parent: trap 4. */
@@ -88,16 +92,8 @@ export const macvtap: DeviceType<MacvtapNic> = {
     },
   },
 
-  stopTakes: "gracePeriods",
   stop: {
-    // A parent that has the guest's address is down at once, the macvtap only after a grace period.
-    // Nothing is read back, which would take as long again: the ack of a device that was asked to be down says that it is.
-    plan: (nic, place) => [
-      ...(isExclusive(nic)
-        ? [{ op: "setLink", ifindex: place.parentIfindex, change: { state: "down" } } as const]
-        : []),
-      { op: "setLink", ifindex: place.deviceIfindex, change: { state: "down" } },
-    ],
+    plan: takeOffline,
     judge(nic, _place, results): StopOutcome {
       const [parent] = results;
       const device = results.at(-1);
@@ -107,6 +103,20 @@ export const macvtap: DeviceType<MacvtapNic> = {
       if (problem !== undefined) return { result: "failed", problem };
       return device?.ok === true ? { result: "removed" } : { result: "alreadyGone" };
     },
+  },
+
+  // The kernel waits out two grace periods of each macvtap that goes down, and one of a parent, all with its rtnl lock held.
+  deregister: {
+    takes: (nic) => (isExclusive(nic) ? "gracePeriods" : "noTime"),
+    plan: (nic, place) =>
+      isExclusive(nic) ? [takeDown(place.parentIfindex)] : hush(nic, place.deviceIfindex),
+    judge(nic, _place, [result]): StopOutcome {
+      if (result?.ok === true) return { result: "removed" };
+      if (doneOrGone(result, GONE)) return { result: "alreadyGone" };
+      const problem = (isExclusive(nic) ? parentRefused : refused)(nic, "take down", result);
+      return { result: "failed", problem };
+    },
+    rest: (nic, place) => [...takeOffline(nic, place), ...unhush(nic, place.deviceIfindex)],
   },
 
   verify: {
@@ -139,7 +149,8 @@ export const macvtap: DeviceType<MacvtapNic> = {
       const isOurs = link !== undefined && isToBeDeleted(link, ownership, device);
       const isThere = locate(nic, links).found === "yes";
       return [
-        ...(link === undefined || !(isOurs || isThere) ? [] : [takeDown(link)]),
+        ...(link === undefined || !(isOurs || isThere) ? [] : [takeDown(link.ifindex)]),
+        ...(link !== undefined && isThere && isHushed(nic, link) ? unhush(nic, link.ifindex) : []),
         ...(link !== undefined && isOurs ? [{ op: "deleteLink", ifindex: link.ifindex } as const] : []),
         ...(parent === undefined ? [] : releaseParent(nic, parent, links, ownership, isOurs, isThere)),
       ];
@@ -156,7 +167,15 @@ export const macvtap: DeviceType<MacvtapNic> = {
   },
 };
 
-function takeDown({ ifindex }: Link): RouteRequest {
+/**
+ * A parent that has the guest's address is down at once, the macvtap only after a grace period. Nothing is read back, which
+ * would take as long again: the ack of a device that was asked to be down says that it is.
+ */
+function takeOffline(nic: MacvtapNic, { deviceIfindex, parentIfindex }: NicPlace): readonly RouteRequest[] {
+  return [...(isExclusive(nic) ? [takeDown(parentIfindex)] : []), takeDown(deviceIfindex)];
+}
+
+function takeDown(ifindex: number): RouteRequest {
   return { op: "setLink", ifindex, change: { state: "down" } };
 }
 

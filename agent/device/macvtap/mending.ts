@@ -3,7 +3,7 @@ import type { Link } from "../../netlink/link.ts";
 import type { DeviceType, NicPlace, Registered } from "../device.ts";
 import { isSilent } from "../device-link.ts";
 import type { MacvtapNic } from "./definition.ts";
-import { isExclusive, misfitOf } from "./state.ts";
+import { isExclusive, isHushed, misfitOf, unhush } from "./state.ts";
 
 /** Against what others do to the macvtap and to its parent. */
 export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {
@@ -12,7 +12,7 @@ export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {
   },
 
   // Up and down is what start and stop make, of the parent too.
-  plan(nic, links) {
+  plan(nic, links, _ownership, registered) {
     const parent = links.get(nic.parent);
     const device = links.get(nic.deviceName);
     if (parent === undefined || device === undefined) return [];
@@ -24,6 +24,8 @@ export const macvtapMending: DeviceType<MacvtapNic>["mend"] = {
         : [{ op: "setLink", ifindex, change: { macAddress: nic.macAddress } } as const]),
       // One that was made again, or was in another namespace, has lost it.
       ...(isSilent(device) ? [] : [{ op: "setLink", ifindex, change: { addrGenMode: "none" } } as const]),
+      // Of a stop whose rest never came, with the agent that had begun it.
+      ...(isHushed(nic, device) && registered === "registered" ? unhush(nic, ifindex) : []),
     ];
   },
 };
@@ -52,8 +54,13 @@ function isAsMade(nic: MacvtapNic, place: NicPlace, link: Link, registered: Regi
   return (
     link.ifindex === place.deviceIfindex &&
     link.macAddress === nic.macAddress &&
-    link.state === (registered === "registered" ? "up" : "down")
+    (registered === "registered" ? link.state === "up" : link.state === "down" || isDeregistered(nic, link))
   );
+}
+
+/** On its way down. */
+function isDeregistered(nic: MacvtapNic, link: Link): boolean {
+  return isHushed(nic, link) || (isExclusive(nic) && link.operState === "lowerLayerDown");
 }
 
 function isParentAsMade(nic: MacvtapNic, place: NicPlace, link: Link, registered: Registered): boolean {

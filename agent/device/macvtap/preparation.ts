@@ -11,6 +11,7 @@ import { asFound, isMarked, markParent, restoreParent, stackedOn, unmarkParent }
 import {
   DEVICE_FIELD,
   isExclusive,
+  isHushed,
   judgeOffline,
   misfitOf,
   PARENT_FIELD,
@@ -18,6 +19,7 @@ import {
   parentRefused,
   readBack,
   refused,
+  unhush,
 } from "./state.ts";
 
 /** Makes a macvtap where there is none, and takes it, or the one that is there, offline with the guest's address. */
@@ -66,6 +68,7 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     return [
       ...(device.state === "up" ? [setLink(device, { state: "down" })] : []),
       ...(isExclusive(nic) ? quietParent(parent) : markParent(parent)),
+      ...(isHushed(nic, device) ? unhush(nic, device.ifindex) : []),
       ...(Object.keys(change).length > 0 ? [setLink(device, change)] : []),
       ...readBack(nic),
     ];

@@ -18,6 +18,19 @@ export function isExclusive(nic: MacvtapNic): boolean {
   return nic.mode === "passthrough";
 }
 
+/**
+ * Takes the address from a macvtap that shares its parent, at once: in source mode it gets the frames of listed senders,
+ * and none is listed. To set it down has the kernel wait out two grace periods, the second of them after that.
+ */
+export function hush(nic: MacvtapNic, ifindex: number): readonly RouteRequest[] {
+  return isExclusive(nic) ? [] : [{ op: "setMacvtapMode", ifindex, mode: "source" }];
+}
+
+/** Ends `hush`, of a macvtap that is down or is to get its frames. */
+export function unhush(nic: MacvtapNic, ifindex: number): readonly RouteRequest[] {
+  return isExclusive(nic) ? [] : [{ op: "setMacvtapMode", ifindex, mode: nic.mode }];
+}
+
 /** Reads back what decides whether the guest's frames reach it: the macvtap, then its parent. */
 export function readBack(nic: MacvtapNic): readonly RouteRequest[] {
   return [
@@ -88,7 +101,7 @@ export function parentMissing(nic: MacvtapNic): NicProblem {
   return { reason: "PARENT_MISSING", sentence: `There is no device ${nic.parent}.`, field: PARENT_FIELD };
 }
 
-/** Undefined where the device is a macvtap of the definition's parent and mode. */
+/** Undefined where the device is a macvtap of the definition's parent and mode, or is hushed. */
 export function misfitOf(nic: MacvtapNic, device: Link, parent: Link): NicProblem | undefined {
   if (device.kind !== "macvtap") {
     const sentence = `${nic.deviceName} exists and is not a macvtap.`;
@@ -101,7 +114,12 @@ export function misfitOf(nic: MacvtapNic, device: Link, parent: Link): NicProble
       field: DEVICE_FIELD,
     };
   }
-  return judgeMode(nic, device);
+  return isHushed(nic, device) ? undefined : judgeMode(nic, device);
+}
+
+/** Whether a stop was begun whose rest has not come. */
+export function isHushed(nic: MacvtapNic, device: Link): boolean {
+  return !isExclusive(nic) && device.macvlanMode === "source";
 }
 
 function judgeMode(nic: MacvtapNic, device: Link | undefined): NicProblem | undefined {

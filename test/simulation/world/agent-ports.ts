@@ -6,6 +6,7 @@ import type { HostId } from "../../../proto/ids.ts";
 import type { Random } from "../engine/random.ts";
 import type { SimulatedProcess } from "../engine/simulated-process.ts";
 import type { Peer } from "../model/call.ts";
+import { PutOffRoute } from "../model/put-off-route.ts";
 import { openQmpLink } from "../model/qmp-link.ts";
 import type { World } from "./world.ts";
 
@@ -34,17 +35,7 @@ export function agentPortsOf(
     spool: host.disk.spool.storeFor(process),
     feed: world.nats.feedStream(peer),
     devices: {
-      route: {
-        execute: (batch) => {
-          process.mustLive();
-          return host.kernel.execute(batch);
-        },
-        ready: () => {},
-        dump: (dump) => {
-          process.mustLive();
-          return host.kernel.dump(dump);
-        },
-      },
+      route: new PutOffRoute(() => host.kernel, process, timeline),
       factory: {
         create: (creation) => {
           process.mustLive();

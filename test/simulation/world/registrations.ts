@@ -58,11 +58,14 @@ function partsOf(kernel: PretendedKernel, nic: SimulatedNic): readonly ("in" | "
     case "overlayTap":
       return device === undefined ? ["out"] : overlayPartsOf(kernel, nic, device.ifindex);
     case "macvtap":
-      return device?.state === "up" ? ["in", inOrOut(isUp(kernel, SHARED_PARENT))] : ["out"];
+      // In source mode it gets no frame.
+      return device?.state === "up" && device.macvlanMode !== "source"
+        ? ["in", inOrOut(isUp(kernel, SHARED_PARENT))]
+        : ["out"];
     case "passthrough": {
-      // It has the guest's address itself, and takes in what is sent to that.
+      // The parent has the guest's address itself, and takes in what is sent to that; without it the macvtap gets nothing.
       const carries = device !== undefined && isUp(kernel, OWN_PARENT);
-      return [inOrOut(device?.state === "up"), inOrOut(carries)];
+      return [inOrOut(carries && device.state === "up"), inOrOut(carries)];
     }
     case "routedTap": {
       const { hostAddresses, routes } = routingOf(nic);
