@@ -13,7 +13,7 @@ import {
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
-import type { CpuPriority } from "./cpu-priority.ts";
+import { CPU_PRIORITIES, type CpuPriority } from "./cpu-priority.ts";
 
 /** 30 days. */
 const LONGEST_ORPHAN_MS = 2_592_000_000;
@@ -57,7 +57,7 @@ export const AGENT_SETTINGS = {
   }),
   "cpu-priority": withDefault(parseCpuPriority, "high", {
     placeholder: "PRIORITY",
-    help: "high (nice -20, ahead of the guests) or normal",
+    help: "high (nice -20, ahead of the guests of its control group), realtime (of all guests) or normal",
   }),
   announcements: withDefault(parseAnnouncements, "all", {
     placeholder: "WHOSE",
@@ -83,8 +83,9 @@ function parsePauses(text: string, field: string): readonly string[] {
 }
 
 function parseCpuPriority(text: string, field: string): CpuPriority {
-  if (text === "high" || text === "normal") return text;
-  throw invalidArgument(field, `${field}: "${text}" is neither high nor normal.`);
+  const priority = CPU_PRIORITIES.find((known) => known === text);
+  if (priority !== undefined) return priority;
+  throw invalidArgument(field, `${field}: "${text}" is none of ${CPU_PRIORITIES.join(", ")}.`);
 }
 
 function parseExpediteRcu(text: string, field: string): "as-needed" | "never" {
