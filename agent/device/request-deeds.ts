@@ -5,6 +5,7 @@ export const DEEDS: { readonly [Op in RouteRequest["op"]]: string } = {
   setLink: "set up",
   setBridgePort: "quarantine",
   deleteFdbEntry: "deregister",
+  flushStaticEntries: "deregister",
   replaceFdbEntry: "register",
   getFdbEntry: "read back",
   replaceVxlanEntry: "register",

@@ -5,7 +5,15 @@ import { type IpAddress, ipAddressFromBytes } from "../../proto/ip-address.ts";
 import { type MacAddress, macAddressBytes, macAddressFromBytes } from "../../proto/mac-address.ts";
 import { AttributeDecoder } from "./attribute.ts";
 import { HOST_IS_LITTLE_ENDIAN } from "./host-order.ts";
-import { encodeMessage, malformed, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE } from "./message.ts";
+import {
+  encodeMessage,
+  malformed,
+  NLM_F_ACK,
+  NLM_F_BULK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_REPLACE,
+} from "./message.ts";
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
@@ -22,7 +30,15 @@ export const NTF_SELF = 0x02;
 const NTF_MASTER = 0x04;
 const NTF_STICKY = 0x40;
 
-export const NDA = { DST: 1, LLADDR: 2, VLAN: 5, VNI: 7, MASTER: 9, SRC_VNI: 11 } as const;
+export const NDA = {
+  DST: 1,
+  LLADDR: 2,
+  VLAN: 5,
+  VNI: 7,
+  MASTER: 9,
+  SRC_VNI: 11,
+  NDM_STATE_MASK: 16,
+} as const;
 
 /** Whether a frame from elsewhere can move the entry to another port (`NTF_STICKY`). */
 export type Stickiness = "sticky" | "plain";
@@ -64,6 +80,15 @@ export function encodeReplaceFdbEntry(key: FdbKey, sticky: Stickiness): Uint8Arr
 export function encodeDeleteFdbEntry(key: FdbKey): Uint8Array {
   const body = neighbourBody(key.ifindex, NUD_NOARP | NUD_PERMANENT, NTF_MASTER);
   return encodeKeyed(RTM_DELNEIGH, NLM_F_ACK, body, key);
+}
+
+/** Removes all static entries of a port in one VLAN, whether or not the port is in it; EINVAL before kernel 5.19. */
+export function encodeFlushStaticEntries(ifindex: number, vlan: number): Uint8Array {
+  const body = neighbourBody(ifindex, NUD_NOARP, NTF_MASTER);
+  return encodeMessage(RTM_DELNEIGH, NLM_F_ACK | NLM_F_BULK, body, (attributes) => {
+    attributes.u16(NDA.VLAN, vlan);
+    attributes.u16(NDA.NDM_STATE_MASK, NUD_NOARP | NUD_PERMANENT);
+  });
 }
 
 /** Asks a bridge which of its ports has the address; ENOENT where none has. */

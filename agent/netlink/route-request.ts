@@ -25,6 +25,7 @@ import {
 import {
   encodeDeleteFdbEntry,
   encodeDumpFdb,
+  encodeFlushStaticEntries,
   encodeGetFdbEntry,
   encodeReplaceFdbEntry,
   type Stickiness,
@@ -49,11 +50,17 @@ export type RouteRequest =
       readonly sticky: Stickiness;
     }
   | {
-      /** Deregister: RTM_DELNEIGH. ENOENT where the entry is not on this port. */
+      /** Deregister: RTM_DELNEIGH. ENOENT where the entry is not on this port, EINVAL where that is not in the VLAN. */
       readonly op: "deleteFdbEntry";
       readonly ifindex: number;
       readonly macAddress: MacAddress;
       readonly vlan?: number;
+    }
+  | {
+      /** Deregister whatever is static in a VLAN, which the port may have left. EINVAL before kernel 5.19. */
+      readonly op: "flushStaticEntries";
+      readonly ifindex: number;
+      readonly vlan: number;
     }
   | {
       /** Answered with one `fdbEntry`; ENOENT where no port of the bridge has the address. */
@@ -140,6 +147,8 @@ export function encodeRequest(request: RouteRequest): Uint8Array {
       return encodeReplaceFdbEntry(request, request.sticky);
     case "deleteFdbEntry":
       return encodeDeleteFdbEntry(request);
+    case "flushStaticEntries":
+      return encodeFlushStaticEntries(request.ifindex, request.vlan);
     case "getFdbEntry":
       return encodeGetFdbEntry(request.bridgeIfindex, request.macAddress, request.vlan);
     case "replaceVxlanEntry":

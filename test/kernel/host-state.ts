@@ -72,6 +72,16 @@ function sortedLines(text: string, isWanted: (line: string) => boolean): string 
     .join("\n");
 }
 
+/** The VLANs of a port as `bridge` itself tells: `7, 9`, `7 PVID Egress Untagged`. */
+export function vlansOf(deviceName: string): string {
+  return run("bridge", "vlan", "show", "dev", deviceName)
+    .split("\n")
+    .slice(1)
+    .map((line) => line.replace(deviceName, "").trim())
+    .filter((line) => line !== "")
+    .join(", ");
+}
+
 /** A port as `ip` itself tells: `tap0 br0 up none learning=off flood=off mcast=off bcast=off`. */
 export function portOf(deviceName: string): string {
   const [link] = JSON.parse(run("ip", "-j", "-d", "link", "show", "dev", deviceName)) as LinkLine[];

@@ -1,9 +1,9 @@
 import { inspect } from "node:util";
+import { EVERY_VLAN_FACT } from "./every-vlan-fact.ts";
 import type { Fact, FactReport } from "./fact.ts";
-import { VLAN_FACTS } from "./vlan-facts.ts";
 
 /** Tells of each fact, as soon as it is known, whether it holds on the kernel that this runs on. */
-for (const fact of VLAN_FACTS) process.stdout.write(`${JSON.stringify(await reportOf(fact))}\n`);
+for (const fact of EVERY_VLAN_FACT) process.stdout.write(`${JSON.stringify(await reportOf(fact))}\n`);
 
 async function reportOf({ name, holds }: Fact): Promise<FactReport> {
   try {

@@ -11,7 +11,7 @@ import { SILENT_LOG, withAgent } from "./agent-bench.ts";
 import { addFabric } from "./announce-fabric.ts";
 import type { Fact } from "./fact.ts";
 import { clockUs, macOf, outcomesOf, tapNic, withHost } from "./guest-nics.ts";
-import { eventually, fdbOf, fdbText, mdbText } from "./host-state.ts";
+import { eventually, fdbOf, fdbText, mdbText, vlansOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { addBridge, addUplink, TapEnd } from "./tap-end.ts";
 import { mended, withWatchedGuest } from "./watching-agent.ts";
@@ -203,16 +203,6 @@ function onFilteringBridge(body: Parameters<typeof withHost>[0]): Promise<void> 
       return body(host);
     }),
   );
-}
-
-/** `7, 9`, `7 PVID Egress Untagged`. */
-function vlansOf(deviceName: string): string {
-  return run("bridge", "vlan", "show", "dev", deviceName)
-    .split("\n")
-    .slice(1)
-    .map((line) => line.replace(deviceName, "").trim())
-    .filter((line) => line !== "")
-    .join(", ");
 }
 
 /** Of the guest's entries, `-` for one in no VLAN. */

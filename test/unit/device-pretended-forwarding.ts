@@ -43,6 +43,15 @@ export class PretendedForwarding {
     return done;
   }
 
+  /** As Linux 6.1 does it. */
+  flush({ ifindex, vlan }: Pick<FdbEntry, "ifindex" | "vlan">): RouteResult {
+    for (const [key, entry] of this.#entries) {
+      if (entry.ifindex === ifindex && entry.vlan === vlan && entry.state === "static")
+        this.#entries.delete(key);
+    }
+    return done;
+  }
+
   /** What a frame that comes in by the port changes; `movedFrom` is the entry that was there. */
   learn(
     ifindex: number,

@@ -36,6 +36,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
   readonly #addressesBeforePassthrough = new Map<number, MacAddress>();
   readonly #routing = new PretendedRouting();
   readonly tables = new PretendedTables();
+  /** Whether it is 5.19 or newer. */
+  bulkDeletion: "known" | "unknown" = "known";
   /** Grows with everything that may change something. */
   changes = 0;
   #lastIfindex = 1;
@@ -279,6 +281,8 @@ export class PretendedKernel implements RoutePort, DeviceFactory {
       case "replaceFdbEntry":
       case "deleteFdbEntry":
         return this.#forwarding.carryOut(request, this.#links.get(request.ifindex));
+      case "flushStaticEntries":
+        return this.bulkDeletion === "known" ? this.#forwarding.flush(request) : refusal(EINVAL);
       case "replaceGroupEntry":
       case "deleteGroupEntry":
       case "getGroupEntry":

@@ -22,6 +22,7 @@ import {
   leadsHere,
   subject,
 } from "./judge-registration.ts";
+import { flushRequests, inLostVlans, wasInLostVlans } from "./lost-vlans.ts";
 import { tapOnBridgeMending } from "./mending.ts";
 import { judgePlace, locate, placeOf, placeOffBridges } from "./place.ts";
 import { tapOnBridgePreparation } from "./preparation.ts";
@@ -111,13 +112,16 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       return [
         { op: "setBridgePort", ifindex: place.deviceIfindex, flags: QUARANTINE_FLAGS },
         ...registrations.map((registration) => removeRequest(place, registration)),
+        ...flushRequests(place, registrations),
         ...registrations.map((registration) => readRequest(place, registration)),
       ];
     },
     judge(nic, place, [port, ...results]): StopOutcome {
       const registrations = registrationsOf(nic, place);
       const removals = results.slice(0, registrations.length);
-      const reads = results.slice(registrations.length);
+      const firstRead = registrations.length + flushRequests(place, registrations).length;
+      const flushes = results.slice(registrations.length, firstRead);
+      const reads = results.slice(firstRead);
       for (const [index, registration] of registrations.entries()) {
         const problem = leadsHere(place, registration, reads[index])
           ? stillRegistered(nic, subject(registration), registration.field)
@@ -132,10 +136,12 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       );
       // A VXLAN device acknowledges also what it does not remove; a bridge that can filter VLANs also that it has removed
       // no more than the copies in the port's VLANs, of an entry that is on another port by now.
-      const isRemoved = registrations.some(
-        ({ kind }, index) =>
-          kind !== "vxlan" && removals[index]?.ok === true && elsewhere[index] === undefined,
-      );
+      const isRemoved =
+        wasInLostVlans(place, registrations, flushes) ||
+        registrations.some(
+          ({ kind }, index) =>
+            kind !== "vxlan" && removals[index]?.ok === true && elsewhere[index] === undefined,
+        );
       if (isRemoved) return { result: "removed" };
       return notRemoved(elsewhere.find((ifindex) => ifindex !== undefined));
     },
@@ -170,16 +176,26 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       if (ownership.port === "attached") {
         return [...removals, { op: "setLink", ifindex, change: { masterIfindex: 0 } }];
       }
-      return [...removals, { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS }];
+      return [
+        ...removals,
+        { op: "setBridgePort", ifindex, flags: KERNEL_FLAGS },
+        ...flushRequests(place, registrations),
+        ...inLostVlans(place, registrations).map((registration) => readRequest(place, registration)),
+      ];
     },
     judge(nic, links, requests, results) {
-      const { registrations } = leftAtRelease(nic, links);
+      const { place, registrations } = leftAtRelease(nic, links);
       const problem = registrations
         .map((registration, index) => judgeRemoval(nic, registration, results[index]))
         .find((found) => found !== undefined);
       if (problem !== undefined || requests.length === registrations.length) return problem;
       const device = results[registrations.length];
-      return doneOrGone(device, GONE) ? undefined : refused(nic, "release", device);
+      if (!doneOrGone(device, GONE)) return refused(nic, "release", device);
+      const lost = inLostVlans(place, registrations);
+      const left = lost.find((registration, index) =>
+        leadsHere(place, registration, results[requests.length - lost.length + index]),
+      );
+      return left === undefined ? undefined : stillRegistered(nic, subject(left), left.field);
     },
   },
 };
