@@ -28,6 +28,11 @@ export function findDrift(
   return driftsOf(nics, verifyNics(route, nics, known), registered);
 }
 
+/** All of it in words: the same as long as the same differs. */
+export function sentenceOfDrifts(drifts: readonly NicDrift[]): string {
+  return drifts.map(({ nicId, problem }) => `${nicId}: ${problem.sentence}`).join(" ");
+}
+
 /**
  * Makes the NICs as `registered` says again, and returns what still differs after. What is as it should be is not
  * touched; a device that strayed from its definition is stopped where it is, and never started. Idempotent. Throws as

@@ -9,6 +9,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Clock } from "../clock.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
+import { sentenceOfDrifts } from "../device/nic-mending.ts";
 import type { Instance } from "../instance/instance.ts";
 import type { InstanceTable } from "../instance/instance-table.ts";
 import type { Log } from "../log.ts";
@@ -125,14 +126,14 @@ export class DriftGuard {
     const runner = instance.adopted?.runner;
     if (runner === undefined) return;
     try {
-      const [drift] = instance.devices.findDrift(runner.guest.registration);
-      if (drift === undefined) return;
-      const { reason, sentence } = drift.problem;
+      const drifts = instance.devices.findDrift(runner.guest.registration);
+      const [first] = drifts;
+      if (first === undefined) return;
       runner.dispatch({
         kind: "registrationDrifted",
         atUnixUs: this.#parts.clock.unixUs(),
-        reason,
-        sentence: `${drift.nicId}: ${sentence}`,
+        reason: first.problem.reason,
+        sentence: sentenceOfDrifts(drifts),
       });
     } catch (thrown) {
       // The next change, or the next audit, looks again.

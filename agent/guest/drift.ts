@@ -13,13 +13,15 @@ const QUIET_MS = 10_000;
 /** A bridge that is created again is away for less. */
 const ALARM_AFTER_MS = 900;
 
+const NOTHING_LEFT = { failingSinceUnixUs: null, leftSentence: null, alarm: "none" } as const;
+
 /** Mends what drifted as the gate last made it: its own failed changes are its own to try again. */
 export function evolveDrift(guest: Guest, event: DriftEvent): Step {
   const { drift } = guest;
   switch (event.kind) {
     case "registrationDrifted":
       if (guest.registrationFailures > 0) return step(guest);
-      if (drift?.state === "waiting") return tryEarlier(guest, drift, event.atUnixUs);
+      if (drift?.state === "waiting") return tryEarlier(guest, drift, event);
       return begin(guest, event);
     case "nicsMended":
       if (drift?.state !== "waiting") return step(guest);
@@ -41,7 +43,7 @@ export function mendAgain(guest: Guest, atUnixUs: number): Step {
 }
 
 function mendedAt(drift: Drift, atUnixUs: number): Drift {
-  return { ...drift, state: "mended", attemptedAtUnixUs: atUnixUs, failingSinceUnixUs: null, alarm: "none" };
+  return { ...drift, state: "mended", attemptedAtUnixUs: atUnixUs, ...NOTHING_LEFT };
 }
 
 function begin(guest: Guest, event: DriftEvent & { kind: "registrationDrifted" }): Step {
@@ -52,8 +54,7 @@ function begin(guest: Guest, event: DriftEvent & { kind: "registrationDrifted" }
     state: "waiting",
     attempts: isRecent ? last.attempts : 0,
     attemptedAtUnixUs: last?.attemptedAtUnixUs ?? 0,
-    failingSinceUnixUs: null,
-    alarm: "none",
+    ...NOTHING_LEFT,
     timers: last?.timers ?? 0,
   };
   const paceMs = paceOf(drift);
@@ -80,9 +81,16 @@ function attemptLater(guest: Guest, drift: Drift, delayMs: number): Step {
   ]);
 }
 
-/** Something changed while nothing helped: what was missing may be back. */
-function tryEarlier(guest: Guest, drift: Drift, atUnixUs: number): Step {
-  if (drift.failingSinceUnixUs === null) return step(guest);
+/**
+ * Something changed while nothing helped: what was missing may be back. What an attempt changes is told as well, and would
+ * have the next one made at once and for ever: so what differs must not be what that attempt left.
+ */
+function tryEarlier(
+  guest: Guest,
+  drift: Drift,
+  { atUnixUs, sentence }: DriftEvent & { kind: "registrationDrifted" },
+): Step {
+  if (drift.failingSinceUnixUs === null || drift.leftSentence === sentence) return step(guest);
   if (atUnixUs - drift.attemptedAtUnixUs >= FIRST_DELAY_MS * 1_000) return attempt(guest, drift, atUnixUs);
   return drift.timers < 2 ? attemptLater(guest, drift, FIRST_DELAY_MS) : step(guest);
 }
@@ -90,7 +98,8 @@ function tryEarlier(guest: Guest, drift: Drift, atUnixUs: number): Step {
 function goOn(guest: Guest, before: Drift, event: DriftEvent & { kind: "nicsMendingFailed" }): Step {
   const failingSinceUnixUs = before.failingSinceUnixUs ?? event.atUnixUs;
   const isLasting = event.atUnixUs - failingSinceUnixUs >= ALARM_AFTER_MS * 1_000;
-  const drift: Drift = { ...before, failingSinceUnixUs, alarm: isLasting ? "raised" : before.alarm };
+  const alarmNow = isLasting ? "raised" : before.alarm;
+  const drift: Drift = { ...before, failingSinceUnixUs, leftSentence: event.sentence, alarm: alarmNow };
   const next =
     drift.timers > 0
       ? step({ ...guest, drift })

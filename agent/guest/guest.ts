@@ -225,6 +225,8 @@ export interface Drift {
   readonly attemptedAtUnixUs: number;
   /** Since when nothing helps; null where the last attempt did. */
   readonly failingSinceUnixUs: number | null;
+  /** What the last attempt left; null where that was nothing, or none was over. */
+  readonly leftSentence: string | null;
   readonly alarm: "none" | "raised";
   /** Timers for a next attempt that have not fired. */
   readonly timers: number;

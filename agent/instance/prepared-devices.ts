@@ -2,7 +2,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { checkNicDefinitions } from "../device/check-nics.ts";
 import type { DeviceOwnership, NicPlace, NicProblem, Registered } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
-import { findDrift, mendNics, type NicDrift } from "../device/nic-mending.ts";
+import { findDrift, mendNics, type NicDrift, sentenceOfDrifts } from "../device/nic-mending.ts";
 import {
   type HostDevices,
   type PreparedNic,
@@ -246,7 +246,7 @@ export class PreparedDevices implements GuestDevices {
         this.#rearmIfAllThere();
         return { result: "mended" };
       }
-      const sentence = left.map(({ nicId, problem }) => `${nicId}: ${problem.sentence}`).join(" ");
+      const sentence = sentenceOfDrifts(left);
       return { result: left.every(({ extent }) => extent === "missing") ? "missing" : "refused", sentence };
     } catch (thrown) {
       return { result: "refused", sentence: SwitchoverError.from(thrown).message };

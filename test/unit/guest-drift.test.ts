@@ -111,6 +111,18 @@ describe("a registration that others undid", () => {
     assert.equal(at(0, refused), "in 20 ms");
   });
 
+  it("is not tried earlier for what the gate's own attempt changed, which left what it found", () => {
+    const at = onClock(residentGuest("running"));
+    const same = { ...refused, sentence: drifted.sentence };
+    at(0, drifted);
+    assert.equal(at(0, same), "in 10 ms");
+    assert.equal(at(0, drifted), "");
+    assert.equal(at(10, timer), "mend registered");
+    assert.equal(at(1, same), "in 20 ms");
+    assert.equal(at(15, drifted), "");
+    assert.equal(at(1, { ...drifted, sentence: "net0: not in VLAN 9." }), "mend registered");
+  });
+
   it("is left to the gate's own retries where the gate's own change failed", () => {
     const failing = { ...residentGuest("running"), registrationFailures: 1 };
     assert.deepEqual(last(play(failing, drifted)).operations, []);
