@@ -301,7 +301,9 @@ function samePlace(left: NicPlace, right: NicPlace): boolean {
   return (
     left.deviceIfindex === right.deviceIfindex &&
     left.parentIfindex === right.parentIfindex &&
-    left.overlayIfindex === right.overlayIfindex
+    left.overlayIfindex === right.overlayIfindex &&
+    left.vlanFiltering === right.vlanFiltering &&
+    String(left.missingVlans) === String(right.missingVlans)
   );
 }
 

@@ -355,37 +355,3 @@ function carryOut(kernel: PretendedKernel, request: RouteRequest | undefined): v
 function refusalsOf(kernel: PretendedKernel, nic: TapOnBridgeNic): readonly string[] {
   return preflightNics(kernel, [nic]).map(({ reason, field }) => `${reason} ${field}`);
 }
-
-describe("a VLAN that the port has left", () => {
-  const nic: TapOnBridgeNic = { ...PLAIN, vlans: [7, 9] };
-
-  it("keeps no entry of a guest that stops, and none where its port is released, which stays out of it", () => {
-    for (const end of ["stop", "release"] as const) {
-      const kernel = kernelFor(nic);
-      kernel.create({ deviceName: "tap0" });
-      const ifindex = kernel.link("tap0")?.ifindex ?? 0;
-      const masterIfindex = kernel.link("br0")?.ifindex ?? 0;
-      carryOut(kernel, { op: "setLink", ifindex, change: { masterIfindex } });
-      carryOut(kernel, { op: "addPortVlans", ifindex, vlans: [7, 9] });
-      carryOut(kernel, { op: "keepPortVlans", ifindex, vlans: [7, 9] });
-      const { ownerships, set } = prepared(kernel, nic);
-      set.start();
-      kernel.change("tap0", { portVlans: [7] });
-      if (end === "release") {
-        assert.deepEqual(releaseNics(kernel, [nic], ownerships, "delete"), [{ nicId: "net0" }]);
-      } else assert.deepEqual(set.stop().nics[0]?.outcome, { result: "removed" });
-      assert.equal(kernel.renderEntries(), "");
-      assert.deepEqual(kernel.link("tap0")?.portVlans, [7]);
-    }
-  });
-
-  it("is said to keep the entry where the kernel flushes no single VLAN", () => {
-    const kernel = kernelFor(nic);
-    const { set } = prepared(kernel, nic);
-    set.start();
-    kernel.change("tap0", { portVlans: [7] });
-    kernel.bulkDeletion = "unknown";
-    const { outcome } = set.stop().nics[0] ?? assert.fail();
-    assert.equal(outcome.result === "failed" && outcome.problem.reason, "STILL_REGISTERED");
-  });
-});

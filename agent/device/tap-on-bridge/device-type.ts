@@ -24,7 +24,7 @@ import {
 } from "./judge-registration.ts";
 import { flushRequests, inLostVlans, wasInLostVlans } from "./lost-vlans.ts";
 import { tapOnBridgeMending } from "./mending.ts";
-import { judgePlace, locate, placeOf, placeOffBridges } from "./place.ts";
+import { judgePlace, judgeVlans, locate, placeOf, placeOffBridges } from "./place.ts";
 import { tapOnBridgePreparation } from "./preparation.ts";
 import { addRequest, isOffBridges, readRequest, registrationsOf, removeRequest } from "./registrations.ts";
 import {
@@ -154,6 +154,7 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
       const { reads, port } = splitReadBack(results, registrations.length);
       return verifyOutcome(problemsOf(nic, place, results), () => [
         isOffBridges(place) ? undefined : judgePort(nic, place, port, QUARANTINE_FLAGS),
+        judgeVlans(nic, place),
         ...registrations.map((registration, index) => judgeAbsence(nic, place, registration, reads[index])),
       ]);
     },

@@ -81,7 +81,11 @@ function linkAgrees(nic: TapOnBridgeNic, place: NicPlace, link: Link, registered
       return isAsMade(nic, place, link, registered);
     case nic.bridge:
       // Whether it snooped before is not told: its groups may be there to join now.
-      return link.ifindex === place.parentIfindex && nic.multicastGroups === undefined;
+      return (
+        link.ifindex === place.parentIfindex &&
+        nic.multicastGroups === undefined &&
+        (nic.vlans === undefined || link.vlanFiltering !== "off")
+      );
     case nic.vxlan?.deviceName:
       return link.ifindex === place.overlayIfindex;
     default:

@@ -25,11 +25,13 @@ export function placeOf(
   parentIfindex: number,
 ): NicPlace {
   const missingVlans = missingVlansOf(nic, device);
+  const isUnfiltered = nic.vlans !== undefined && links.get(nic.bridge)?.vlanFiltering === "off";
   return {
     deviceIfindex: device.ifindex,
     parentIfindex,
     ...overlayOf(nic, links),
     ...(missingVlans.length === 0 ? {} : { missingVlans }),
+    ...(isUnfiltered ? { vlanFiltering: "off" as const } : {}),
   };
 }
 
@@ -49,13 +51,26 @@ export function missingVlansOf({ vlans = [] }: TapOnBridgeNic, { portVlans }: Li
 }
 
 /** Undefined where the NIC can be registered as its definition says. */
-export function judgePlace(
-  nic: TapOnBridgeNic,
-  { overlayIfindex, missingVlans }: NicPlace,
-): NicProblem | undefined {
-  if (missingVlans !== undefined) return vlanNotOnPort(nic, missingVlans);
-  if (nic.vxlan !== undefined && overlayIfindex === undefined) return vxlanMissing(nic.vxlan.deviceName);
+export function judgePlace(nic: TapOnBridgeNic, place: NicPlace): NicProblem | undefined {
+  const problem = judgeVlans(nic, place);
+  if (problem !== undefined) return problem;
+  if (nic.vxlan !== undefined && place.overlayIfindex === undefined)
+    return vxlanMissing(nic.vxlan.deviceName);
   return undefined;
+}
+
+/** Undefined where the port is in the definition's VLANs, and these mean something: `prepare` has it so. */
+export function judgeVlans(
+  nic: TapOnBridgeNic,
+  { missingVlans, vlanFiltering }: NicPlace,
+): NicProblem | undefined {
+  if (vlanFiltering !== undefined) return bridgeNotVlanAware(nic);
+  return missingVlans === undefined ? undefined : vlanNotOnPort(nic, missingVlans);
+}
+
+export function bridgeNotVlanAware({ bridge }: TapOnBridgeNic): NicProblem {
+  const sentence = `${bridge} does not filter VLANs: an entry in one would reach nobody.`;
+  return { reason: "BRIDGE_NOT_VLAN_AWARE", sentence, field: "tap_on_bridge.vlans" };
 }
 
 export function vxlanMissing(deviceName: string): NicProblem {

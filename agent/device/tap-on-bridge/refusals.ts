@@ -5,7 +5,7 @@ import { notATap } from "../device-link.ts";
 import { addressesOf } from "../nic-identity.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { vlanNotOnPort } from "./judge-registration.ts";
-import { bridgeMissing, missingVlansOf, vxlanMissing } from "./place.ts";
+import { bridgeMissing, bridgeNotVlanAware, missingVlansOf, vxlanMissing } from "./place.ts";
 import { DEVICE_FIELD } from "./state.ts";
 
 export function refusalsOf(nic: TapOnBridgeNic, links: SeenLinks): readonly NicProblem[] {
@@ -26,10 +26,7 @@ function bridgeProblem(nic: TapOnBridgeNic, links: SeenLinks): NicProblem | unde
     const sentence = `${nic.bridge} filters VLANs: an entry without a VLAN would not reach the guest.`;
     return { reason: "BRIDGE_VLAN_AWARE", sentence, field };
   }
-  if (bridge.vlanFiltering !== "on" && nic.vlans !== undefined) {
-    const sentence = `${nic.bridge} does not filter VLANs: an entry in one would reach nobody.`;
-    return { reason: "BRIDGE_NOT_VLAN_AWARE", sentence, field: "tap_on_bridge.vlans" };
-  }
+  if (bridge.vlanFiltering !== "on" && nic.vlans !== undefined) return bridgeNotVlanAware(nic);
   const own = addressesOf(nic).find(({ macAddress }) => macAddress === bridge.macAddress);
   if (own !== undefined) {
     const sentence = `${own.macAddress} is the address of ${nic.bridge} itself.`;
