@@ -43,8 +43,6 @@ export interface NicPlace {
   readonly overlayIfindex?: number;
   /** VLANs of the definition that the port is not in; missing where there are none. */
   readonly missingVlans?: readonly number[];
-  /** Of a bridge that does not filter the VLANs that the definition names; missing elsewhere. */
-  readonly vlanFiltering?: "off";
 }
 
 /** A NIC and where its device is. */

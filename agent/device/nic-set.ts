@@ -302,7 +302,6 @@ function samePlace(left: NicPlace, right: NicPlace): boolean {
     left.deviceIfindex === right.deviceIfindex &&
     left.parentIfindex === right.parentIfindex &&
     left.overlayIfindex === right.overlayIfindex &&
-    left.vlanFiltering === right.vlanFiltering &&
     String(left.missingVlans) === String(right.missingVlans)
   );
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { findDrift } from "../../agent/device/nic-mending.ts";
-import { prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import type { RouteRequest } from "../../agent/netlink/route-request.ts";
@@ -67,6 +68,15 @@ describe("a VLAN that the port has left", () => {
       letFilter(kernel, "on");
       assert.equal(reason(), undefined);
     }
+  });
+
+  it("lets no guest start on a bridge that filters no more since its NIC was armed", () => {
+    const kernel = filteringKernel();
+    const { set } = prepared(kernel);
+    letFilter(kernel, "off");
+    const { outcome } = set.start().nics[0] ?? assert.fail();
+    assert.equal(outcome.result === "failed" && outcome.problem.reason, "BRIDGE_NOT_VLAN_AWARE");
+    assert.equal(kernel.renderEntries(), "");
   });
 
   it("is said to keep the entry where the kernel flushes no single VLAN", () => {

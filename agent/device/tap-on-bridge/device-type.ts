@@ -28,6 +28,7 @@ import { judgePlace, judgeVlans, locate, placeOf, placeOffBridges } from "./plac
 import { tapOnBridgePreparation } from "./preparation.ts";
 import { addRequest, isOffBridges, readRequest, registrationsOf, removeRequest } from "./registrations.ts";
 import {
+  judgeBridge,
   judgePort,
   KERNEL_FLAGS,
   QUARANTINE_FLAGS,
@@ -93,9 +94,9 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
     ],
     judge(nic, place, [port, ...results]): StartOutcome {
       const registrations = registrationsOf(nic, place);
-      const { snooping } = splitReadBack(results.slice(registrations.length), registrations.length);
+      const { bridge } = splitReadBack(results.slice(registrations.length), registrations.length);
       const additions = registrations.map((registration, index) =>
-        judgeAddition(nic, registration, results[index], snooping),
+        judgeAddition(nic, registration, results[index], bridge?.multicastSnooping),
       );
       const problem =
         (port?.ok === true ? undefined : refused(nic, "set the port flags of", port)) ??
@@ -151,9 +152,10 @@ export const tapOnBridge: DeviceType<TapOnBridgeNic> = {
     plan: readBack,
     judge(nic, place, results): VerifyOutcome {
       const registrations = registrationsOf(nic, place);
-      const { reads, port } = splitReadBack(results, registrations.length);
+      const { bridge, reads, port } = splitReadBack(results, registrations.length);
       return verifyOutcome(problemsOf(nic, place, results), () => [
         isOffBridges(place) ? undefined : judgePort(nic, place, port, QUARANTINE_FLAGS),
+        judgeBridge(nic, bridge),
         judgeVlans(nic, place),
         ...registrations.map((registration, index) => judgeAbsence(nic, place, registration, reads[index])),
       ]);
@@ -216,11 +218,12 @@ function problemsOf(
   results: readonly RouteResult[],
 ): readonly NicProblem[] {
   const registrations = registrationsOf(nic, place);
-  const { reads, snooping, port } = splitReadBack(results, registrations.length);
+  const { bridge, reads, port } = splitReadBack(results, registrations.length);
   return [
     judgePort(nic, place, port, runningFlags(nic)),
+    judgeBridge(nic, bridge),
     ...registrations.map((registration, index) =>
-      judgePresence(nic, place, registration, reads[index], snooping),
+      judgePresence(nic, place, registration, reads[index], bridge?.multicastSnooping),
     ),
     judgePlace(nic, place),
   ].filter((problem) => problem !== undefined);

@@ -25,13 +25,11 @@ export function placeOf(
   parentIfindex: number,
 ): NicPlace {
   const missingVlans = missingVlansOf(nic, device);
-  const isUnfiltered = nic.vlans !== undefined && links.get(nic.bridge)?.vlanFiltering === "off";
   return {
     deviceIfindex: device.ifindex,
     parentIfindex,
     ...overlayOf(nic, links),
     ...(missingVlans.length === 0 ? {} : { missingVlans }),
-    ...(isUnfiltered ? { vlanFiltering: "off" as const } : {}),
   };
 }
 
@@ -59,18 +57,9 @@ export function judgePlace(nic: TapOnBridgeNic, place: NicPlace): NicProblem | u
   return undefined;
 }
 
-/** Undefined where the port is in the definition's VLANs, and these mean something: `prepare` has it so. */
-export function judgeVlans(
-  nic: TapOnBridgeNic,
-  { missingVlans, vlanFiltering }: NicPlace,
-): NicProblem | undefined {
-  if (vlanFiltering !== undefined) return bridgeNotVlanAware(nic);
+/** Undefined where the port is in the definition's VLANs, as `prepare` has it. */
+export function judgeVlans(nic: TapOnBridgeNic, { missingVlans }: NicPlace): NicProblem | undefined {
   return missingVlans === undefined ? undefined : vlanNotOnPort(nic, missingVlans);
-}
-
-export function bridgeNotVlanAware({ bridge }: TapOnBridgeNic): NicProblem {
-  const sentence = `${bridge} does not filter VLANs: an entry in one would reach nobody.`;
-  return { reason: "BRIDGE_NOT_VLAN_AWARE", sentence, field: "tap_on_bridge.vlans" };
 }
 
 export function vxlanMissing(deviceName: string): NicProblem {

@@ -5,8 +5,8 @@ import { notATap } from "../device-link.ts";
 import { addressesOf } from "../nic-identity.ts";
 import type { TapOnBridgeNic } from "./definition.ts";
 import { vlanNotOnPort } from "./judge-registration.ts";
-import { bridgeMissing, bridgeNotVlanAware, missingVlansOf, vxlanMissing } from "./place.ts";
-import { DEVICE_FIELD } from "./state.ts";
+import { bridgeMissing, missingVlansOf, vxlanMissing } from "./place.ts";
+import { bridgeNotVlanAware, DEVICE_FIELD } from "./state.ts";
 
 export function refusalsOf(nic: TapOnBridgeNic, links: SeenLinks): readonly NicProblem[] {
   return [bridgeProblem(nic, links), deviceProblem(nic, links), vxlanProblem(nic, links)].filter(

@@ -1,4 +1,4 @@
-import type { BridgePortFlags, Switch } from "../../netlink/link.ts";
+import type { BridgePortFlags, Link } from "../../netlink/link.ts";
 import type { RouteResult } from "../../netlink/route-port.ts";
 import type { RouteRequest } from "../../netlink/route-request.ts";
 import type { NicPlace, NicProblem } from "../device.ts";
@@ -42,7 +42,9 @@ export function runningFlags(nic: TapOnBridgeNic): BridgePortFlags {
 export function readBack(nic: TapOnBridgeNic, place: NicPlace): readonly RouteRequest[] {
   return [
     ...registrationsOf(nic, place).map((registration) => readRequest(place, registration)),
-    ...(nic.multicastGroups === undefined ? [] : [{ op: "getLink", name: nic.bridge } as const]),
+    ...(nic.multicastGroups === undefined && nic.vlans === undefined
+      ? []
+      : [{ op: "getLink", name: nic.bridge } as const]),
     { op: "getLink", name: nic.deviceName },
   ];
 }
@@ -51,8 +53,8 @@ export function readBack(nic: TapOnBridgeNic, place: NicPlace): readonly RouteRe
 export interface ReadBack {
   /** One a registration, in their order. */
   readonly reads: readonly (RouteResult | undefined)[];
-  /** Whether the bridge snoops; undefined where that was not asked or not told. */
-  readonly snooping: Switch | undefined;
+  /** Undefined where it was not asked for, or is gone. */
+  readonly bridge: Link | undefined;
   readonly port: RouteResult | undefined;
 }
 
@@ -61,7 +63,7 @@ export function splitReadBack(results: readonly RouteResult[], registrations: nu
   const links = results.slice(registrations);
   return {
     reads,
-    snooping: links.length > 1 ? linkOf(links[0])?.multicastSnooping : undefined,
+    bridge: links.length > 1 ? linkOf(links[0]) : undefined,
     port: links.at(-1),
   };
 }
@@ -94,6 +96,16 @@ export function judgePort(
     };
   }
   return undefined;
+}
+
+/** Undefined where the bridge was not asked for, or the NIC's VLANs mean something to it. */
+export function judgeBridge(nic: TapOnBridgeNic, bridge: Link | undefined): NicProblem | undefined {
+  return nic.vlans !== undefined && bridge?.vlanFiltering === "off" ? bridgeNotVlanAware(nic) : undefined;
+}
+
+export function bridgeNotVlanAware({ bridge }: TapOnBridgeNic): NicProblem {
+  const sentence = `${bridge} does not filter VLANs: an entry in one would reach nobody.`;
+  return { reason: "BRIDGE_NOT_VLAN_AWARE", sentence, field: "tap_on_bridge.vlans" };
 }
 
 export function notAPort(nic: TapOnBridgeNic): NicProblem {
