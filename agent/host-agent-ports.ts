@@ -10,7 +10,6 @@ import type { BeforeOperation } from "./guest/guest-operation.ts";
 import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
 import type { KernelChanges } from "./netlink/kernel-change.ts";
-import type { TableReader } from "./netlink/table-reader.ts";
 import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
 import type { ProcessLife, VmmProcess } from "./vmm/vmm-process.ts";
 
@@ -39,10 +38,8 @@ export interface HostAgentPorts {
   /** What this agent has said and is not done with; its alone. */
   readonly spool: SpoolStore;
   readonly feed: FeedStream;
-  /** The kernel of this host: its netlink socket and its maker of tap devices. */
+  /** The kernel of this host: its netlink socket, its maker of tap devices and its reader of tables. */
   readonly devices: HostDevices;
-  /** Reads whole tables of that kernel beside what counts; without it they are read at once. */
-  readonly tables?: TableReader;
   /** Announces guests whose CPUs have started with frames of the agent's own; without it only their VMMs do. */
   readonly announcer?: Announcer;
   /** What that kernel tells of its own accord; without it nobody sees what others do to the guests' devices. */

@@ -28,7 +28,8 @@ export class Host {
     this.feed = new AgentFeed(ports);
     const { clock, devices, log } = ports;
     const { instances, unreadGuests } = this;
-    this.orphans = new Orphans({ route: devices.route, instances, unreadGuests, clock, log });
+    const { route, tables } = devices;
+    this.orphans = new Orphans({ route, tables, instances, unreadGuests, clock, log });
   }
 
   journalOf(guestId: GuestId): Journal {
@@ -46,10 +47,8 @@ export class Host {
 
   /** What preparing the NICs depends on. Throws as `surveyHostAside` does. */
   async surveyFor(nics: readonly NicDefinition[]): Promise<HostSurvey> {
-    const { devices, tables } = this.ports;
-    return tables === undefined
-      ? surveyHost(devices.route, nics)
-      : surveyHostAside(devices.route, tables, nics);
+    const { route, tables } = this.ports.devices;
+    return tables === undefined ? surveyHost(route, nics) : surveyHostAside(route, tables, nics);
   }
 
   /** The newest fence that any instance of the guest has acted on here, also those that are gone. */

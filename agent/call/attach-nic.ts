@@ -13,9 +13,9 @@ import {
   type KnownBefore,
   type PreparedNic,
   prepareNics,
-  releaseNics,
   requirePreparable,
 } from "../device/nic-preparation.ts";
+import { releaseNicsAside } from "../device/nic-release.ts";
 import type { Guest } from "../guest/guest.ts";
 import { startsAtOnce } from "../guest/nic-changes.ts";
 import type { Host } from "../host.ts";
@@ -127,7 +127,7 @@ function prepareOne(host: Host, instance: Instance, nic: NicDefinition, known: K
   try {
     instance.devices.add(nic, prepared);
   } catch (thrown) {
-    releaseNics(devices.route, [nic], new Map([[nic.nicId, prepared.ownership]]), "delete");
+    releaseNicsAside(devices, [nic], new Map([[nic.nicId, prepared.ownership]]));
     throw thrown;
   }
   try {

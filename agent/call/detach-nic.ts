@@ -6,6 +6,7 @@ import type {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId } from "../../proto/ids.ts";
 import { parseNicId } from "../device/check-nics.ts";
+import type { DevicesChange } from "../guest/guest-runner.ts";
 import type { Host } from "../host.ts";
 import type { Instance } from "../instance/instance.ts";
 
@@ -40,10 +41,13 @@ function stopAndForget(host: Host, instance: Instance, nicId: string): void {
   }
   const released = instance.devices.remove(nicId);
   host.instances.noteChange(instance);
-  if (!released.ok) {
+  const sayIfLeft = (what: string, change: DevicesChange) => {
+    if (change.ok) return;
     const fields = { guest_id: instance.guestId, instance_id: instance.instanceId, nic_id: nicId };
-    host.ports.log.warn(fields, `A detached NIC's device was left: ${released.sentence}`);
-  }
+    host.ports.log.warn(fields, `A detached NIC's ${what} was left: ${change.sentence}`);
+  };
+  sayIfLeft("device", released);
+  void released.parents?.then((change) => sayIfLeft("parent", change));
 }
 
 function isRegistered({ adopted }: Instance, nicId: string): boolean {

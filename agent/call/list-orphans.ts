@@ -6,5 +6,5 @@ import type { Host } from "../host.ts";
 import { toOrphanMessage } from "../orphan/orphan-message.ts";
 
 export async function listOrphans(host: Host, _request: ListOrphansRequest): Promise<ListOrphansResponse> {
-  return { orphans: host.orphans.list().map(toOrphanMessage) };
+  return { orphans: (await host.orphans.list()).map(toOrphanMessage) };
 }

@@ -44,7 +44,8 @@ export async function prepareNics(host: Host, request: PrepareNicsRequest): Prom
 
   const journal = host.journalOf(guestId);
   if (known !== undefined) {
-    known.devices.release();
+    // At once, for the new NICs may be on the same parents.
+    known.devices.release(survey.stacked);
     host.forget(known);
   }
   const prepared = quarantineNics(devices, nics, nicPathInList, {

@@ -13,9 +13,9 @@ export async function removeOrphans(
   request: RemoveOrphansRequest,
 ): Promise<RemoveOrphansResponse> {
   const names = wantedNames(request);
-  const wanted = host.orphans
-    .list()
-    .filter(({ deviceName, use }) => use === "free" && (names === "all" || names.has(deviceName)));
+  const wanted = (await host.orphans.list()).filter(
+    ({ deviceName, use }) => use === "free" && (names === "all" || names.has(deviceName)),
+  );
   const removed = request.validateOnly ? wanted : await host.orphans.remove(wanted);
   return { orphans: removed.map(toOrphanMessage) };
 }

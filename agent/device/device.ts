@@ -252,12 +252,16 @@ export interface DeviceType<Nic extends NicDefinition> {
       ownership: DeviceOwnership,
       device: "delete" | "keep",
     ) => LinkFilter | undefined;
-    /** Empty where nothing is left to release. */
+    /**
+     * Empty where nothing is left to release. `around` says whether `links` has what `survey` asks for: until it has, what
+     * depends on that is left as it is.
+     */
     plan(
       nic: Nic,
       links: SeenLinks,
       ownership: DeviceOwnership,
       device: "delete" | "keep",
+      around: "known" | "unknown",
     ): readonly RouteRequest[];
     /** `requests` are those of the plan for `links`. */
     judge(

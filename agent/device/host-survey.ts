@@ -14,17 +14,17 @@ import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks } from "./nic-requests.ts";
 
 export interface HostSurvey {
-  /** Links that stand on others. */
-  readonly stacked: readonly Link[];
+  /** Links that stand on others; missing where no NIC does. */
+  readonly stacked?: readonly Link[];
   /** By NIC, the answers to what its type asks. */
   readonly answers: ReadonlyMap<string, readonly RouteResult[]>;
 }
 
 /** At once, which takes as long as the host has links, and routes. Throws as `RoutePort.execute` and `dump` do. */
 export function surveyHost(route: RoutePort, nics: readonly NicDefinition[]): HostSurvey {
-  const stacked = standOnOthers(nics) ? stackedOf(route.dump({ op: "dumpLinks" })) : [];
+  const stacked = standOnOthers(nics) ? { stacked: stackedOf(route.dump({ op: "dumpLinks" })) } : {};
   const answers = executeEach(route, questionsOf(route, nics));
-  return { stacked, answers: byNic(nics, answers) };
+  return { ...stacked, answers: byNic(nics, answers) };
 }
 
 /** The same, with the tables read in another thread. Throws as `TableReader.read` does too. */
@@ -33,21 +33,21 @@ export async function surveyHostAside(
   tables: TableReader,
   nics: readonly NicDefinition[],
 ): Promise<HostSurvey> {
-  const stacked = standOnOthers(nics) ? stackedOf(await tables.read({ op: "dumpLinks" })) : [];
+  const stacked = standOnOthers(nics) ? { stacked: stackedOf(await tables.read({ op: "dumpLinks" })) } : {};
   const answers: RouteResult[][] = [];
   for (const requests of questionsOf(route, nics)) {
     const ofNic: RouteResult[] = [];
     for (const request of requests) ofNic.push(await answerTo(route, tables, request));
     answers.push(ofNic);
   }
-  return { stacked, answers: byNic(nics, answers) };
+  return { ...stacked, answers: byNic(nics, answers) };
 }
 
 /** The links that the NICs' definitions name, as they are now, among those of a survey. */
 export function withStacked(
   nics: readonly NicDefinition[],
   named: SeenLinks,
-  stacked: readonly Link[],
+  stacked: readonly Link[] = [],
 ): SeenLinks {
   const names = new Set(nics.flatMap((nic) => deviceTypeOf(nic).linkNames(nic)));
   return new Map([

@@ -1,13 +1,14 @@
 /**
- * Preparing and releasing all NICs of one guest, before and after the time that counts.
+ * Preparing all NICs of one guest, before the time that counts.
  */
 import { SwitchoverError } from "../../proto/error.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
 import type { RoutePort } from "../netlink/route-port.ts";
+import type { TableReader } from "../netlink/table-reader.ts";
 import { checkNicDefinitions, type NicPath, nicPathInList } from "./check-nics.ts";
-import type { DeviceCreation, DeviceOwnership, NicProblem, Occasion, SeenLinks } from "./device.ts";
+import type { DeviceCreation, DeviceOwnership, Occasion, SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
-import { type HostSurvey, linksOf, surveyHost, withStacked } from "./host-survey.ts";
+import { type HostSurvey, surveyHost, withStacked } from "./host-survey.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks } from "./nic-requests.ts";
 import { kernelWords } from "./route-answers.ts";
@@ -17,6 +18,8 @@ import type { DeviceFactory } from "./tap-creation.ts";
 export interface HostDevices {
   readonly route: RoutePort;
   readonly factory: DeviceFactory;
+  /** Reads whole tables of the kernel beside what counts; where it is absent they are read at once. */
+  readonly tables?: TableReader;
   /** How often the stop of devices is rehearsed once they are prepared; where it is absent, until their code is compiled. */
   readonly rehearsals?: number;
 }
@@ -37,11 +40,6 @@ export interface NicRefusal {
   readonly reason: string;
   readonly sentence: string;
   readonly field: string;
-}
-
-export interface ReleaseReport {
-  readonly nicId: string;
-  readonly problem?: NicProblem;
 }
 
 /** What is known ahead of a preparation. */
@@ -139,34 +137,6 @@ function ownershipOf(
   // Its device is gone, and has left its parent as the former instance last made it.
   const { parent } = former.ownership;
   return found.parent === undefined || parent === undefined ? found : { ...found, parent };
-}
-
-/**
- * Ends the quarantine of each NIC, and deletes the devices that Switchover created if `device` says so.
- * All are tried; a device that is gone already counts as released.
- */
-export function releaseNics(
-  route: RoutePort,
-  nics: readonly NicDefinition[],
-  ownerships: ReadonlyMap<string, DeviceOwnership>,
-  device: "delete" | "keep",
-): ReleaseReport[] {
-  const ownershipsOf = ({ nicId }: NicDefinition): DeviceOwnership =>
-    ownerships.get(nicId) ?? { device: "existing", port: "existing" };
-  const named = readLinks(route, nics);
-  const others = nics.flatMap((nic) => {
-    const filter = deviceTypeOf(nic).release.survey?.(nic, named, ownershipsOf(nic), device);
-    return filter === undefined ? [] : linksOf(route.dump({ op: "dumpLinks", ...filter }));
-  });
-  const links = withStacked(nics, named, others);
-  const plans = nics.map((nic) => deviceTypeOf(nic).release.plan(nic, links, ownershipsOf(nic), device));
-  const results = executeEach(route, plans);
-  return nics.map((nic, index) => {
-    const plan = plans[index] ?? [];
-    if (plan.length === 0) return { nicId: nic.nicId };
-    const problem = deviceTypeOf(nic).release.judge(nic, links, plan, results[index] ?? []);
-    return { nicId: nic.nicId, ...(problem === undefined ? {} : { problem }) };
-  });
 }
 
 function refusalsOf(

@@ -31,7 +31,7 @@ export interface GuestDevices {
   withhold(nicIds: readonly string[]): void;
   start(): DevicesChange;
   stop(): DevicesChange;
-  release(): DevicesChange;
+  release(): DevicesRelease;
   /** Makes each NIC as `registered` says again; what is so is not touched. */
   mend(registered: Guest["registration"]): DevicesMending;
 }
@@ -41,6 +41,9 @@ export type DevicesMending =
   | { readonly result: "missing" | "refused"; readonly sentence: string };
 
 export type DevicesChange = { readonly ok: true } | { readonly ok: false; readonly sentence: string };
+
+/** `parents`: of devices whose parents are seen to later; never rejects. */
+export type DevicesRelease = DevicesChange & { readonly parents?: Promise<DevicesChange> };
 
 /** Tells the feed what happened to a guest and when; never fails, never waits. */
 export type PublishGuestEvent = (guest: Guest, event: GuestFeedEvent, atUnixUs: number) => void;
@@ -277,8 +280,12 @@ export class GuestRunner {
         this.#setGuestTimer(operation);
         break;
       case "releaseDevices": {
-        const change = devices.release();
-        if (!change.ok) this.#ports.log.warn(logFieldsOf(this.#guest), change.sentence);
+        const sayIfNot = (change: DevicesChange) => {
+          if (!change.ok) this.#ports.log.warn(logFieldsOf(this.#guest), change.sentence);
+        };
+        const release = devices.release();
+        sayIfNot(release);
+        void release.parents?.then(sayIfNot);
         this.#ports.released();
         break;
       }

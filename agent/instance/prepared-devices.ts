@@ -3,12 +3,8 @@ import { checkNicDefinitions } from "../device/check-nics.ts";
 import type { DeviceOwnership, NicPlace, NicProblem, Registered } from "../device/device.ts";
 import type { NicDefinition } from "../device/nic-definition.ts";
 import { findDrift, mendNics, type NicDrift, sentenceOfDrifts } from "../device/nic-mending.ts";
-import {
-  type HostDevices,
-  type PreparedNic,
-  type ReleaseReport,
-  releaseNics,
-} from "../device/nic-preparation.ts";
+import type { HostDevices, PreparedNic } from "../device/nic-preparation.ts";
+import { type ReleaseReport, releaseNicsAside } from "../device/nic-release.ts";
 import {
   type ArmedNicSet,
   armNicSet,
@@ -17,7 +13,8 @@ import {
   stopNics,
   verifyNics,
 } from "../device/nic-set.ts";
-import type { DevicesChange, DevicesMending, GuestDevices } from "../guest/guest-runner.ts";
+import type { DevicesChange, DevicesMending, DevicesRelease, GuestDevices } from "../guest/guest-runner.ts";
+import type { Link } from "../netlink/link.ts";
 
 /** V8 has compiled by then what a stop runs. */
 const REHEARSALS = 10;
@@ -107,7 +104,7 @@ export class PreparedDevices implements GuestDevices {
   }
 
   /** Forgets the device and releases it, stopped or not. */
-  remove(nicId: string): DevicesChange {
+  remove(nicId: string): DevicesRelease {
     const removed = this.#nics.filter((nic) => nic.nicId === nicId);
     const ownerships = this.#ownerships();
     this.#nics = this.#nics.filter((nic) => nic.nicId !== nicId);
@@ -266,14 +263,20 @@ export class PreparedDevices implements GuestDevices {
     return new Map(this.#prepared.map(({ nicId, ownership }) => [nicId, ownership]));
   }
 
-  release(): DevicesChange {
-    return this.#release(this.#nics, this.#ownerships());
+  /** `around`: what was read of the links that stand on others. */
+  release(around?: readonly Link[]): DevicesRelease {
+    return this.#release(this.#nics, this.#ownerships(), around);
   }
 
   /** What could not be read is left, and said: whoever asked has no use for what was thrown. */
-  #release(nics: readonly NicDefinition[], ownerships: ReadonlyMap<string, DeviceOwnership>): DevicesChange {
+  #release(
+    nics: readonly NicDefinition[],
+    ownerships: ReadonlyMap<string, DeviceOwnership>,
+    around?: readonly Link[],
+  ): DevicesRelease {
     try {
-      return changeOf(releaseNics(this.#host.route, nics, ownerships, "delete"));
+      const { reports, parents } = releaseNicsAside(this.#host, nics, ownerships, around);
+      return { ...changeOf(reports), ...(parents === undefined ? {} : { parents: parents.then(changeOf) }) };
     } catch (thrown) {
       return { ok: false, sentence: SwitchoverError.from(thrown).message };
     }

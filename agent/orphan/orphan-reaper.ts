@@ -40,7 +40,7 @@ export class OrphanReaper {
   async #look(sinceLastMs: number): Promise<void> {
     const { orphans, afterMs, clock, log } = this.#parts;
     try {
-      const found = orphans.list();
+      const found = await orphans.list();
       this.#seenForMs = new Map(
         found.map((orphan) => {
           const before = this.#seenForMs.get(keyOf(orphan));

@@ -2,16 +2,21 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import type { Clock } from "../clock.ts";
 import { deviceTypeOf } from "../device/device-types.ts";
+import { linksOf } from "../device/host-survey.ts";
 import { kernelWords } from "../device/route-answers.ts";
 import type { InstanceTable } from "../instance/instance-table.ts";
 import type { Log } from "../log.ts";
+import type { FdbEntry } from "../netlink/neighbour.ts";
 import { encodeBatch } from "../netlink/route-batch.ts";
-import type { RoutePort } from "../netlink/route-port.ts";
-import type { RouteRequest } from "../netlink/route-request.ts";
+import type { RouteMessage, RoutePort } from "../netlink/route-port.ts";
+import type { RouteDump, RouteRequest } from "../netlink/route-request.ts";
+import type { TableReader } from "../netlink/table-reader.ts";
 import { findOrphans, type Orphan } from "./find-orphans.ts";
 
 export interface OrphansParts {
   readonly route: RoutePort;
+  /** Where it is absent, tables are read at once. */
+  readonly tables?: TableReader | undefined;
   readonly instances: InstanceTable;
   /** Guests whose journals could not be read. */
   readonly unreadGuests: ReadonlySet<GuestId>;
@@ -27,17 +32,26 @@ export class Orphans {
     this.#parts = parts;
   }
 
-  /** Reads the links, and the table of each bridge that has a device of ours as a port. Throws as `RoutePort.dump` does. */
-  list(): readonly Orphan[] {
-    const { route } = this.#parts;
-    const links = route.dump({ op: "dumpLinks" }).flatMap((m) => (m.type === "link" ? [m.link] : []));
-    const known = this.#knownDevices();
-    const devices = findOrphans(links, [], known);
-    const bridges = links.filter(({ name }) => devices.some(({ bridge }) => bridge === name));
-    const entries = bridges.flatMap(({ ifindex: bridgeIfindex }) =>
-      route.dump({ op: "dumpFdb", bridgeIfindex }).flatMap((m) => (m.type === "fdbEntry" ? [m.entry] : [])),
-    );
-    return findOrphans(links, entries, known);
+  /**
+   * Reads the links, and the table of each bridge that has a device of ours as a port, beside what counts. What was a
+   * guest's at any time meanwhile is none. Throws as `RoutePort.dump` and `TableReader.read` do.
+   */
+  async list(): Promise<readonly Orphan[]> {
+    const knownBefore = this.#knownDevices();
+    const links = linksOf(await this.#read({ op: "dumpLinks" }));
+    const bridges = new Set(findOrphans(links, [], knownBefore).map(({ bridge }) => bridge));
+    const entries: FdbEntry[] = [];
+    for (const { ifindex: bridgeIfindex, name } of links) {
+      if (!bridges.has(name)) continue;
+      const table = await this.#read({ op: "dumpFdb", bridgeIfindex });
+      for (const message of table) if (message.type === "fdbEntry") entries.push(message.entry);
+    }
+    return findOrphans(links, entries, new Set([...knownBefore, ...this.#knownDevices()]));
+  }
+
+  async #read(dump: RouteDump): Promise<readonly RouteMessage[]> {
+    const { route, tables } = this.#parts;
+    return tables === undefined ? route.dump(dump) : tables.read(dump);
   }
 
   /**

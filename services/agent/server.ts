@@ -116,8 +116,7 @@ async function startOn(
     handOffs,
     spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
-    devices: { route: deviceRoute, factory: deviceFactory },
-    tables,
+    devices: { route: deviceRoute, factory: deviceFactory, tables },
     kernelChanges,
     ...(values.announcements === "vmm"
       ? {}

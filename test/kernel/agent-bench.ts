@@ -36,12 +36,13 @@ export function withAgent(
   openPorts: (devices: HostDevices, stateDirectory: string) => Partial<HostAgentPorts> = () => ({}),
 ): Promise<void> {
   return inNetworkNamespace(() =>
-    withHost(async (devices) => {
+    withHost(async ({ route, factory }) => {
       addBridge("br0");
       const stateDirectory = mkdtempSync(join(tmpdir(), "switchover-agent-"));
       const spoolDirectory = join(stateDirectory, "feed");
       mkdirSync(spoolDirectory);
       const tables = openTableReader();
+      const devices: HostDevices = { route, factory, tables };
       const vmms = new Map<string, PretendedVmm>();
       const told: FeedEvent[] = [];
       const ports: HostAgentPorts = {
@@ -68,7 +69,6 @@ export function withAgent(
           assert.ok(vmm, `no VMM at ${path}`);
           return vmm.open(hear);
         },
-        tables,
         ...openPorts(devices, stateDirectory),
       };
       let agent = new HostAgent(ports);

@@ -10,7 +10,7 @@ import { MacvtapMode, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts
 import { skipWithout } from "../resource.ts";
 import { prepare, withAgent } from "./agent-bench.ts";
 import { macOf } from "./guest-nics.ts";
-import { deviceNames, linkOf } from "./host-state.ts";
+import { deviceNames, eventually, linkOf } from "./host-state.ts";
 import { inNetworkNamespace, run } from "./in-network-namespace.ts";
 import { PretendedVmm } from "./pretended-vmm.ts";
 
@@ -76,6 +76,48 @@ describe("an agent with macvtaps", options, () => {
         await agent.detachNic({ guestId: "web", instanceId: "a1", nicId });
       }
       assert.deepEqual([deviceNames(), linkOf("eth1")], before);
+    }));
+
+  it("leaves the parent of a passthrough macvtap that others deleted as it was found, and reads no table within a turn", () =>
+    onLargeHost(async ({ agent, vmms }) => {
+      run("ip", "link", "set", "eth1", "down");
+      const before = linkOf("eth1");
+      vmms.set("/run/a1", new PretendedVmm("running"));
+      await agent.prepareNics(prepare("a1", [macvtap(1, "eth1", MacvtapMode.PASSTHROUGH)]));
+      await agent.adoptGuest({
+        guestId: "web",
+        instanceId: "a1",
+        qmpPath: "/run/a1",
+        externalCpuSource: undefined,
+      });
+      assert.match(linkOf("eth1"), /^eth1 up/);
+      run("ip", "link", "del", "mv1");
+      await agent.detachNic({ guestId: "web", instanceId: "a1", nicId: "net1" });
+      await eventually("the parent as it was", () => (linkOf("eth1") === before ? true : undefined));
+    }));
+
+  it("lets a passthrough macvtap that others deleted be replaced by one that finds their parent as it was found", () =>
+    onLargeHost(async ({ agent }) => {
+      run("ip", "link", "set", "eth1", "down");
+      const before = linkOf("eth1");
+      await agent.prepareNics(prepare("a1", [macvtap(1, "eth1", MacvtapMode.PASSTHROUGH)]));
+      run("ip", "link", "set", "eth1", "up");
+      run("ip", "link", "del", "mv1");
+      const replaced = await agent.prepareNics(prepare("a1", [macvtap(2, "eth1", MacvtapMode.PASSTHROUGH)]));
+      assert.equal(replaced.nics[0]?.deviceName, "mv2");
+      await agent.detachNic({ guestId: "web", instanceId: "a1", nicId: "net2" });
+      assert.equal(linkOf("eth1"), before);
+    }));
+
+  it("lists orphans, and reads no table within a turn", () =>
+    onLargeHost(async ({ agent }) => {
+      run("ip", "link", "add", "mv9", "link", "eth0", "type", "macvtap", "mode", "bridge");
+      run("ip", "link", "set", "mv9", "alias", "switchover");
+      const { orphans } = await agent.listOrphans({});
+      assert.deepEqual(
+        orphans.map(({ deviceName }) => deviceName),
+        ["mv9"],
+      );
     }));
 
   it("refuses at preflight a guest that would arrive at a parent without a carrier, and lets one leave it", () =>

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet, stopNics, verifyNics } from "../../agent/device/nic-set.ts";
 import { Registration } from "../../proto/gen/switchover/v1/nic.ts";
 import type { Bench } from "./agent-bench.ts";

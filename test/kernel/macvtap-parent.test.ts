@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { HostDevices } from "../../agent/device/nic-preparation.ts";
-import { prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { RoutePort } from "../../agent/netlink/route-port.ts";
 import type { RouteRequest } from "../../agent/netlink/route-request.ts";

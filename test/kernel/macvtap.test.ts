@@ -3,12 +3,8 @@ import { describe, it } from "node:test";
 import { surveyHost } from "../../agent/device/host-survey.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { findDrift, mendNics } from "../../agent/device/nic-mending.ts";
-import {
-  type HostDevices,
-  preflightNics,
-  prepareNics,
-  releaseNics,
-} from "../../agent/device/nic-preparation.ts";
+import { type HostDevices, preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, macvtapNic, outcomesOf, ownershipsOf, withHost } from "./guest-nics.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { preflightNics, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { RoutedTapNic } from "../../agent/device/routed-tap/definition.ts";
 import { SwitchoverError } from "../../proto/error.ts";

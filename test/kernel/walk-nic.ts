@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import type { KnownDevices } from "../../agent/device/find-nics.ts";
 import { findDrift, mendNics } from "../../agent/device/nic-mending.ts";
-import {
-  type HostDevices,
-  type PreparedNic,
-  prepareNics,
-  releaseNics,
-} from "../../agent/device/nic-preparation.ts";
+import { type HostDevices, type PreparedNic, prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { type ArmedNicSet, armNicSet, stopNics } from "../../agent/device/nic-set.ts";
 import { clockUs, ownershipsOf, withHost } from "./guest-nics.ts";
 import { inNetworkNamespace, withAnotherNamespace } from "./in-network-namespace.ts";

@@ -4,12 +4,8 @@ import type { Occasion } from "../../agent/device/device.ts";
 import type { MacvtapNic } from "../../agent/device/macvtap/definition.ts";
 import { asFound } from "../../agent/device/macvtap/parent.ts";
 import { macvtapPreparation } from "../../agent/device/macvtap/preparation.ts";
-import {
-  type PreparedNic,
-  preflightNics,
-  prepareNics,
-  releaseNics,
-} from "../../agent/device/nic-preparation.ts";
+import { type PreparedNic, preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import type { Link } from "../../agent/netlink/link.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { mendNics } from "../../agent/device/nic-mending.ts";
-import { preflightNics, prepareNics, releaseNics } from "../../agent/device/nic-preparation.ts";
+import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.ts";
+import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import type { TapOnBridgeNic } from "../../agent/device/tap-on-bridge/definition.ts";
 import { tapOnBridge } from "../../agent/device/tap-on-bridge/device-type.ts";

@@ -124,7 +124,7 @@ it("an orphan's entries in several VLANs are told apart, and each is removed in 
     },
     log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
   });
-  const [first, second, ...rest] = orphans.list();
+  const [first, second, ...rest] = await orphans.list();
   assert.ok(first && second);
   assert.notEqual(keyOf(first), keyOf(second));
   assert.deepEqual(await orphans.remove([first]), [first]);
@@ -143,7 +143,7 @@ function reaping(afterMs: number) {
   let fault: SwitchoverError | null = null;
   const reaper = new OrphanReaper({
     orphans: {
-      list: () => {
+      list: async () => {
         if (fault !== null) throw fault;
         return present;
       },
@@ -243,7 +243,7 @@ describe("what a caller has removed", () => {
   async function removedBy(request: Partial<RemoveOrphansRequest>) {
     const removed: Orphan[] = [];
     const orphans = {
-      list: () => seen,
+      list: async () => seen,
       remove: async (wanted: readonly Orphan[]) => {
         removed.push(...wanted);
         return wanted;

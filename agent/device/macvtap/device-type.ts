@@ -143,7 +143,7 @@ export const macvtap: DeviceType<MacvtapNic> = {
       const goesDown = parent.state === "up" && ownership.parent?.state === "down";
       return goesDown && !isOurs && locate(nic, links).found === "no" ? {} : undefined;
     },
-    plan(nic, links, ownership, device) {
+    plan(nic, links, ownership, device, around) {
       const link = links.get(nic.deviceName);
       const parent = links.get(nic.parent);
       const isOurs = link !== undefined && isToBeDeleted(link, ownership, device);
@@ -152,7 +152,9 @@ export const macvtap: DeviceType<MacvtapNic> = {
         ...(link === undefined || !(isOurs || isThere) ? [] : [takeDown(link.ifindex)]),
         ...(link !== undefined && isThere && isHushed(nic, link) ? unhush(nic, link.ifindex) : []),
         ...(link !== undefined && isOurs ? [{ op: "deleteLink", ifindex: link.ifindex } as const] : []),
-        ...(parent === undefined ? [] : releaseParent(nic, parent, links, ownership, isOurs, isThere)),
+        ...(parent === undefined || around === "unknown"
+          ? []
+          : releaseParent(nic, parent, links, ownership, isOurs, isThere)),
       ];
     },
     judge(nic, links, requests, results) {
