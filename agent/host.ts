@@ -47,8 +47,9 @@ export class Host {
 
   /** What preparing the NICs depends on. Throws as `surveyHostAside` does. */
   async surveyFor(nics: readonly NicDefinition[]): Promise<HostSurvey> {
-    const { route, tables } = this.ports.devices;
-    return tables === undefined ? surveyHost(route, nics) : surveyHostAside(route, tables, nics);
+    const { devices } = this.ports;
+    const { tables } = devices;
+    return tables === undefined ? surveyHost(devices, nics) : surveyHostAside(devices, tables, nics);
   }
 
   /** The newest fence that any instance of the guest has acted on here, also those that are gone. */

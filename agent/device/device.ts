@@ -22,6 +22,7 @@ import type { MulticastGroup } from "../netlink/multicast.ts";
 import type { RouteResult } from "../netlink/route-port.ts";
 import type { RouteRequest } from "../netlink/route-request.ts";
 import type { NicDefinition } from "./nic-definition.ts";
+import type { Inherited } from "./tap-creation.ts";
 
 /** Something that a NIC met; `field` is the part of its definition at fault, as the proto names it. */
 export interface NicProblem {
@@ -132,16 +133,19 @@ export interface ParentAsFound {
 /** What for a host is asked whether it can have a NIC: to be prepared there, to get its running guest, or to give it away. */
 export type Occasion = "prepare" | "arrive" | "leave";
 
+/** What is known of a host beside its links. */
+export interface AskedOfHost {
+  /** To `DevicePreparation.ask`. */
+  readonly answers: readonly RouteResult[];
+  /** What a device has that is to be made; undefined where that is not known. */
+  readonly inherited?: Inherited | undefined;
+}
+
 export interface DevicePreparation<Nic extends NicDefinition> {
   /** What `refusals` has to know beside the links that the definition names, all of it read; for types that have to. */
   readonly ask?: (nic: Nic, links: SeenLinks) => readonly RouteRequest[];
-  /** Why the NIC cannot be prepared or moved here, judged by what exists and by the answers to `ask`. */
-  refusals(
-    nic: Nic,
-    links: SeenLinks,
-    answers: readonly RouteResult[],
-    occasion: Occasion,
-  ): readonly NicProblem[];
+  /** Why the NIC cannot be prepared or moved here, judged by what exists and by what was asked. */
+  refusals(nic: Nic, links: SeenLinks, asked: AskedOfHost, occasion: Occasion): readonly NicProblem[];
   /** What has to be created first; undefined where the device exists or the kernel is to be asked by `plan`. */
   creation(nic: Nic, links: SeenLinks): DeviceCreation | undefined;
   /** Into quarantine; `before` and `after` are what existed before and after `creation`. */

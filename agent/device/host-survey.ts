@@ -12,24 +12,33 @@ import type { SeenLinks } from "./device.ts";
 import { deviceTypeOf } from "./device-types.ts";
 import type { NicDefinition } from "./nic-definition.ts";
 import { executeEach, readLinks } from "./nic-requests.ts";
+import type { DeviceFactory, Inherited } from "./tap-creation.ts";
 
 export interface HostSurvey {
   /** Links that stand on others; missing where no NIC does. */
   readonly stacked?: readonly Link[];
   /** By NIC, the answers to what its type asks. */
   readonly answers: ReadonlyMap<string, readonly RouteResult[]>;
+  /** What devices have that are made from now on; undefined where that is not known. */
+  readonly inherited?: Inherited | undefined;
+}
+
+/** Without its factory nobody tells what devices will have that it makes. */
+export interface SurveyedHost {
+  readonly route: RoutePort;
+  readonly factory?: DeviceFactory;
 }
 
 /** At once, which takes as long as the host has links, and routes. Throws as `RoutePort.execute` and `dump` do. */
-export function surveyHost(route: RoutePort, nics: readonly NicDefinition[]): HostSurvey {
+export function surveyHost({ route, factory }: SurveyedHost, nics: readonly NicDefinition[]): HostSurvey {
   const stacked = standOnOthers(nics) ? { stacked: stackedOf(route.dump({ op: "dumpLinks" })) } : {};
   const answers = executeEach(route, questionsOf(route, nics));
-  return { ...stacked, answers: byNic(nics, answers) };
+  return { ...stacked, answers: byNic(nics, answers), inherited: factory?.inherited?.() };
 }
 
 /** The same, with the tables read in another thread. Throws as `TableReader.read` does too. */
 export async function surveyHostAside(
-  route: RoutePort,
+  { route, factory }: SurveyedHost,
   tables: TableReader,
   nics: readonly NicDefinition[],
 ): Promise<HostSurvey> {
@@ -40,7 +49,7 @@ export async function surveyHostAside(
     for (const request of requests) ofNic.push(await answerTo(route, tables, request));
     answers.push(ofNic);
   }
-  return { ...stacked, answers: byNic(nics, answers) };
+  return { ...stacked, answers: byNic(nics, answers), inherited: factory?.inherited?.() };
 }
 
 /** The links that the NICs' definitions name, as they are now, among those of a survey. */

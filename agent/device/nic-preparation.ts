@@ -62,8 +62,8 @@ export function preflightNics(
   occasion: Occasion = "prepare",
 ): NicRefusal[] {
   checkNicDefinitions(nics, pathOf);
-  const { answers, stacked } = survey ?? surveyHost(route, nics);
-  return refusalsOf(nics, withStacked(nics, readLinks(route, nics), stacked), answers, pathOf, occasion);
+  const host = survey ?? surveyHost({ route }, nics);
+  return refusalsOf(nics, withStacked(nics, readLinks(route, nics), host.stacked), host, pathOf, occasion);
 }
 
 /** Throws FAILED_PRECONDITION for the first of these reasons, and as `preflightNics` does; changes nothing. */
@@ -96,9 +96,10 @@ export function prepareNics(
   known: KnownBefore = {},
 ): PreparedNic[] {
   checkNicDefinitions(nics, pathOf);
-  const { answers, stacked } = known.survey ?? surveyHost(host.route, nics);
+  const survey = known.survey ?? surveyHost(host, nics);
+  const { stacked } = survey;
   const before = withStacked(nics, readLinks(host.route, nics), stacked);
-  throwFirst(refusalsOf(nics, before, answers, pathOf, "prepare"));
+  throwFirst(refusalsOf(nics, before, survey, pathOf, "prepare"));
   try {
     nics.forEach((nic, index) => {
       const { field, prepare } = deviceTypeOf(nic);
@@ -142,13 +143,13 @@ function ownershipOf(
 function refusalsOf(
   nics: readonly NicDefinition[],
   links: SeenLinks,
-  answers: HostSurvey["answers"],
+  { answers, inherited }: HostSurvey,
   pathOf: NicPath,
   occasion: Occasion,
 ): NicRefusal[] {
   return nics.flatMap((nic, index) =>
     deviceTypeOf(nic)
-      .prepare.refusals(nic, links, answers.get(nic.nicId) ?? [], occasion)
+      .prepare.refusals(nic, links, { answers: answers.get(nic.nicId) ?? [], inherited }, occasion)
       .map(({ reason, sentence, field }) => ({
         nicId: nic.nicId,
         reason,

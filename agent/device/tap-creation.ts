@@ -9,6 +9,13 @@ import type { DeviceCreation } from "./device.ts";
 export interface DeviceFactory {
   /** Throws ALREADY_EXISTS where the name is taken. */
   create(creation: Extract<DeviceCreation, { readonly by: "tun" }>): void;
+  /** What devices that are made from now on have from the host; undefined, or no such function, where that is not known. */
+  inherited?(): Inherited | undefined;
+}
+
+/** The host's settings for devices that come (`net.ipv6.conf.default`), which netlink does not tell. */
+export interface Inherited {
+  readonly ipv6: "enabled" | "disabled";
 }
 
 const TUNSETIFF = 0x400454ca;
@@ -22,11 +29,21 @@ const IFREQ_BYTES = 40;
 const IFREQ_FLAGS_OFFSET = 16;
 const EBUSY = 16;
 const EEXIST = 17;
+/** Of the thread's network namespace. */
+const DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 
 /** Makes persistent taps through /dev/net/tun, in the thread's network namespace. */
 export const deviceFactory: DeviceFactory = {
   create(creation) {
     createPersistentTap(creation.deviceName);
+  },
+  inherited() {
+    try {
+      return { ipv6: fs.readFileSync(DISABLE_IPV6, "latin1").trim() === "0" ? "enabled" : "disabled" };
+    } catch (thrown) {
+      // A host without IPv6 has no settings of it either.
+      return (thrown as NodeJS.ErrnoException).code === "ENOENT" ? { ipv6: "disabled" } : undefined;
+    }
   },
 };
 

@@ -257,7 +257,7 @@ describe("a macvtap", options, () => {
       for (const mode of ["bridge", "passthrough"] as const) {
         const nics = [macvtapNic(0, { mode }), macvtapNic(1, { parent: "eth2" })];
         // Somebody else's is there since the host was looked at.
-        const survey = surveyHost(host.route, nics);
+        const survey = surveyHost(host, nics);
         const rival = ["eth2", "type", "macvtap", "mode", "passthru"];
         run("ip", "link", "add", "rival", "link", ...rival);
         assert.throws(() => prepareNics(host, nics, undefined, { survey }), {

@@ -4,6 +4,7 @@ import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.t
 import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet } from "../../agent/device/nic-set.ts";
 import type { RoutedTapNic } from "../../agent/device/routed-tap/definition.ts";
+import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { skipWithout } from "../resource.ts";
 import { clockUs, macOf, routedNic, tapNic } from "./guest-nics.ts";
@@ -117,15 +118,29 @@ describe("what cannot work", options, () => {
       ]);
       const onlyIPv4 = routedNic(0, { hostAddresses: ["169.254.0.1/32"], routes: ["192.0.2.7/32"] });
       assert.deepEqual(refusalsOf(onlyIPv4), []);
-      // Only taps that come have it disabled: seen when there is one, which then goes again.
+      // Only taps that come have it disabled.
       run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.disable_ipv6=1");
-      assert.throws(() => prepareNics(host, [routedNic(0)]), {
+      const creations: string[] = [];
+      const factory: DeviceFactory = {
+        ...host.factory,
+        create: (creation) => void creations.push(creation.deviceName),
+      };
+      assert.throws(() => prepareNics({ ...host, factory }, [routedNic(0)]), {
+        code: "FAILED_PRECONDITION",
         reason: "IPV6_DISABLED",
         field: "nics[0].routed_tap.host_addresses[1]",
       });
+      assert.deepEqual(creations, []);
       assert.equal(deviceNames(), before);
       prepareNics(host, [onlyIPv4]);
       assert.equal(armNicSet(host.route, [onlyIPv4], clockUs).start().result, "started");
+    }));
+
+  it("is no IPv6 address where only devices that are there have IPv6 disabled", () =>
+    inRoutingHost((host) => {
+      run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=0");
+      prepareNics(host, [routedNic(0)]);
+      assert.equal(armNicSet(host.route, [routedNic(0)], clockUs).start().result, "started");
     }));
 
   it("leaves the host as it was when it fails half way", () =>

@@ -41,9 +41,12 @@ describe("a parent in passthrough", () => {
       ["eth0", link("eth0", 2)],
       ["eth0.100", link("eth0.100", 3, { kind: "vlan", parentIfindex: 2 })],
     ]);
-    const [refusal] = macvtapPreparation.refusals(NIC, links, [], "prepare");
+    const [refusal] = macvtapPreparation.refusals(NIC, links, { answers: [] }, "prepare");
     assert.deepEqual([refusal?.reason, refusal?.field], ["PARENT_IN_USE", "macvtap.parent"]);
-    assert.deepEqual(macvtapPreparation.refusals({ ...NIC, mode: "bridge" }, links, [], "prepare"), []);
+    assert.deepEqual(
+      macvtapPreparation.refusals({ ...NIC, mode: "bridge" }, links, { answers: [] }, "prepare"),
+      [],
+    );
   });
 
   it("is never given the guest's address back as its own, when a device is prepared anew", () => {

@@ -7,6 +7,7 @@ import { preflightNics, prepareNics } from "../../agent/device/nic-preparation.t
 import { releaseNics } from "../../agent/device/nic-release.ts";
 import { armNicSet, verifyNics } from "../../agent/device/nic-set.ts";
 import { routedTap } from "../../agent/device/routed-tap/device-type.ts";
+import type { DeviceFactory } from "../../agent/device/tap-creation.ts";
 import { parseNics, toNicMessage } from "../../agent/instance/nic-message.ts";
 import type { KernelChange } from "../../agent/netlink/kernel-change.ts";
 import type { Link } from "../../agent/netlink/link.ts";
@@ -153,6 +154,29 @@ describe("a routed tap on a pretended kernel", () => {
     assert.deepEqual(refusalsOf(nic), [], "an existing tap has its own settings");
     kernel.change(nic.deviceName, { ipv6: "disabled" });
     assert.equal(refusalsOf(nic).length, 1);
+  });
+
+  it("is refused by what a tap would have that is to be made, and not by what other devices have", () => {
+    for (const [loopback, ipv6] of [
+      ["enabled", "disabled"],
+      ["disabled", "enabled"],
+    ] as const) {
+      const kernel = new PretendedKernel();
+      kernel.addParent("lo");
+      if (loopback === "disabled") kernel.change("lo", { ipv6: "disabled" });
+      const made: string[] = [];
+      const factory: DeviceFactory = {
+        create: (creation) => {
+          made.push(creation.deviceName);
+          kernel.create(creation);
+        },
+        inherited: () => ({ ipv6 }),
+      };
+      const prepare = () => prepareNics({ route: kernel, factory }, nics);
+      if (ipv6 === "enabled") prepare();
+      else assert.throws(prepare, { code: "FAILED_PRECONDITION", reason: "IPV6_DISABLED" });
+      assert.equal(made.length, ipv6 === "enabled" ? nics.length : 0);
+    }
   });
 
   it("is mended to what its gate says, from either side", () => {

@@ -32,7 +32,7 @@ export const macvtapPreparation: DevicePreparation<MacvtapNic> = {
     return [...askLower(parent), ...(isExclusive(nic) && !isTaken ? askHostUse(parent) : [])];
   },
 
-  refusals(nic, links, answers, occasion) {
+  refusals(nic, links, { answers }, occasion) {
     const parent = links.get(nic.parent);
     if (parent === undefined) return [parentMissing(nic)];
     const deadParent = occasion === "leave" ? undefined : deadParentProblem(nic, parent, answers, occasion);

@@ -8,6 +8,7 @@ import type { DevicePreparation, NicProblem } from "../device.ts";
 import { deviceMissing, isSilent, notATap, notSilent, takesIpv6 } from "../device-link.ts";
 import { DEEDS } from "../request-deeds.ts";
 import { isErrno, linkOf } from "../route-answers.ts";
+import type { Inherited } from "../tap-creation.ts";
 import type { RoutedTapNic } from "./definition.ts";
 import {
   DEVICE_FIELD,
@@ -37,20 +38,22 @@ const LOOPBACK = "lo";
  * busy one, when nothing leads to the guest any more (150 times each on Linux 6.18).
  */
 export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
-  // A tap that is to be made gets the host's settings, of which another device that is always there tells.
+  // Where nobody tells what a tap has that is to be made, a device that is always there shows what the host has at least.
   ask: (nic) => [
     { op: "getLink", name: LOOPBACK },
     ...nic.routes.map((prefix) => ({ op: "getRoute", prefix }) as const),
   ],
 
   // No other route is in the way: one to the guest's present host is what is to be expected.
-  refusals(nic, links, [loopback, ...answers], occasion) {
+  refusals(nic, links, { answers: [loopback, ...answers], inherited }, occasion) {
     const device = links.get(nic.deviceName);
     const problem =
       notATap(device, nic.deviceName, DEVICE_FIELD) ??
       (device?.masterIfindex === undefined ? undefined : portOfAnother(nic)) ??
       hostsOwnPrefix(nic, device, answers) ??
-      (occasion === "leave" ? undefined : ipv6Disabled(nic, device ?? linkOf(loopback)));
+      (occasion === "leave"
+        ? undefined
+        : ipv6Disabled(nic, ipv6Of(device) ?? inherited?.ipv6 ?? ipv6Of(linkOf(loopback))));
     return problem === undefined ? [] : [problem];
   },
 
@@ -88,7 +91,7 @@ export const routedTapPreparation: DevicePreparation<RoutedTapNic> = {
       judgeNoAddress(nic, held.addresses) ??
       judgeNoRoute(nic, place, held.routes) ??
       (link === undefined ? undefined : notSilent(link, DEVICE_FIELD)) ??
-      ipv6Disabled(nic, link);
+      ipv6Disabled(nic, ipv6Of(link));
     if (problem !== undefined || link?.macAddress !== nic.macAddress) return problem;
     return {
       reason: "ADDRESS_IN_USE",
@@ -141,9 +144,14 @@ function hostsOwnPrefix(
   return undefined;
 }
 
-/** Undefined also where nothing is known of the device. */
-function ipv6Disabled(nic: RoutedTapNic, device: Link | undefined): NicProblem | undefined {
-  if (device === undefined || takesIpv6(device)) return undefined;
+function ipv6Of(device: Link | undefined): Inherited["ipv6"] | undefined {
+  if (device === undefined) return undefined;
+  return takesIpv6(device) ? "enabled" : "disabled";
+}
+
+/** Undefined also where nothing is known of the device's IPv6. */
+function ipv6Disabled(nic: RoutedTapNic, ipv6: Inherited["ipv6"] | undefined): NicProblem | undefined {
+  if (ipv6 !== "disabled") return undefined;
   for (const part of ["hostAddresses", "routes"] as const) {
     const index = nic[part].findIndex((prefix) => ipPrefixParts(prefix).family === "ipv6");
     if (index < 0) continue;
