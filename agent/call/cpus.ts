@@ -19,6 +19,9 @@ const ENDED_WITHOUT_SWITCH: ReadonlySet<string> = new Set(["failed", "cancelled"
 /** The VMM may wait for disks when its CPUs start or stop. */
 const CPUS_CHANGE_TIMEOUT_MS = 10_000;
 
+/** One finds a guest that a failed switchover brings back, one stops that, and one has what stays registered deregistered. */
+const MOST_STOP_ORDERS = 3;
+
 /** Who calls drives the VMM, and has stopped it. */
 const STOPPED_BY_OWNER: VmmTold = {
   cpus: "stopped",
@@ -50,10 +53,9 @@ export async function stopCpus(host: Host, request: StopCpusRequest): Promise<St
   if (isStopped(runner.guest) && !isToRunAgain(runner.guest))
     return { applied: Applied.ALREADY_SO, instance: instance.message() };
   let guest = await orderStop(host, instance);
-  // Whoever orders a stop here is promised what a pause by others is not: nothing stays registered. Nor does what a
-  // switchover had stopped, and which has come back meanwhile, start again, or run on.
-  if (guest.stay.kind === "stays" || isToRunAgain(guest) || isRunning(guest))
+  for (let orders = 1; orders < MOST_STOP_ORDERS && isStopToBeOrderedAgain(guest); orders += 1) {
     guest = await orderStop(host, instance);
+  }
   if (!isStopped(guest) && !isHandedOffStopped(guest)) {
     throw new SwitchoverError(
       "FAILED_PRECONDITION",
@@ -173,6 +175,14 @@ export function notOwner({ guestId, instanceId, role }: Guest): SwitchoverError 
     `Instance ${instanceId} of guest ${guestId} has no right to run.`,
     { reason: "NOT_OWNER", field: "instance_id", metadata: { role: role.kind } },
   );
+}
+
+/**
+ * Whoever orders a stop here is promised what a pause by others is not: nothing stays registered. Nor does what a switchover
+ * had stopped, and which has come back meanwhile, start again, or run on.
+ */
+function isStopToBeOrderedAgain(guest: Guest): boolean {
+  return guest.stay.kind === "stays" || isToRunAgain(guest) || isRunning(guest);
 }
 
 /** Ordered, and neither running nor refused so far. */
