@@ -24,7 +24,7 @@ const TIERS = {
   check: { concurrency: 1, timeoutMs: 120_000 },
   unit: { concurrency: 2, timeoutMs: 120_000 },
   simulation: { concurrency: 1, timeoutMs: 900_000 },
-  kernel: { concurrency: 1, timeoutMs: 240_000 },
+  kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;
 type Tier = keyof typeof TIERS;

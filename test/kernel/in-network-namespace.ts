@@ -8,6 +8,9 @@ import koffi from "koffi";
 const CLONE_NEWNET = 0x40000000;
 const setns = koffi.load(null).func("int setns(int fd, int type)");
 
+/** On an emulated machine of a busy host a program takes seconds. */
+const TIMEOUT_MS = 60_000;
+
 let created = 0;
 
 /** Runs `body` in a namespace of its own, which is deleted afterwards, whatever happens in it. */
@@ -50,7 +53,7 @@ export function within<T>(namespace: string, body: () => T): T {
 export function run(program: string, ...args: readonly string[]): string {
   return execFileSync(program, args, {
     encoding: "utf8",
-    timeout: 10_000,
+    timeout: TIMEOUT_MS,
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

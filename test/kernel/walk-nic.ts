@@ -111,7 +111,10 @@ class NicWalker {
     const prepare = () => prepareNics(this.#devices, this.#nics, undefined, { former: this.#former });
     if (this.#cannot("prepare")) {
       assert.throws(prepare, { code: "FAILED_PRECONDITION" });
-      return;
+      if (this.#standing !== "released") return;
+      // Nothing more can be done with what is not there.
+      this.#host.repair();
+      this.#drift = undefined;
     }
     this.#former = new Map(prepare().map((nic) => [nic.nicId, nic]));
     this.#endedBy("prepare");
@@ -146,7 +149,7 @@ class NicWalker {
     if (wanted === "quarantined") this.#standDown();
     else if (!this.#cannot("mendRunning")) this.#standing = "registered";
     if (this.#set === undefined) this.#arm();
-    const said = wanted === "registered" ? this.#drift?.said.registered : undefined;
+    const said = this.#drift?.said[wanted === "registered" ? "registered" : "prepared"];
     assert.equal(left[0]?.problem.reason, said);
   }
 
