@@ -7,6 +7,7 @@ import {
 } from "../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../proto/gen/switchover/v1/migration_service.ts";
 import { parseGuestId, parseHostId, parseInstanceId } from "../proto/ids.ts";
+import { parseLabels } from "./labels.ts";
 import type { MigrationRequest } from "./record/guest-record.ts";
 
 /** QEMU's: MAX_MIGRATE_DOWNTIME, the range of a qapi `size` as it is stored, and of `multifd-channels`. */
@@ -31,7 +32,7 @@ export function parseStartMigration({ requestId, spec }: StartMigrationRequest):
   }
   if (spec.transfer !== undefined) checkTransfer(spec.transfer, spec.mode);
   if (spec.postCopy !== undefined) checkPostCopy(spec.postCopy, spec.mode);
-  return { requestId, guestId, spec };
+  return { requestId, guestId, spec: { ...spec, labels: parseLabels(spec.labels, "spec.labels") } };
 }
 
 function checkEnds(spec: MigrationSpec): void {

@@ -11,7 +11,7 @@ export type MigrationId = string & { readonly __brand: "MigrationId" };
 
 /** Ids become NATS subject tokens, KV keys and file names, so only what is safe in all three. */
 const ID_TEXT = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$/;
-const MIGRATION_ID_TEXT = /^([A-Za-z0-9_][A-Za-z0-9_-]{0,62})-[0-9a-z]{12,14}$/;
+const MIGRATION_ID_TEXT = /^([A-Za-z0-9_][A-Za-z0-9_-]{0,62})-([0-9a-z]{8,10})[0-9a-z]{4}$/;
 
 function parseId(text: string, field: string, noun: string): string {
   if (text === "") throw invalidArgument(field, `A ${noun} id is required.`, "REQUIRED");
@@ -30,17 +30,24 @@ export const parseHostId = (text: string, field: string): HostId => parseId(text
 export const parseInstanceId = (text: string, field: string): InstanceId =>
   parseId(text, field, "instance") as InstanceId;
 
-/** Returns the guest that a migration id names, so that its record is found without an index. */
+/**
+ * Returns the guest that a migration id names, so that its record is found without an index, and when it was asked for
+ * (milliseconds, Unix).
+ */
 export function parseMigrationId(
   text: string,
   field: string,
-): { migrationId: MigrationId; guestId: GuestId } {
+): { migrationId: MigrationId; guestId: GuestId; requestedAtUnixMs: number } {
   if (text === "") throw invalidArgument(field, "A migration id is required.", "REQUIRED");
   const match = MIGRATION_ID_TEXT.exec(text);
-  if (match?.[1] === undefined) {
+  if (match?.[1] === undefined || match[2] === undefined) {
     throw invalidArgument(field, `"${text.slice(0, 90)}" is not a migration id like web-7-mk3v0q8ya1z9.`);
   }
-  return { migrationId: text as MigrationId, guestId: match[1] as GuestId };
+  return {
+    migrationId: text as MigrationId,
+    guestId: match[1] as GuestId,
+    requestedAtUnixMs: Number.parseInt(match[2], 36),
+  };
 }
 
 /**

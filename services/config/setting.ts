@@ -65,6 +65,16 @@ export function repeated<T>(parse: SettingParser<T>, fallback: string, words: Wo
   };
 }
 
+/** May be given several times, or not at all; in the environment, separated by commas. */
+export function several<T>(parse: SettingParser<T>, absence: string, words: Words): Setting<readonly T[]> {
+  return {
+    ...words,
+    shape: "many",
+    absence: `several times; default ${absence}`,
+    read: (texts, flag) => texts.map((text) => parse(text, flag)),
+  };
+}
+
 export function onOff(help: string): Setting<"on" | "off"> {
   return {
     shape: "switch",

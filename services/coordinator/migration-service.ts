@@ -1,3 +1,4 @@
+import type { InventoryApi } from "../../coordinator/inventory-api.ts";
 import type { MigrationApi } from "../../coordinator/migration-api.ts";
 import {
   type MigrationServiceServer,
@@ -9,10 +10,16 @@ import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
 /** MigrationService on the wire. Open WatchMigration streams end when `ending` aborts. */
-export function bindMigrationApi(api: MigrationApi, log: Log, ending: AbortSignal): ServiceBinding {
+export function bindMigrationApi(
+  api: MigrationApi,
+  inventory: InventoryApi,
+  log: Log,
+  ending: AbortSignal,
+): ServiceBinding {
   const implementation: MigrationServiceServer = {
     startMigration: serveUnary("StartMigration", log, (request) => api.startMigration(request)),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
+    listMigrations: serveUnary("ListMigrations", log, (request) => inventory.listMigrations(request)),
     cancelMigration: serveUnary("CancelMigration", log, (request) => api.cancelMigration(request)),
     switchToPostCopy: serveUnary("SwitchToPostCopy", log, (request) => api.switchToPostCopy(request)),
     pauseMigration: serveUnary("PauseMigration", log, (request) => api.pauseMigration(request)),

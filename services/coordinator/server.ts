@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { join } from "node:path";
+import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { invalidArgument } from "../../proto/error.ts";
@@ -15,6 +16,7 @@ import { FeedConsumer } from "../nats/feed-consumer.ts";
 import { NatsGuestRecordStore } from "../nats/guest-record-store.ts";
 import { HostRegistry } from "../nats/host-registry.ts";
 import { NatsPhaseFeed } from "../nats/phase-feed.ts";
+import { NatsRecordCatalogue } from "../nats/record-catalogue.ts";
 import { ensureStores } from "../nats/streams.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
 import { AgentClients } from "./agent-clients.ts";
@@ -98,11 +100,12 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
   const api = new MigrationApi({ store, hosts, clock, random: Math.random, runner });
+  const inventory = new InventoryApi({ catalogue: new NatsRecordCatalogue(link), clock });
   const ending = new AbortController();
   stop.throwIfAborted();
   const server = await startGrpcServer({
     targets: values.listen,
-    services: [bindMigrationApi(api, log, ending.signal)],
+    services: [bindMigrationApi(api, inventory, log, ending.signal)],
     log,
   });
   onClose(() => server.close(CALL_GRACE_MS));

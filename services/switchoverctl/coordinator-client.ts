@@ -2,6 +2,8 @@ import type { Client, MethodDefinition } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import {
+  type ListMigrationsRequest,
+  type ListMigrationsResponse,
   MigrationServiceService as methods,
   type ResolveMigrationRequest,
   type StartMigrationRequest,
@@ -13,6 +15,8 @@ import { callUnary } from "../grpc/unary.ts";
 export const MIGRATION_SERVICE = "switchover.v1.MigrationService";
 
 const CALL_TIMEOUT_MS = 10_000;
+/** A coordinator goes through all that is kept for a list. */
+const LIST_TIMEOUT_MS = 15_000;
 const WATCH_RETRY_MS = 500;
 /** How long a broken watch is opened again before the coordinator counts as unreachable. */
 export const WATCH_UNREACHABLE_S = 30;
@@ -36,6 +40,11 @@ export class CoordinatorClient {
 
   get(migrationId: string): Promise<Migration> {
     return this.#call(methods.getMigration, { migrationId });
+  }
+
+  /** One page. */
+  list(request: ListMigrationsRequest): Promise<ListMigrationsResponse> {
+    return callUnary(this.#client, methods.listMigrations, request, { timeoutMs: LIST_TIMEOUT_MS });
   }
 
   cancel(migrationId: string): Promise<Migration> {

@@ -50,6 +50,13 @@ export class Display {
     this.#screen.write(`${sentence}\n`);
   }
 
+  /** Many things of one kind: a line of JSON each, or all in the text. */
+  rows(objects: readonly unknown[], text: () => string): void {
+    if (this.#form === "json")
+      for (const object of objects) this.#screen.write(`${JSON.stringify(object)}\n`);
+    else this.#screen.write(`${text()}\n`);
+  }
+
   /** Lets the line that is overwritten stand, so that what comes next is below it, whoever writes it. */
   leaveLine(): void {
     if (this.#form === "json" || this.#screen.isTTY !== true || this.#shown === "") return;

@@ -24,6 +24,8 @@ import {
   RESOLVE_USAGE,
 } from "./intervention-settings.ts";
 import { cancel, pause, recover, resolve, switchToPostCopy } from "./interventions.ts";
+import { list } from "./list.ts";
+import { checkListValues, LIST_SETTINGS, LIST_USAGE } from "./list-settings.ts";
 import {
   ATTACH_NIC_SETTINGS,
   ATTACH_NIC_USAGE,
@@ -151,6 +153,13 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     operand: "MIGRATION_ID",
     check: () => [],
     run: (_values, operand, ports) => show(operand, ports),
+  }),
+  command("list", {
+    settings: LIST_SETTINGS,
+    usage: LIST_USAGE,
+    operand: "none",
+    check: checkListValues,
+    run: (values, _operand, ports) => list(values, ports),
   }),
   command("watch", {
     settings: WATCH_SETTINGS,

@@ -5,9 +5,10 @@ import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migrat
 import { parseGuestId, parseHostId, parseInstanceId } from "../../proto/ids.ts";
 import { parseBytes, parseTarget, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
-import { onOff, optional, required, withDefault } from "../config/setting.ts";
+import { onOff, optional, required, several, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 import { WATCH_UNREACHABLE_S } from "./coordinator-client.ts";
+import { labelsOf, parseLabel } from "./label.ts";
 
 /** Flags and help of every command. */
 export const COMMON_SETTINGS = {
@@ -63,6 +64,10 @@ export const MIGRATE_SETTINGS = {
     placeholder: "BYTES",
     help: "Bytes per second once the CPUs have moved",
   }),
+  label: several(parseLabel, "none", {
+    placeholder: "KEY=VALUE",
+    help: "A label that `list` finds the migration by",
+  }),
   wait: onOff("Show progress and stay until the migration has ended"),
   ...COMMON_SETTINGS,
 };
@@ -114,6 +119,7 @@ Moves guests between hosts, and their network identity with their CPUs.
 Commands:
   migrate            Move a guest to another host
   show               Show a migration as it stands
+  list               List migrations, by guest, host, phase, label or time
   watch              Follow a migration to its end
   cancel             Leave the guest where it is, if it is not too late
   post-copy          Move the CPUs now, the remaining pages after
@@ -187,6 +193,7 @@ export function startRequest(values: MigrateValues): StartMigrationRequest {
         maxPostCopyBandwidthBytesPerSecond: values["max-post-copy-bandwidth"] ?? 0n,
       },
       postCopy: { trigger: triggerOf(values) },
+      labels: labelsOf(values.label),
     },
   };
 }

@@ -215,6 +215,7 @@ function specOf(source: OwnedHost, destination: OwnedHost, mode: MigrationMode):
     mode,
     transfer: undefined,
     postCopy: undefined,
+    labels: {},
   };
 }
 

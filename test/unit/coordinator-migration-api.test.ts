@@ -27,6 +27,10 @@ function transferOf(change: Partial<TransferParameters>): TransferParameters {
   };
 }
 
+function labelsOf(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, "v"]));
+}
+
 describe("the migration service", () => {
   let world: World;
   let runner: MigrationRunner;
@@ -115,6 +119,13 @@ describe("the migration service", () => {
       "spec.transfer.max_post_copy_bandwidth_bytes_per_second",
       { transfer: transferOf({ maxPostCopyBandwidthBytesPerSecond: -1n }) },
     ],
+    ["a label without a key", "spec.labels[]", { labels: { "": "x" } }],
+    ["a label's key with a space", "spec.labels[a b]", { labels: { "a b": "x" } }],
+    ["a label's key that ends with a dot", "spec.labels[a.]", { labels: { "a.": "x" } }],
+    ["a label's key of 64 letters", `spec.labels[${"k".repeat(63)}]`, { labels: { ["k".repeat(64)]: "x" } }],
+    ["a label's value of two lines", "spec.labels[a]", { labels: { a: "1\n2" } }],
+    ["a label's value of 128 letters", "spec.labels[a]", { labels: { a: "v".repeat(128) } }],
+    ["33 labels", "spec.labels", { labels: labelsOf(33) }],
     [
       "a switch after no pass",
       "spec.post_copy.after_passes",
@@ -147,6 +158,16 @@ describe("the migration service", () => {
     });
     const migration = await start("r".repeat(63), { transfer });
     assert.deepEqual(migration.spec?.transfer, transfer);
+  });
+
+  it("takes labels as a part of the request, in whatever order they come", async () => {
+    const labels = { ...labelsOf(31), "drain/of.rack-7": "v ".repeat(63) };
+    const migration = await start("r1", { labels });
+    assert.deepEqual(migration.spec?.labels, labels);
+    const reversed = Object.fromEntries(Object.entries(labels).reverse());
+    assert.equal((await start("r1", { labels: reversed })).migrationId, migration.migrationId);
+    await assert.rejects(start("r1", { labels: { ...labels, k0: "w" } }), { reason: "REQUEST_REUSED" });
+    await assert.rejects(start("r1"), { reason: "REQUEST_REUSED" });
   });
 
   it("refuses a host without an agent", async () => {

@@ -35,6 +35,7 @@ export function specOf(change: Partial<MigrationSpec> = {}): MigrationSpec {
     mode: MigrationMode.LIVE,
     transfer: undefined,
     postCopy: undefined,
+    labels: {},
     ...change,
   };
 }

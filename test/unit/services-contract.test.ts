@@ -66,6 +66,7 @@ const spec = {
     maxPostCopyBandwidthBytesPerSecond: 0n,
   },
   postCopy: { trigger: { $case: "afterPasses" as const, value: 2 } },
+  labels: { team: "blue", "drain/of": "ha" },
 };
 
 test("StartMigrationRequest is the same to generated code and descriptors", () => {

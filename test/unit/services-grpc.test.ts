@@ -55,6 +55,7 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
     getMigration: serveUnary("GetMigration", log, async (request, context) => {
       return GetMigrationResponse.create({ migration: await behaviour.get?.(request.migrationId, context) });
     }),
+    listMigrations: serveUnary("ListMigrations", log, notAsked),
     cancelMigration: serveUnary("CancelMigration", log, notAsked),
     switchToPostCopy: serveUnary("SwitchToPostCopy", log, notAsked),
     pauseMigration: serveUnary("PauseMigration", log, notAsked),

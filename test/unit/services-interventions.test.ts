@@ -39,6 +39,7 @@ function coordinatorWith(states: readonly Migration[], answer: "confirmed" | "no
     client: {
       start: () => call("start"),
       get: () => call("get"),
+      list: () => assert.fail("not asked for"),
       cancel: (id) => call(`cancel ${id}`),
       switchToPostCopy: (id) => call(`switchToPostCopy ${id}`),
       pause: (id) => call(`pause ${id}`),

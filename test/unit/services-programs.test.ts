@@ -37,6 +37,7 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   await Promise.all(agents.map((agent) => logLine(agent, "The host is in the host registry.")));
 
   const request = ["migrate", "--guest", "web-7", "--from", "ha", "--to", "hb", "--request-id", "r-1"];
+  request.push("--label", "team=blue");
   const failed = await runToEnd(t, "switchoverctl", [
     ...request,
     "--wait",
@@ -58,6 +59,19 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   assert.match(shown.stdout, /web-7: ha -> hb, live, failed/);
   const watched = await runToEnd(t, "switchoverctl", ["watch", migrationId], environment);
   assert.equal(watched.code, 1, watched.stderr);
+  const listed = await runToEnd(
+    t,
+    "switchoverctl",
+    ["list", "--host", "hb", "--phase", "failed", "--label", "team=blue", "--since", "1h"],
+    environment,
+  );
+  assert.equal(listed.code, 0, listed.stderr);
+  const [headings, row, ...others] = listed.stdout.trim().split("\n");
+  assert.match(headings ?? "", /^MIGRATION +FROM +TO +MODE/);
+  assert.match(row ?? "", new RegExp(`^${migrationId} +ha +hb +live +20.*Z +team=blue +failed, guest`));
+  assert.deepEqual(others, []);
+  const open = await runToEnd(t, "switchoverctl", ["list", "--open", "--json"], environment);
+  assert.deepEqual([open.code, open.stdout], [0, ""]);
   const unknown = await runToEnd(t, "switchoverctl", [...request.slice(0, 5), "--to", "hx"], environment);
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /HOST_UNKNOWN/);
@@ -112,7 +126,25 @@ test("switchoverctl tells silence, wrong flags and help apart by its exit code",
   assert.equal((await runToEnd(t, "switchoverctl", ["migrate", "--guest", "x"])).code, 2);
   assert.equal((await runToEnd(t, "switchoverctl", ["destroy"])).code, 2);
   assert.equal((await runToEnd(t, "switchoverctl", ["show"])).code, 2);
-  for (const args of [["--help"], ["migrate", "--help"], ["show", "--help"], ["watch", "--help"]]) {
+  const list = await runToEnd(t, "switchoverctl", [
+    "list",
+    "--open",
+    "--ended",
+    "--from",
+    "ha",
+    "--to",
+    "hb",
+  ]);
+  assert.equal(list.code, 2);
+  assert.match(list.stderr, /--open and --ended exclude each other/);
+  assert.match(list.stderr, /--from and --to exclude each other/);
+  for (const args of [
+    ["--help"],
+    ["migrate", "--help"],
+    ["show", "--help"],
+    ["watch", "--help"],
+    ["list", "--help"],
+  ]) {
     const help = await runToEnd(t, "switchoverctl", args);
     assert.equal(help.code, 0);
     assert.match(help.stdout, /Example/);

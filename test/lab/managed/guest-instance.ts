@@ -106,5 +106,6 @@ export function labMigration(
       maxPostCopyBandwidthBytesPerSecond: BigInt(maxPostCopyBandwidth ?? 0),
     },
     postCopy: mode === "live" ? undefined : { trigger: { $case: "afterMs", value: postCopyAfterMs } },
+    labels: {},
   };
 }

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
+import { Migration, MigrationMode, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { type ListMigrationsRequest, Standing } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { readSettings } from "../../services/config/read-settings.ts";
+import type { CommandPorts } from "../../services/switchoverctl/commands.ts";
+import { Display } from "../../services/switchoverctl/display.ts";
+import { list } from "../../services/switchoverctl/list.ts";
+import { checkListValues, filterOf, LIST_SETTINGS } from "../../services/switchoverctl/list-settings.ts";
+
+const NOW_MS = 1_795_456_900_000;
+
+function valuesOf(...argv: readonly string[]) {
+  const reading = readSettings(LIST_SETTINGS, argv, {});
+  assert.ok(reading.t === "settings", JSON.stringify(reading));
+  return reading.values;
+}
+
+test("the flags of list become a filter", () => {
+  const filter = filterOf(
+    valuesOf(
+      ...["--guest", "web-7", "--from", "ha", "--phase", "post-copy-paused", "--phase", "FAILED"],
+      ...["--open", "--label", "a=1=2", "--label", "b="],
+    ),
+    NOW_MS,
+  );
+  assert.deepEqual(filter, {
+    guestId: "web-7",
+    hostId: "ha",
+    hostRole: MigrationRole.SOURCE,
+    phases: [Phase.POST_COPY_PAUSED, Phase.FAILED],
+    standing: Standing.OPEN,
+    labels: { a: "1=2", b: "" },
+    requestedAfterUnixUs: 0n,
+  });
+  assert.equal(filterOf(valuesOf("--to", "hb"), NOW_MS).hostRole, MigrationRole.DESTINATION);
+  assert.equal(filterOf(valuesOf("--host", "hb"), NOW_MS).hostRole, MigrationRole.UNSPECIFIED);
+});
+
+test("since is a time, or so long ago", () => {
+  const sinceUs = (text: string) => filterOf(valuesOf("--since", text), NOW_MS).requestedAfterUnixUs;
+  assert.equal(sinceUs("2h"), BigInt(NOW_MS - 7_200_000) * 1_000n);
+  assert.equal(sinceUs("1970-01-02T00:00:00Z"), 86_400_000_000n);
+});
+
+test("flags of list that can never be right are named", () => {
+  for (const argv of [
+    ["--phase", "gone"],
+    ["--since", "yesterday"],
+    ["--since", "12"],
+    ["--label", "blue"],
+    ["--label", "=blue"],
+    ["--limit", "0"],
+  ]) {
+    const reading = readSettings(LIST_SETTINGS, argv, {});
+    assert.deepEqual(reading.t === "faults" && reading.faults.map(({ name }) => name), [argv[0]]);
+  }
+  const names = checkListValues(valuesOf("--open", "--ended", "--host", "ha", "--to", "hb"));
+  assert.deepEqual(
+    names.map(({ name }) => name),
+    ["--open", "--host"],
+  );
+  assert.throws(() => filterOf(valuesOf("--label", "a=1", "--label", "a=2"), NOW_MS), { field: "--label" });
+});
+
+test("list turns pages until it has as many as were asked for", async () => {
+  const asked: ListMigrationsRequest[] = [];
+  let shown = "";
+  const display = new Display({ write: (text) => (shown += text) }, "text");
+  const one = Migration.create({
+    migrationId: "web-7-mk3v0q8ya1z9",
+    spec: { sourceHostId: "ha", destinationHostId: "hb", mode: MigrationMode.LIVE, labels: { team: "blue" } },
+    phase: Phase.TRANSFERRING,
+    requestedAtUnixUs: BigInt(NOW_MS) * 1_000n,
+  });
+  const client: Pick<CommandPorts["client"], "list"> = {
+    list: async (request) => {
+      asked.push(request);
+      // A page may be short, or empty, and not be the last.
+      const migrations = asked.length === 2 ? [] : Array.from({ length: 80 }, () => one);
+      return { migrations, nextPageToken: `after-${asked.length}` };
+    },
+  };
+  const ports = { client, display, signal: new AbortController().signal } as unknown as CommandPorts;
+  assert.equal(await list(valuesOf("--limit", "150"), ports), 0);
+  assert.deepEqual(
+    asked.map(({ pageSize, pageToken }) => [pageSize, pageToken]),
+    [
+      [100, ""],
+      [70, "after-1"],
+      [70, "after-2"],
+    ],
+  );
+  assert.equal(
+    shown.split("\n")[1]?.replaceAll(/ +/g, " "),
+    "web-7-mk3v0q8ya1z9 ha hb live 2026-11-23T18:01:40Z team=blue transferring",
+  );
+});
