@@ -190,8 +190,9 @@ export class MigrationApi {
   }
 
   /**
-   * The migration as it stands, then after every change, whichever coordinator drives it; ends once the migration
-   * has ended, or with the signal. A slow reader misses states in between, never the last.
+   * The migration as it stands, then after every change, whichever coordinator drives it, as far as that is newer than
+   * the revision that the reader has; ends with the migration's end, which is always sent, or with the signal. A slow
+   * reader misses states in between, never the last.
    */
   async *watchMigration(
     asked: WatchMigrationRequest,
@@ -199,7 +200,8 @@ export class MigrationApi {
   ): AsyncIterable<WatchMigrationResponse> {
     const { migrationId, guestId } = parseMigrationId(asked.migrationId, "migration_id");
     const find = () => this.#find(guestId, migrationId);
-    for await (const migration of watchMigration(this.#ports, guestId, migrationId, find, signal)) {
+    const states = watchMigration(this.#ports, guestId, migrationId, find, asked.afterRevision, signal);
+    for await (const migration of states) {
       yield { migration };
     }
   }

@@ -11,15 +11,19 @@ interface WatchPorts {
   readonly runner: MigrationRunner;
 }
 
-/** The states of one migration, by the runner where it is driven here, and by the store wherever it is. */
+/**
+ * The states of one migration after a revision, by the runner where it is driven here, and by the store wherever it is;
+ * in any case its end.
+ */
 export async function* watchMigration(
   ports: WatchPorts,
   guestId: GuestId,
   migrationId: MigrationId,
   find: () => Promise<Migration>,
+  afterRevision: bigint,
   signal: AbortSignal,
 ): AsyncGenerator<Migration, void, undefined> {
-  const states = new NewerStates();
+  const states = new NewerStates(afterRevision);
   const ended = new AbortController();
   const end = () => {
     ended.abort("closed");
@@ -69,11 +73,22 @@ async function watchStore(
   }
 }
 
-/** Two ways bring the states of one migration: what is older than what came before is left out. */
+/**
+ * Two ways bring the states of one migration: what is older than what came before is left out, and so is what the reader
+ * has, unless it is the end. Of the revision that the reader has, progress that is not committed is left out too.
+ */
 class NewerStates extends LatestValue<Migration> {
+  readonly #afterRevision: bigint;
   #newest: Migration | null = null;
 
+  constructor(afterRevision: bigint) {
+    super();
+    this.#afterRevision = afterRevision;
+  }
+
   override offer(migration: Migration): void {
+    const isKnown = (migration.fence?.revision ?? 0n) <= this.#afterRevision;
+    if (this.#afterRevision > 0n && isKnown && !isTerminal(migration.phase)) return;
     if (this.#newest !== null && !isNewer(migration, this.#newest)) return;
     this.#newest = migration;
     super.offer(migration);

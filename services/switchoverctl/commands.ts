@@ -1,3 +1,4 @@
+import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { parseMigrationId } from "../../proto/ids.ts";
 import type { CoordinatorClient } from "./coordinator-client.ts";
 import type { Display } from "./display.ts";
@@ -17,7 +18,7 @@ export interface CommandPorts {
 export async function migrate(values: MigrateValues, ports: CommandPorts): Promise<number> {
   const migration = await ports.client.start(startRequest(values));
   ports.display.progress(migration);
-  if (values.wait === "on") return watch(migration.migrationId, ports);
+  if (values.wait === "on") return watch(migration.migrationId, ports, migration);
   ports.display.note(`Migration ${migration.migrationId} has begun.`);
   return EXIT_CODES.done;
 }
@@ -29,9 +30,13 @@ export async function show(migrationId: string, ports: CommandPorts): Promise<nu
   return exitCodeOf(migration) ?? EXIT_CODES.done;
 }
 
-export async function watch(migrationId: string, ports: CommandPorts): Promise<number> {
+export async function watch(
+  migrationId: string,
+  ports: CommandPorts,
+  shown: Migration | null = null,
+): Promise<number> {
   parseMigrationId(migrationId, "MIGRATION_ID");
-  for await (const migration of ports.client.watch(migrationId, ports.signal)) {
+  for await (const migration of ports.client.watch(migrationId, ports.signal, shown)) {
     const exitCode = exitCodeOf(migration);
     if (exitCode === undefined) {
       ports.display.progress(migration);

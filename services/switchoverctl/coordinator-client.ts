@@ -68,18 +68,26 @@ export class CoordinatorClient {
   }
 
   /**
-   * The migration as it stands and after every change, until it has ended. A broken stream is opened again for up to
+   * The migration as it stands and after every change, until it has ended; only what is newer where the caller has a
+   * state already, by its revision. A broken stream is opened again for up to
    * 30 s, at any coordinator behind the target, which `onSilence` hears; then UNAVAILABLE.
    */
-  async *watch(migrationId: string, signal: AbortSignal): AsyncGenerator<Migration, void, undefined> {
+  async *watch(
+    migrationId: string,
+    signal: AbortSignal,
+    has: Migration | null = null,
+  ): AsyncGenerator<Migration, void, undefined> {
     let coordinator: "heard" | "silent" = "heard";
+    let afterRevision = revisionOf(has);
     for (let heardAtMs = performance.now(); ; ) {
       try {
-        const stream = callServerStream(this.#client, methods.watchMigration, { migrationId }, { signal });
+        const request = { migrationId, afterRevision };
+        const stream = callServerStream(this.#client, methods.watchMigration, request, { signal });
         for await (const { migration } of stream) {
           heardAtMs = performance.now();
           coordinator = "heard";
           yield present(migration);
+          afterRevision = revisionOf(present(migration));
         }
         return;
       } catch (thrown) {
@@ -105,6 +113,10 @@ export class CoordinatorClient {
     const { migration } = await callUnary(this.#client, method, request, { timeoutMs: CALL_TIMEOUT_MS });
     return present(migration);
   }
+}
+
+function revisionOf(migration: Migration | null): bigint {
+  return migration?.fence?.revision ?? 0n;
 }
 
 function present(migration: Migration | undefined): Migration {

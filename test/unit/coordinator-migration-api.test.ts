@@ -275,9 +275,10 @@ describe("the migration service", () => {
     watcher: MigrationApi,
     migrationId: string,
     signal: AbortSignal,
+    afterRevision = 0n,
   ): Promise<Migration[]> {
     const seen: Migration[] = [];
-    for await (const { migration } of watcher.watchMigration({ migrationId }, signal)) {
+    for await (const { migration } of watcher.watchMigration({ migrationId, afterRevision }, signal)) {
       if (migration !== undefined) seen.push(migration);
     }
     return seen;
@@ -309,11 +310,47 @@ describe("the migration service", () => {
     assert.deepEqual(await phases(), ["COMPLETED"]);
   });
 
+  it("is watched from a revision on: nothing twice, nothing missed, wherever it is driven", async () => {
+    world.hosts.moves = "when told";
+    const { migrationId } = await start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const elsewhere = apiOf(world.startRunner());
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    const { migration } = await elsewhere.getMigration({ migrationId });
+    const has = migration?.fence?.revision ?? 0n;
+    assert.ok(has > 1n);
+    const { signal } = new AbortController();
+    const watches = [api, elsewhere].map((watcher) => watched(watcher, migrationId, signal, has));
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    for (const seen of await Promise.all(watches)) {
+      assert.ok(
+        seen.every(({ fence }) => (fence?.revision ?? 0n) > has),
+        "only what is newer",
+      );
+      assert.equal(seen.at(-1)?.phase, Phase.COMPLETED);
+    }
+  });
+
+  it("sends the end to whoever watches after it, and waits for a revision that is not reached yet", async () => {
+    world.hosts.moves = "when told";
+    const { migrationId } = await start();
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const { signal } = new AbortController();
+    const ahead = watched(api, migrationId, signal, 1_000_000n);
+    await world.until(() => world.hosts.calls.includes("beginTransfer@ha"), "the transfer begins");
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    const phases = (seen: readonly Migration[]) => seen.map(({ phase }) => phaseName(phase));
+    assert.deepEqual(phases(await ahead), ["COMPLETED"]);
+    assert.deepEqual(phases(await watched(api, migrationId, signal, 1_000_000n)), ["COMPLETED"]);
+  });
+
   it("gives a slow reader the newest state, and always the last", async () => {
     const { migrationId } = await start();
     const { signal } = new AbortController();
     const seen: string[] = [];
-    for await (const { migration } of api.watchMigration({ migrationId }, signal)) {
+    for await (const { migration } of api.watchMigration({ migrationId, afterRevision: 0n }, signal)) {
       seen.push(phaseName(migration?.phase ?? 0));
       if (seen.length === 1) await world.untilArchived("web-7");
     }

@@ -221,6 +221,7 @@ test("a stream delivers in order, then its error", async (t) => {
     (async () => {
       for await (const { migration } of callServerStream(client, methods.watchMigration, {
         migrationId: "x",
+        afterRevision: 0n,
       })) {
         seen.push(migration?.fence?.revision);
       }
@@ -238,7 +239,7 @@ test("a slow reader holds the handler back", async (t) => {
       for (; yielded < 2_000; yielded += 1) yield Migration.create({ migrationId: id, reason: reasonText });
     },
   });
-  const stream = callServerStream(client, methods.watchMigration, { migrationId: "x" });
+  const stream = callServerStream(client, methods.watchMigration, { migrationId: "x", afterRevision: 0n });
   await stream.next();
   // Another call's round trips give the stream all the time it needs to run ahead.
   for (let call = 0; call < 50; call += 1) {
@@ -260,7 +261,11 @@ test("leaving the loop ends the handler", async (t) => {
       }
     },
   });
-  for await (const _ of callServerStream(client, methods.watchMigration, { migrationId: "x" })) break;
+  for await (const _ of callServerStream(client, methods.watchMigration, {
+    migrationId: "x",
+    afterRevision: 0n,
+  }))
+    break;
   await ended.promise;
 });
 
@@ -273,7 +278,12 @@ test("a caller's signal ends its stream with CANCELLED", async (t) => {
   });
   const abort = new AbortController();
   const options = { signal: abort.signal };
-  const stream = callServerStream(client, methods.watchMigration, { migrationId: "x" }, options);
+  const stream = callServerStream(
+    client,
+    methods.watchMigration,
+    { migrationId: "x", afterRevision: 0n },
+    options,
+  );
   await stream.next();
   abort.abort();
   assert.equal((await rejection(stream.next())).code, "CANCELLED");
@@ -286,7 +296,7 @@ test("a stream to a server that does not answer is given up in time, one to a si
   await once(deaf, "listening");
   const unheard = openChannel(`127.0.0.1:${(deaf.address() as AddressInfo).port}`, { retriedServices: [] });
   t.after(() => unheard.close());
-  const request = { migrationId: "x" };
+  const request = { migrationId: "x", afterRevision: 0n };
   await assert.rejects(
     callServerStream(unheard, methods.watchMigration, request, { reachedWithinMs: 100 }).next(),
     { code: "UNAVAILABLE", reason: "NOT_REACHED" },
@@ -309,7 +319,7 @@ test("a server that shuts down ends open streams with UNAVAILABLE, in bounded ti
       await once(signal, "abort");
     },
   });
-  const stream = callServerStream(client, methods.watchMigration, { migrationId: "x" });
+  const stream = callServerStream(client, methods.watchMigration, { migrationId: "x", afterRevision: 0n });
   await stream.next();
   ending.abort();
   const error = await rejection(stream.next());

@@ -51,6 +51,7 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
     .split("\n")
     .map((line) => JSON.parse(line) as Record<string, string>);
   assert.equal(states.at(-1)?.phase, "PHASE_FAILED");
+  assert.equal(new Set(states.map((state) => JSON.stringify(state))).size, states.length, "none twice");
   const migrationId = states[0]?.migrationId ?? "";
 
   const environment = { ...ENVIRONMENT, SWITCHOVER_COORDINATOR: String(tcp) };

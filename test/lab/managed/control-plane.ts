@@ -122,7 +122,7 @@ export class ControlPlane {
       for await (const { migration } of callServerStream(
         this.#cluster.migrations,
         watch,
-        { migrationId },
+        { migrationId, afterRevision: 0n },
         { signal },
       )) {
         latest = migration;
