@@ -1,15 +1,22 @@
 import type {
+  GetHostRequest,
+  GetHostResponse,
+  ListHostsRequest,
+  ListHostsResponse,
   ListMigrationsRequest,
   ListMigrationsResponse,
 } from "../proto/gen/switchover/v1/migration_service.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
+import type { HostCatalogue } from "./inventory/host-catalogue.ts";
+import { getHost, listHosts } from "./inventory/list-hosts.ts";
 import { listMigrations } from "./inventory/list-migrations.ts";
 import type { RecordCatalogue } from "./record/record-catalogue.ts";
 
 /** All that the inventory needs from outside. */
 export interface InventoryPorts {
   readonly catalogue: RecordCatalogue;
+  readonly hosts: HostCatalogue;
   readonly clock: Clock;
 }
 
@@ -31,6 +38,18 @@ export class InventoryApi {
   listMigrations(asked: ListMigrationsRequest): Promise<ListMigrationsResponse> {
     return this.#inTime(listMigrations(this.#ports.catalogue, asked));
   }
+
+  /** One page of the hosts that live, by id. */
+  listHosts(asked: ListHostsRequest): Promise<ListHostsResponse> {
+    return this.#inTime(listHosts(this.#ports.hosts, asked, this.#nowUnixMs));
+  }
+
+  /** NOT_FOUND / HOST_UNKNOWN for a host that does not live. */
+  getHost(asked: GetHostRequest): Promise<GetHostResponse> {
+    return this.#inTime(getHost(this.#ports.hosts, asked, this.#nowUnixMs));
+  }
+
+  readonly #nowUnixMs = (): number => this.#ports.clock.unixUs() / 1_000;
 
   #inTime<T>(work: Promise<T>): Promise<T> {
     return answerWithin(this.#ports.clock, LIST_WITHIN_MS, work);

@@ -1,5 +1,5 @@
 import { SwitchoverError } from "../proto/error.ts";
-import type { Migration } from "../proto/gen/switchover/v1/migration.ts";
+import type { Migration, MigrationSpec } from "../proto/gen/switchover/v1/migration.ts";
 import type {
   CancelMigrationRequest,
   CancelMigrationResponse,
@@ -23,12 +23,13 @@ import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
 import { intervene, migrationUnknown } from "./interventions.ts";
 import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
-import { type CompleteState, completeState } from "./migration/complete-state.ts";
+import { type CompleteState, completeState, type Side } from "./migration/complete-state.ts";
 import { parseStartMigration } from "./migration-request.ts";
 import { watchMigration } from "./migration-watch.ts";
 import { compareAndSet } from "./record/compare-and-set.ts";
 import { claimGuest, isSameSpec, type MigrationRequest, requestReused } from "./record/guest-record.ts";
 import type { RecordStore, StoredRecord } from "./record/record-store.ts";
+import { checkCapabilities } from "./required-capabilities.ts";
 import { checkResolution, parseResolution } from "./resolution-request.ts";
 import type { HostPort } from "./runner/host-port.ts";
 import type { MigrationRunner } from "./runner/migration-runner.ts";
@@ -63,7 +64,8 @@ export class MigrationApi {
   /**
    * Claims the guest and has its migration driven here; returns once the claim is stored. Idempotent by request id:
    * ALREADY_EXISTS / REQUEST_REUSED for other content, FAILED_PRECONDITION / GUEST_BUSY while another migration of
-   * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent.
+   * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent,
+   * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need.
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
     return this.#inTime(this.#start(parseStartMigration(asked)));
@@ -116,12 +118,14 @@ export class MigrationApi {
   }
 
   async #checkHosts({ spec }: MigrationRequest): Promise<void> {
-    await this.#checkHost(spec.sourceHostId as HostId, "spec.source_host_id");
-    await this.#checkHost(spec.destinationHostId as HostId, "spec.destination_host_id");
+    await this.#checkHost(spec, "source", spec.sourceHostId as HostId);
+    await this.#checkHost(spec, "destination", spec.destinationHostId as HostId);
   }
 
-  async #checkHost(hostId: HostId, field: string): Promise<void> {
-    if ((await this.#ports.hosts.get(hostId)) !== null) return;
+  async #checkHost(spec: MigrationSpec, side: Side, hostId: HostId): Promise<void> {
+    const field = `spec.${side}_host_id`;
+    const host = await this.#ports.hosts.get(hostId);
+    if (host !== null) return checkCapabilities(spec, side, host, field);
     throw new SwitchoverError("NOT_FOUND", `No agent speaks for host ${hostId}.`, {
       reason: "HOST_UNKNOWN",
       field,

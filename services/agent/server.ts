@@ -28,6 +28,7 @@ import { NatsFeedStream } from "../nats/feed-stream.ts";
 import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
 import { startHeartbeat } from "../nats/host-registry.ts";
 import { readVersion } from "../program/version.ts";
+import { AGENT_CAPABILITIES } from "./capabilities.ts";
 import { applyCpuPriority } from "./cpu-priority.ts";
 import { bindHostAgent } from "./host-agent-service.ts";
 import type { AgentValues } from "./settings.ts";
@@ -176,5 +177,6 @@ function heartbeat(values: AgentValues, target: string, version: string, clock: 
     target: values.advertise ?? target,
     version,
     heartbeatAtUnixUs: BigInt(clock.unixUs()),
+    capabilities: AGENT_CAPABILITIES,
   };
 }

@@ -1,5 +1,6 @@
 import type { Client, MethodDefinition } from "@grpc/grpc-js";
 import type { AgentCall, AgentPort } from "../../coordinator/runner/agent-port.ts";
+import { knownCapabilities, rpcCapability } from "../../proto/agent-capabilities.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import {
@@ -37,6 +38,7 @@ export interface HostDirectory {
 /**
  * AgentPort over gRPC: one channel a host, opened with its first call and moved when the host's record names another
  * target. A host that fell silent is still called at its last target, for the registry may be away and the host not.
+ * UNIMPLEMENTED / CAPABILITY_MISSING, without a call, for one that its agent does not know.
  */
 export class AgentClients implements AgentPort {
   readonly #hosts: HostDirectory;
@@ -109,7 +111,7 @@ export class AgentClients implements AgentPort {
     afterSequence: bigint,
     signal: AbortSignal,
   ): AsyncGenerator<FeedEvent, void, undefined> {
-    const client = await this.#clientOf(hostId);
+    const client = this.#clientOf(hostId, await this.#recordOf(hostId));
     const request = { guestId, migrationId, afterSequence };
     const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS };
     try {
@@ -133,18 +135,24 @@ export class AgentClients implements AgentPort {
     request: Request,
     call: AgentCall,
   ): Promise<Response> {
-    const client = await this.#clientOf(hostId);
-    return callUnary(client, method, request, { timeoutMs: call.deadlineMs, signal: call.signal });
+    const record = await this.#recordOf(hostId);
+    checkKnown(record, method.path);
+    return callUnary(this.#clientOf(hostId, record), method, request, {
+      timeoutMs: call.deadlineMs,
+      signal: call.signal,
+    });
   }
 
-  async #clientOf(hostId: HostId): Promise<Client> {
+  async #recordOf(hostId: HostId): Promise<HostRecord> {
     const record = this.#hosts.lastKnown(hostId) ?? (await this.#hosts.get(hostId));
-    if (record === null) {
-      throw new SwitchoverError("UNAVAILABLE", `No agent of host ${hostId} is known.`, {
-        reason: "HOST_UNKNOWN",
-        metadata: { host_id: hostId },
-      });
-    }
+    if (record !== null) return record;
+    throw new SwitchoverError("UNAVAILABLE", `No agent of host ${hostId} is known.`, {
+      reason: "HOST_UNKNOWN",
+      metadata: { host_id: hostId },
+    });
+  }
+
+  #clientOf(hostId: HostId, record: HostRecord): Client {
     const open = this.#channels.get(hostId);
     if (open?.target === record.target) return open.client;
     open?.client.close();
@@ -153,4 +161,15 @@ export class AgentClients implements AgentPort {
     this.#channels.set(hostId, { target: record.target, client });
     return client;
   }
+}
+
+/** An agent gets no command that it does not know; a plain word is better than what gRPC makes of it there. */
+function checkKnown({ hostId, version, capabilities }: HostRecord, path: string): void {
+  const capability = rpcCapability(path.split("/").at(-1) ?? "");
+  if (knownCapabilities(capabilities).includes(capability)) return;
+  const sentence = `The agent of host ${hostId} (version ${version}) does not know ${capability}.`;
+  throw new SwitchoverError("UNIMPLEMENTED", sentence, {
+    reason: "CAPABILITY_MISSING",
+    metadata: { host_id: hostId, version, capabilities: capability },
+  });
 }

@@ -20,6 +20,8 @@ export function bindMigrationApi(
     startMigration: serveUnary("StartMigration", log, (request) => api.startMigration(request)),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
     listMigrations: serveUnary("ListMigrations", log, (request) => inventory.listMigrations(request)),
+    listHosts: serveUnary("ListHosts", log, (request) => inventory.listHosts(request)),
+    getHost: serveUnary("GetHost", log, (request) => inventory.getHost(request)),
     cancelMigration: serveUnary("CancelMigration", log, (request) => api.cancelMigration(request)),
     switchToPostCopy: serveUnary("SwitchToPostCopy", log, (request) => api.switchToPostCopy(request)),
     pauseMigration: serveUnary("PauseMigration", log, (request) => api.pauseMigration(request)),

@@ -14,6 +14,7 @@ import { withoutCredentials } from "../log/without-credentials.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { FeedConsumer } from "../nats/feed-consumer.ts";
 import { NatsGuestRecordStore } from "../nats/guest-record-store.ts";
+import { NatsHostCatalogue } from "../nats/host-catalogue.ts";
 import { HostRegistry } from "../nats/host-registry.ts";
 import { NatsPhaseFeed } from "../nats/phase-feed.ts";
 import { NatsRecordCatalogue } from "../nats/record-catalogue.ts";
@@ -100,7 +101,11 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
   const api = new MigrationApi({ store, hosts, clock, random: Math.random, runner });
-  const inventory = new InventoryApi({ catalogue: new NatsRecordCatalogue(link), clock });
+  const inventory = new InventoryApi({
+    catalogue: new NatsRecordCatalogue(link),
+    hosts: new NatsHostCatalogue(link),
+    clock,
+  });
   const ending = new AbortController();
   stop.throwIfAborted();
   const server = await startGrpcServer({

@@ -17,7 +17,8 @@ export interface ScannedEntry {
   readonly key: string;
   /** Empty where only keys were asked for. */
   readonly value: Uint8Array;
-  readonly revision: number;
+  /** By the server's clock. */
+  readonly storedAtUnixMs: number;
 }
 
 export interface Scan {
@@ -61,7 +62,11 @@ export async function* scanBucket(
         .consumers.get(stream, made.name);
       for await (const message of pullAll(consumer, scan.what)) {
         if (message.headers?.has(OPERATION_HEADER)) continue;
-        yield { key: message.subject.slice(prefix.length), value: message.data, revision: message.seq };
+        yield {
+          key: message.subject.slice(prefix.length),
+          value: message.data,
+          storedAtUnixMs: message.info.timestampNanos / 1e6,
+        };
       }
     } finally {
       await manager.consumers.delete(stream, made.name).catch(() => false);

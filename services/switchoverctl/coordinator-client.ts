@@ -1,7 +1,10 @@
 import type { Client, MethodDefinition } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import type { Host } from "../../proto/gen/switchover/v1/host.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import {
+  type ListHostsRequest,
+  type ListHostsResponse,
   type ListMigrationsRequest,
   type ListMigrationsResponse,
   MigrationServiceService as methods,
@@ -45,6 +48,17 @@ export class CoordinatorClient {
   /** One page. */
   list(request: ListMigrationsRequest): Promise<ListMigrationsResponse> {
     return callUnary(this.#client, methods.listMigrations, request, { timeoutMs: LIST_TIMEOUT_MS });
+  }
+
+  /** One page. */
+  listHosts(request: ListHostsRequest): Promise<ListHostsResponse> {
+    return callUnary(this.#client, methods.listHosts, request, { timeoutMs: LIST_TIMEOUT_MS });
+  }
+
+  async getHost(hostId: string): Promise<Host> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    const { host } = await callUnary(this.#client, methods.getHost, { hostId }, options);
+    return present(host);
   }
 
   cancel(migrationId: string): Promise<Migration> {
@@ -119,9 +133,9 @@ function revisionOf(migration: Migration | null): bigint {
   return migration?.fence?.revision ?? 0n;
 }
 
-function present(migration: Migration | undefined): Migration {
-  if (migration !== undefined) return migration;
-  throw new SwitchoverError("INTERNAL", "The coordinator answered without a migration.", {
+function present<T>(answer: T | undefined): T {
+  if (answer !== undefined) return answer;
+  throw new SwitchoverError("INTERNAL", "The coordinator answered with nothing.", {
     reason: "EMPTY_ANSWER",
   });
 }

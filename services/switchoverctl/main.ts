@@ -13,6 +13,8 @@ import {
   FENCED_SETTINGS,
   HAND_BACK_USAGE,
 } from "./fenced-settings.ts";
+import { host, hosts } from "./hosts.ts";
+import { HOST_SETTINGS, HOST_USAGE, HOSTS_SETTINGS, HOSTS_USAGE } from "./hosts-settings.ts";
 import {
   CANCEL_USAGE,
   checkResolveValues,
@@ -54,7 +56,7 @@ interface CommandLine<S extends Settings> {
   readonly settings: S;
   readonly usage: UsageText;
   /** What stands beside the flags, as help calls it. */
-  readonly operand: "none" | "MIGRATION_ID";
+  readonly operand: "none" | "MIGRATION_ID" | "HOST_ID";
   readonly check: (values: Values<S>) => readonly Fault[];
 }
 
@@ -160,6 +162,20 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     operand: "none",
     check: checkListValues,
     run: (values, _operand, ports) => list(values, ports),
+  }),
+  command("hosts", {
+    settings: HOSTS_SETTINGS,
+    usage: HOSTS_USAGE,
+    operand: "none",
+    check: () => [],
+    run: (_values, _operand, ports) => hosts(ports),
+  }),
+  command("host", {
+    settings: HOST_SETTINGS,
+    usage: HOST_USAGE,
+    operand: "HOST_ID",
+    check: () => [],
+    run: (_values, operand, ports) => host(operand, ports),
   }),
   command("watch", {
     settings: WATCH_SETTINGS,

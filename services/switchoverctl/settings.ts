@@ -121,6 +121,8 @@ Commands:
   show               Show a migration as it stands
   list               List migrations, by guest, host, phase, label or time
   watch              Follow a migration to its end
+  hosts              List the hosts whose agents live
+  host               Show one of them, with what its agent knows
   cancel             Leave the guest where it is, if it is not too late
   post-copy          Move the CPUs now, the remaining pages after
   pause              Pause a post-copy transfer

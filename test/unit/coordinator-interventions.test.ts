@@ -4,7 +4,7 @@ import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { type Migration, MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { Resolution } from "../../proto/gen/switchover/v1/migration_service.ts";
-import type { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import { specOf } from "./coordinator-story.ts";
 import { World } from "./coordinator-world.ts";
@@ -19,7 +19,7 @@ let world: World;
 let api: MigrationApi;
 
 function apiOf(runner: MigrationRunner): MigrationApi {
-  const hosts = { get: async (hostId: string) => ({ hostId }) as HostRecord };
+  const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
   return new MigrationApi({ store: world.store, clock: world.clock, random: () => 0.5, hosts, runner });
 }
 

@@ -11,6 +11,7 @@ import {
   type TransferParameters,
 } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestId } from "../../proto/ids.ts";
+import { AGENT_CAPABILITIES } from "../../services/agent/capabilities.ts";
 import { phaseName, specOf } from "./coordinator-story.ts";
 import { World } from "./coordinator-world.ts";
 
@@ -36,13 +37,15 @@ describe("the migration service", () => {
   let runner: MigrationRunner;
   let api: MigrationApi;
   let drawn = 7;
+  /** What every agent says that it knows. */
+  let capabilities: readonly string[] = [];
 
   function apiOf(driver: MigrationRunner): MigrationApi {
     const hosts = {
       get: async (hostId: string) =>
         hostId === "hx"
           ? null
-          : { hostId, target: `${hostId}:7443`, version: "0.1.0", heartbeatAtUnixUs: 1n },
+          : { hostId, target: `${hostId}:7443`, version: "0.1.0", heartbeatAtUnixUs: 1n, capabilities },
     };
     const random = () => {
       drawn = (drawn * 16_807) % 2_147_483_647;
@@ -59,6 +62,7 @@ describe("the migration service", () => {
 
   beforeEach(() => {
     world = new World();
+    capabilities = [];
     runner = world.startRunner();
     api = apiOf(runner);
   });
@@ -177,6 +181,18 @@ describe("the migration service", () => {
       field: "spec.destination_host_id",
     });
     assert.equal(await world.store.get(GUEST), null);
+  });
+
+  it("refuses a host whose agent does not know all that the mode may need, before anything is changed", async () => {
+    capabilities = AGENT_CAPABILITIES.filter((name) => name !== "rpc/RecoverMigration");
+    await assert.rejects(start("r1", { mode: MigrationMode.POST_COPY }), {
+      code: "FAILED_PRECONDITION",
+      reason: "CAPABILITY_MISSING",
+      field: "spec.source_host_id",
+      message: "The agent of host ha (version 0.1.0) does not know rpc/RecoverMigration.",
+    });
+    assert.equal(await world.store.get(GUEST), null);
+    assert.equal((await start("r2")).phase, Phase.PENDING);
   });
 
   it("returns the migration once its claim is stored, and drives it", async () => {

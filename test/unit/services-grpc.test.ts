@@ -56,6 +56,8 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
       return GetMigrationResponse.create({ migration: await behaviour.get?.(request.migrationId, context) });
     }),
     listMigrations: serveUnary("ListMigrations", log, notAsked),
+    listHosts: serveUnary("ListHosts", log, notAsked),
+    getHost: serveUnary("GetHost", log, notAsked),
     cancelMigration: serveUnary("CancelMigration", log, notAsked),
     switchToPostCopy: serveUnary("SwitchToPostCopy", log, notAsked),
     pauseMigration: serveUnary("PauseMigration", log, notAsked),

@@ -40,6 +40,8 @@ function coordinatorWith(states: readonly Migration[], answer: "confirmed" | "no
       start: () => call("start"),
       get: () => call("get"),
       list: () => assert.fail("not asked for"),
+      listHosts: () => assert.fail("not asked for"),
+      getHost: () => assert.fail("not asked for"),
       cancel: (id) => call(`cancel ${id}`),
       switchToPostCopy: (id) => call(`switchToPostCopy ${id}`),
       pause: (id) => call(`pause ${id}`),

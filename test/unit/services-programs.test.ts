@@ -73,6 +73,22 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   assert.deepEqual(others, []);
   const open = await runToEnd(t, "switchoverctl", ["list", "--open", "--json"], environment);
   assert.deepEqual([open.code, open.stdout], [0, ""]);
+  const hosts = await runToEnd(t, "switchoverctl", ["hosts"], environment);
+  assert.equal(hosts.code, 0, hosts.stderr);
+  const hostRows = hosts.stdout.trim().split("\n");
+  assert.match(hostRows[0] ?? "", /^HOST +AGENT AT +VERSION +HEARTBEAT +LACKS$/);
+  for (const [index, hostId] of ["ha", "hb"].entries()) {
+    assert.match(
+      hostRows[index + 1] ?? "",
+      new RegExp(`^${hostId} +127.0.0.1:\\d+ +\\S+ +\\d+\\.\\d s ago$`),
+    );
+  }
+  const host = await runToEnd(t, "switchoverctl", ["host", "hb", "--json"], environment);
+  const { capabilities } = JSON.parse(host.stdout) as { readonly capabilities: readonly string[] };
+  assert.ok(capabilities.includes("rpc/ArmSource") && capabilities.includes("device/macvtap"));
+  const noHost = await runToEnd(t, "switchoverctl", ["host", "hx"], environment);
+  assert.equal(noHost.code, 1);
+  assert.match(noHost.stderr, /HOST_UNKNOWN/);
   const unknown = await runToEnd(t, "switchoverctl", [...request.slice(0, 5), "--to", "hx"], environment);
   assert.equal(unknown.code, 1);
   assert.match(unknown.stderr, /HOST_UNKNOWN/);

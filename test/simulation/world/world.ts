@@ -5,7 +5,7 @@ import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
 import type { FeedEvent } from "../../../proto/gen/switchover/v1/feed.ts";
-import type { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
+import { HostRecord } from "../../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../../proto/ids.ts";
 import type { PretendedKernel } from "../../unit/device-pretended-kernel.ts";
 import { Grinder } from "../engine/grain.ts";
@@ -275,7 +275,7 @@ export class World {
       },
       this.schedule.patience === "short" ? { unansweredForMs: SHORT_PATIENCE_MS } : {},
     );
-    const hosts = { get: async (hostId: HostId) => ({ hostId }) as unknown as HostRecord };
+    const hosts = { get: async (hostId: HostId) => HostRecord.fromPartial({ hostId }) };
     const api = new MigrationApi({ store, hosts, clock: process, random: () => this.#random.next(), runner });
     this.coordinators[index] = { runner, api, ...peer };
     this.trace?.(name, "started");
