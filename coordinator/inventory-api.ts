@@ -1,22 +1,30 @@
 import type {
   GetHostRequest,
   GetHostResponse,
+  GetReceiptRequest,
+  GetReceiptResponse,
   ListHostsRequest,
   ListHostsResponse,
   ListMigrationsRequest,
   ListMigrationsResponse,
 } from "../proto/gen/switchover/v1/migration_service.ts";
+import { type GuestId, type MigrationId, parseMigrationId } from "../proto/ids.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
+import { migrationUnknown } from "./interventions.ts";
 import type { HostCatalogue } from "./inventory/host-catalogue.ts";
 import { getHost, listHosts } from "./inventory/list-hosts.ts";
 import { listMigrations } from "./inventory/list-migrations.ts";
+import { receiptOf } from "./inventory/receipt.ts";
+import { completeState } from "./migration/complete-state.ts";
 import type { RecordCatalogue } from "./record/record-catalogue.ts";
+import type { RecordStore } from "./record/record-store.ts";
 
 /** All that the inventory needs from outside. */
 export interface InventoryPorts {
   readonly catalogue: RecordCatalogue;
   readonly hosts: HostCatalogue;
+  readonly store: Pick<RecordStore, "get" | "readArchived">;
   readonly clock: Clock;
 }
 
@@ -47,6 +55,21 @@ export class InventoryApi {
   /** NOT_FOUND / HOST_UNKNOWN for a host that does not live. */
   getHost(asked: GetHostRequest): Promise<GetHostResponse> {
     return this.#inTime(getHost(this.#ports.hosts, asked, this.#nowUnixMs));
+  }
+
+  /** FAILED_PRECONDITION / NOT_ENDED for a migration that goes on, NOT_FOUND / MIGRATION_UNKNOWN where there is none. */
+  async getReceipt(asked: GetReceiptRequest): Promise<GetReceiptResponse> {
+    const { migrationId, guestId } = parseMigrationId(asked.migrationId, "migration_id");
+    return this.#inTime(this.#findReceipt(guestId, migrationId));
+  }
+
+  async #findReceipt(guestId: GuestId, migrationId: MigrationId): Promise<GetReceiptResponse> {
+    const { store } = this.#ports;
+    const held = (await store.get(guestId))?.record.migration;
+    const isHeld = held?.migration?.migrationId === migrationId;
+    const state = isHeld ? held : await store.readArchived(migrationId);
+    if (state === undefined || state === null) throw migrationUnknown(migrationId);
+    return { receipt: receiptOf(completeState(state)) };
   }
 
   readonly #nowUnixMs = (): number => this.#ports.clock.unixUs() / 1_000;

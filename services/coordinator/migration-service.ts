@@ -20,6 +20,7 @@ export function bindMigrationApi(
     startMigration: serveUnary("StartMigration", log, (request) => api.startMigration(request)),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
     listMigrations: serveUnary("ListMigrations", log, (request) => inventory.listMigrations(request)),
+    getReceipt: serveUnary("GetReceipt", log, (request) => inventory.getReceipt(request)),
     listHosts: serveUnary("ListHosts", log, (request) => inventory.listHosts(request)),
     getHost: serveUnary("GetHost", log, (request) => inventory.getHost(request)),
     cancelMigration: serveUnary("CancelMigration", log, (request) => api.cancelMigration(request)),

@@ -104,6 +104,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   const inventory = new InventoryApi({
     catalogue: new NatsRecordCatalogue(link),
     hosts: new NatsHostCatalogue(link),
+    store,
     clock,
   });
   const ending = new AbortController();

@@ -11,6 +11,7 @@ import {
   type ResolveMigrationRequest,
   type StartMigrationRequest,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
+import type { Receipt } from "../../proto/gen/switchover/v1/receipt.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
@@ -59,6 +60,12 @@ export class CoordinatorClient {
     const options = { timeoutMs: CALL_TIMEOUT_MS };
     const { host } = await callUnary(this.#client, methods.getHost, { hostId }, options);
     return present(host);
+  }
+
+  async getReceipt(migrationId: string): Promise<Receipt> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    const { receipt } = await callUnary(this.#client, methods.getReceipt, { migrationId }, options);
+    return present(receipt);
   }
 
   cancel(migrationId: string): Promise<Migration> {

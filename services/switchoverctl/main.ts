@@ -39,6 +39,8 @@ import { orphans } from "./orphans.ts";
 import { checkOrphansValues, ORPHANS_SETTINGS, ORPHANS_USAGE } from "./orphans-settings.ts";
 import { reportCpuState, startCpus } from "./owner-calls.ts";
 import { REPORT_SETTINGS, REPORT_USAGE, START_CPUS_SETTINGS, START_CPUS_USAGE } from "./owner-settings.ts";
+import { receipt } from "./receipt.ts";
+import { RECEIPT_SETTINGS, RECEIPT_USAGE } from "./receipt-settings.ts";
 import {
   type CommonValues,
   checkMigrateValues,
@@ -162,6 +164,13 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     operand: "none",
     check: checkListValues,
     run: (values, _operand, ports) => list(values, ports),
+  }),
+  command("receipt", {
+    settings: RECEIPT_SETTINGS,
+    usage: RECEIPT_USAGE,
+    operand: "MIGRATION_ID",
+    check: () => [],
+    run: (_values, operand, ports) => receipt(operand, ports),
   }),
   command("hosts", {
     settings: HOSTS_SETTINGS,

@@ -121,6 +121,7 @@ Commands:
   show               Show a migration as it stands
   list               List migrations, by guest, host, phase, label or time
   watch              Follow a migration to its end
+  receipt            Show what happened when in a migration that has ended
   hosts              List the hosts whose agents live
   host               Show one of them, with what its agent knows
   cancel             Leave the guest where it is, if it is not too late

@@ -56,6 +56,7 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
       return GetMigrationResponse.create({ migration: await behaviour.get?.(request.migrationId, context) });
     }),
     listMigrations: serveUnary("ListMigrations", log, notAsked),
+    getReceipt: serveUnary("GetReceipt", log, notAsked),
     listHosts: serveUnary("ListHosts", log, notAsked),
     getHost: serveUnary("GetHost", log, notAsked),
     cancelMigration: serveUnary("CancelMigration", log, notAsked),

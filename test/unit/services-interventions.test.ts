@@ -40,6 +40,7 @@ function coordinatorWith(states: readonly Migration[], answer: "confirmed" | "no
       start: () => call("start"),
       get: () => call("get"),
       list: () => assert.fail("not asked for"),
+      getReceipt: () => assert.fail("not asked for"),
       listHosts: () => assert.fail("not asked for"),
       getHost: () => assert.fail("not asked for"),
       cancel: (id) => call(`cancel ${id}`),

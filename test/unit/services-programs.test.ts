@@ -73,6 +73,11 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   assert.deepEqual(others, []);
   const open = await runToEnd(t, "switchoverctl", ["list", "--open", "--json"], environment);
   assert.deepEqual([open.code, open.stdout], [0, ""]);
+  const receipt = await runToEnd(t, "switchoverctl", ["receipt", migrationId], environment);
+  assert.equal(receipt.code, 0, receipt.stderr);
+  assert.match(receipt.stdout, /request +r-1\n/);
+  assert.match(receipt.stdout, /end +failed, guest runs on source\nreason +.* \[GUEST_UNKNOWN\]/);
+  assert.match(receipt.stdout, /PHASE +MS +REASON\npending +\d+\.\d{3}/);
   const hosts = await runToEnd(t, "switchoverctl", ["hosts"], environment);
   assert.equal(hosts.code, 0, hosts.stderr);
   const hostRows = hosts.stdout.trim().split("\n");
