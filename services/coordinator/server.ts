@@ -70,7 +70,8 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
   onClose(() => link.close());
   const connection = await unlessAborted(link.whenReachable(NATS_TIMEOUT_MS), stop);
-  await unlessAborted(ensureStores(connection, values["nats-replicas"]), stop);
+  const retention = { days: values["history-days"], migrations: values["history-migrations"] };
+  await unlessAborted(ensureStores(connection, values["nats-replicas"], retention), stop);
 
   const clock = openHostClock();
   const store = new NatsGuestRecordStore(link);

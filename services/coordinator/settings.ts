@@ -33,6 +33,14 @@ export const COORDINATOR_SETTINGS = {
     placeholder: "N",
     help: "Copies of streams and buckets that this coordinator makes; 3 in a cluster",
   }),
+  "history-days": optional(parseWhole(1, 3_650), "as it is; 30 where it is new", {
+    placeholder: "DAYS",
+    help: "How long ended migrations, and their receipts, are kept",
+  }),
+  "history-migrations": optional(parseWhole(100, 500_000), "as it is; 100000 where it is new", {
+    placeholder: "N",
+    help: "How many of them are kept; beyond that the oldest go",
+  }),
   "data-dir": withDefault(parsePath, "/var/lib/switchover/coordinator", {
     placeholder: "PATH",
     help: "Store of its own nats-server, made where absent",

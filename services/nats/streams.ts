@@ -15,13 +15,16 @@ import { isNameInUse, isNotFound, JETSTREAM_TIMEOUT_MS, natsFault } from "./faul
  *
  *   SWITCHOVER_FEED      every event, 7 days
  *   switchover_guests    one record a guest, for ever
- *   switchover_history   ended migrations, 30 days
+ *   switchover_history   ended migrations, 30 days and 100,000 of them unless told otherwise
  *   switchover_hosts     one heartbeat a host, 15 s
  */
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 const FEED_LIFETIME_MS = 7 * DAY_MS;
-const HISTORY_LIFETIME_MS = 30 * DAY_MS;
+/** Of a history that is made here. */
+const HISTORY_DAYS = 30;
+const HISTORY_MIGRATIONS = 100_000;
+const HISTORY_STREAM = `KV_${HISTORY_BUCKET}`;
 /** How long JetStream recognises a message that is sent again by its id. */
 const DUPLICATE_WINDOW_MS = 2 * MINUTE_MS;
 /** Three heartbeats. */
@@ -29,24 +32,69 @@ export const HOST_LIFETIME_MS = 15_000;
 
 const BUCKETS: Readonly<Record<string, Partial<KvOptions>>> = {
   [GUEST_BUCKET]: {},
-  [HISTORY_BUCKET]: { ttl: HISTORY_LIFETIME_MS },
+  [HISTORY_BUCKET]: { ttl: HISTORY_DAYS * DAY_MS },
   [HOST_BUCKET]: { ttl: HOST_LIFETIME_MS },
 };
 
+/** How long ended migrations are kept, by age and by number; undefined: as the history that is there has it. */
+export interface HistoryRetention {
+  readonly days: number | undefined;
+  readonly migrations: number | undefined;
+}
+
 /**
  * Makes the feed's stream and the buckets where they are absent and leaves those that are there as they are, whatever
- * an operator made of them. `replicas` counts servers of the cluster. Idempotent, also when coordinators race.
+ * an operator made of them, but for what `retention` says of the history. `replicas` counts servers of the cluster.
+ * Idempotent, also when coordinators race; of two that say different things of the history the later one is obeyed.
  */
-export async function ensureStores(connection: NatsConnection, replicas: number): Promise<void> {
+export async function ensureStores(
+  connection: NatsConnection,
+  replicas: number,
+  retention: HistoryRetention = { days: undefined, migrations: undefined },
+): Promise<void> {
   try {
     await ensureFeedStream(connection, replicas);
+    const isNewHistory = (await historyConfig(connection)) === null;
     const stream = connection.jetstream({ timeout: JETSTREAM_TIMEOUT_MS });
     for (const [bucket, options] of Object.entries(BUCKETS)) {
       await stream.views.kv(bucket, { ...BUCKET_DEFAULTS, ...options, replicas });
     }
+    const migrations = retention.migrations ?? (isNewHistory ? HISTORY_MIGRATIONS : undefined);
+    await limitHistory(connection, { ...retention, migrations });
   } catch (thrown) {
     throw natsFault(thrown, "The streams of Switchover could not be made");
   }
+}
+
+async function historyConfig(connection: NatsConnection): Promise<StreamConfig | null> {
+  const { streams } = await connection.jetstreamManager({ timeout: JETSTREAM_TIMEOUT_MS });
+  try {
+    return (await streams.info(HISTORY_STREAM)).config;
+  } catch (thrown) {
+    if (isNotFound(thrown)) return null;
+    throw thrown;
+  }
+}
+
+/** NATS itself lets the oldest go. A bucket would refuse new values when it is full, so the limit is the stream's. */
+async function limitHistory(
+  connection: NatsConnection,
+  { days, migrations }: HistoryRetention,
+): Promise<void> {
+  const present = await historyConfig(connection);
+  if (present === null) return;
+  const limits = {
+    max_age: days === undefined ? present.max_age : nanos(days * DAY_MS),
+    max_msgs: migrations ?? present.max_msgs,
+    discard: DiscardPolicy.Old,
+  };
+  const isSo =
+    present.max_age === limits.max_age &&
+    present.max_msgs === limits.max_msgs &&
+    (present.discard === limits.discard || limits.max_msgs <= 0);
+  if (isSo) return;
+  const { streams } = await connection.jetstreamManager({ timeout: JETSTREAM_TIMEOUT_MS });
+  await streams.update(HISTORY_STREAM, { ...present, ...limits });
 }
 
 const BUCKET_DEFAULTS: Partial<KvOptions> = {

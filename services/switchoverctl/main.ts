@@ -4,6 +4,8 @@
  */
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
+import { backup, restore } from "./backup.ts";
+import { BACKUP_SETTINGS, BACKUP_USAGE, RESTORE_SETTINGS, RESTORE_USAGE } from "./backup-settings.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
 import { EXIT_CODES } from "./exit-code.ts";
 import { abortDestination, cancelTransfer, type FencedCall, handBack } from "./fenced-calls.ts";
@@ -52,13 +54,13 @@ import {
   WATCH_SETTINGS,
   WATCH_USAGE,
 } from "./settings.ts";
-import { confirmAtTerminal, withAgent, withCoordinator } from "./with-client.ts";
+import { confirmAtTerminal, withAgent, withCoordinator, withNats } from "./with-client.ts";
 
 interface CommandLine<S extends Settings> {
   readonly settings: S;
   readonly usage: UsageText;
   /** What stands beside the flags, as help calls it. */
-  readonly operand: "none" | "MIGRATION_ID" | "HOST_ID";
+  readonly operand: "none" | "MIGRATION_ID" | "HOST_ID" | "FILE";
   readonly check: (values: Values<S>) => readonly Fault[];
 }
 
@@ -140,6 +142,20 @@ const DETACH_NIC_COMMAND: CommandLine<typeof DETACH_NIC_SETTINGS> = {
   settings: DETACH_NIC_SETTINGS,
   usage: DETACH_NIC_USAGE,
   operand: "none",
+  check: () => [],
+};
+
+const BACKUP_COMMAND: CommandLine<typeof BACKUP_SETTINGS> = {
+  settings: BACKUP_SETTINGS,
+  usage: BACKUP_USAGE,
+  operand: "FILE",
+  check: () => [],
+};
+
+const RESTORE_COMMAND: CommandLine<typeof RESTORE_SETTINGS> = {
+  settings: RESTORE_SETTINGS,
+  usage: RESTORE_USAGE,
+  operand: "FILE",
   check: () => [],
 };
 
@@ -239,6 +255,22 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
         withAgent(values.agent, (client) => detachNic(values, client, process.stdout)),
       ),
   ],
+  [
+    "backup",
+    (argv) =>
+      runCommand("backup", argv, BACKUP_COMMAND, (values, file) =>
+        withNats(values["nats-url"], (link) => backup(values, file, link, process.stdout)),
+      ),
+  ],
+  [
+    "restore",
+    (argv) =>
+      runCommand("restore", argv, RESTORE_COMMAND, (values, file) =>
+        withNats(values["nats-url"], (link) =>
+          restore(values, file, { link, screen: process.stdout, confirm: confirmAtTerminal }),
+        ),
+      ),
+  ],
   fenced("cancel-transfer", CANCEL_TRANSFER_USAGE, cancelTransfer),
   fenced("abort-destination", ABORT_DESTINATION_USAGE, abortDestination),
   fenced("hand-back", HAND_BACK_USAGE, handBack),
@@ -264,8 +296,8 @@ async function runCommand<S extends Settings>(
   run: (values: Values<S>, operand: string) => Promise<number>,
 ): Promise<number> {
   // Other variables of the environment belong to the server programs.
-  const { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR } = process.env;
-  const environment = { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR };
+  const { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR, SWITCHOVER_NATS_URL } = process.env;
+  const environment = { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR, SWITCHOVER_NATS_URL };
   const operandLimit = command.operand === "none" ? 0 : 1;
   const reading = readSettings(command.settings, argv, environment, operandLimit);
   if (reading.t === "help") {

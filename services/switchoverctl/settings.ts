@@ -130,6 +130,10 @@ Commands:
   recover            Recover a paused post-copy transfer
   resolve            State that a host is dead, or where a waiting migration ends
 
+Commands to NATS, where coordinators keep all they know:
+  backup             Write records and history to a file
+  restore            Bring them back from it
+
 Commands to one host's agent:
   orphans            Show, and remove, what no guest uses any more there
   start-cpus         Have a guest registered, so that its CPUs may be started

@@ -1,4 +1,6 @@
 import { SwitchoverError } from "../../proto/error.ts";
+import type { Log } from "../log/log.ts";
+import { NatsLink } from "../nats/connection.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { CommandPorts } from "./commands.ts";
 import { confirm } from "./confirm.ts";
@@ -54,6 +56,25 @@ export async function withAgent(
     client.close();
   }
 }
+
+/** Asks NATS itself: no coordinator takes part, and none needs to live. */
+export async function withNats(url: string, run: (link: NatsLink) => Promise<number>): Promise<number> {
+  const link = NatsLink.open({ url, name: "switchoverctl", log: SILENT });
+  try {
+    await link.whenReachable(NATS_REACHED_WITHIN_MS);
+    return await run(link);
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    process.stderr.write(`switchoverctl: ${wordsOf(error)}\n`);
+    return exitCodeOfError(error);
+  } finally {
+    await link.close();
+  }
+}
+
+const NATS_REACHED_WITHIN_MS = 5_000;
+/** What matters of the link arrives as errors. */
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function confirmAtTerminal(statement: string): Promise<boolean> {
   return confirm(statement, process.stdin, process.stderr);

@@ -91,6 +91,14 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   const host = await runToEnd(t, "switchoverctl", ["host", "hb", "--json"], environment);
   const { capabilities } = JSON.parse(host.stdout) as { readonly capabilities: readonly string[] };
   assert.ok(capabilities.includes("rpc/ArmSource") && capabilities.includes("device/macvtap"));
+  const backupFile = join(folder, "backup");
+  const backup = await runToEnd(t, "switchoverctl", ["backup", backupFile, "--nats-url", String(natsUrl)]);
+  assert.equal(backup.code, 0, backup.stderr);
+  assert.match(backup.stdout, /^1 guests and 1 ended migrations are in /);
+  const natsEnvironment = { ...ENVIRONMENT, SWITCHOVER_NATS_URL: String(natsUrl) };
+  const restore = await runToEnd(t, "switchoverctl", ["restore", backupFile, "--yes"], natsEnvironment);
+  assert.equal(restore.code, 1);
+  assert.match(restore.stderr, /NATS_NOT_EMPTY/);
   const noHost = await runToEnd(t, "switchoverctl", ["host", "hx"], environment);
   assert.equal(noHost.code, 1);
   assert.match(noHost.stderr, /HOST_UNKNOWN/);
