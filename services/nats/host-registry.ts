@@ -11,6 +11,8 @@ const HEARTBEAT_MS = 5_000;
 /** Until the first heartbeat is stored, so that a host is known as soon as a coordinator has made the bucket. */
 const FIRST_HEARTBEAT_RETRY_MS = 500;
 const WATCH_RETRY_MS = 1_000;
+/** Different lists of capabilities, as versions of agents make them. */
+const LISTS_AT_MOST = 64;
 
 /**
  * The agent's side of the host bucket: puts the record there at once and every 5 s; it is gone from there 15 s after the
@@ -58,6 +60,7 @@ export class HostRegistry implements HostPort {
   readonly #bucket: Bucket;
   readonly #log: Log;
   readonly #known = new Map<string, HostRecord>();
+  readonly #lists = new Map<string, readonly string[]>();
   readonly #ending = new AbortController();
   readonly #running: Promise<void>;
 
@@ -99,12 +102,23 @@ export class HostRegistry implements HostPort {
   #take(entry: KvEntry): HostRecord | undefined {
     if (entry.operation !== "PUT") return undefined;
     try {
-      const record = HostRecord.fromJSON(JSON.parse(entry.string()));
+      const read = HostRecord.fromJSON(JSON.parse(entry.string()));
+      const record = { ...read, capabilities: this.#shared(read.capabilities) };
       this.#known.set(entry.key, record);
       return record;
     } catch (thrown) {
       this.#log.warn({ host_id: entry.key, err: thrown }, "A record in the host registry is malformed.");
       return undefined;
     }
+  }
+
+  /** Agents of one version say the same: ten thousand hosts need not hold it ten thousand times. */
+  #shared(capabilities: readonly string[]): readonly string[] {
+    const text = capabilities.join(",");
+    const known = this.#lists.get(text);
+    if (known !== undefined) return known;
+    if (this.#lists.size >= LISTS_AT_MOST) this.#lists.clear();
+    this.#lists.set(text, capabilities);
+    return capabilities;
   }
 }

@@ -43,6 +43,11 @@ test("the hosts that live are listed with what they say of themselves and when t
   await until(async () => (await catalogue.host(HA)) !== null, "the heartbeat");
   const kv = await link.connection?.jetstream().views.kv(HOST_BUCKET, { bindOnly: true });
   await kv?.put("hb", "{");
+  const registry = new HostRegistry(link, silent);
+  t.after(() => registry.close());
+  const twice = [await registry.get(HA), await registry.get(HA)].map((one) => one?.capabilities);
+  assert.deepEqual(twice[0], record.capabilities);
+  assert.equal(twice[0], twice[1], "one list for all that say the same");
   const listed = [];
   for await (const host of catalogue.hosts()) listed.push(host);
   assert.deepEqual(
