@@ -9,6 +9,7 @@ export interface Screen {
 }
 
 const CLEAR_LINE = "\r\u001b[2K";
+const CLEAR_SCREEN = "\u001b[H\u001b[2J";
 
 /** Shows a migration's states as they come, on a terminal in one line that is overwritten. */
 export class Display {
@@ -55,6 +56,11 @@ export class Display {
     if (this.#form === "json")
       for (const object of objects) this.#screen.write(`${JSON.stringify(object)}\n`);
     else this.#screen.write(`${text()}\n`);
+  }
+
+  /** A text in place of the one before; where no terminal is, below it. */
+  screen(text: string): void {
+    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_SCREEN}${text}\n` : `${text}\n\n`);
   }
 
   /** Lets the line that is overwritten stand, so that what comes next is below it, whoever writes it. */

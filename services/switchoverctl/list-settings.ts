@@ -27,6 +27,7 @@ export const LIST_SETTINGS = {
     help: "Asked for after this: 2026-11-30T18:00:00Z, or so long ago: 30m, 12h, 7d",
   }),
   limit: withDefault(parseWhole(1, 1_000_000), "100", { placeholder: "N", help: "At most so many" }),
+  watch: onOff("Show the list anew every 2 s, until Ctrl-C"),
   ...COMMON_SETTINGS,
 };
 
@@ -37,7 +38,7 @@ export const LIST_USAGE: UsageText = {
   purpose: "Lists migrations, open and ended, newest first.",
   environment: COMMON_ENVIRONMENT,
   examples: [
-    "switchoverctl list --open",
+    "switchoverctl list --open --watch",
     "switchoverctl list --guest web-7 --limit 5",
     "switchoverctl list --from ha --phase failed --phase cancelled --since 24h",
     "switchoverctl list --label drain=ha --json",
@@ -48,6 +49,9 @@ export function checkListValues(values: ListValues): readonly Fault[] {
   const faults: Fault[] = [];
   if (values.open === "on" && values.ended === "on") {
     faults.push({ name: "--open", sentence: "--open and --ended exclude each other." });
+  }
+  if (values.watch === "on" && values.json === "on") {
+    faults.push({ name: "--watch", sentence: "--watch is for people, --json for scripts." });
   }
   const hosts = (["host", "from", "to"] as const).filter((name) => values[name] !== undefined);
   if (hosts.length > 1) {

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SwitchoverError } from "../../proto/error.ts";
 import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import { Migration, MigrationMode, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { type ListMigrationsRequest, Standing } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import type { CommandPorts } from "../../services/switchoverctl/commands.ts";
 import { Display } from "../../services/switchoverctl/display.ts";
-import { list } from "../../services/switchoverctl/list.ts";
+import { list, watchList } from "../../services/switchoverctl/list.ts";
 import { checkListValues, filterOf, LIST_SETTINGS } from "../../services/switchoverctl/list-settings.ts";
 
 const NOW_MS = 1_795_456_900_000;
@@ -56,10 +57,12 @@ test("flags of list that can never be right are named", () => {
     const reading = readSettings(LIST_SETTINGS, argv, {});
     assert.deepEqual(reading.t === "faults" && reading.faults.map(({ name }) => name), [argv[0]]);
   }
-  const names = checkListValues(valuesOf("--open", "--ended", "--host", "ha", "--to", "hb"));
+  const names = checkListValues(
+    valuesOf("--open", "--ended", "--host", "ha", "--to", "hb", "--watch", "--json"),
+  );
   assert.deepEqual(
     names.map(({ name }) => name),
-    ["--open", "--host"],
+    ["--open", "--watch", "--host"],
   );
   assert.throws(() => filterOf(valuesOf("--label", "a=1", "--label", "a=2"), NOW_MS), { field: "--label" });
 });
@@ -96,4 +99,40 @@ test("list turns pages until it has as many as were asked for", async () => {
     shown.split("\n")[1]?.replaceAll(/ +/g, " "),
     "web-7-mk3v0q8ya1z9 ha hb live 2026-11-23T18:01:40Z team=blue transferring",
   );
+});
+
+test("a watched list is shown anew, also after no coordinator answered, until the person goes", async () => {
+  const leaving = new AbortController();
+  const one = Migration.create({
+    migrationId: "web-7-mk3v0q8ya1z9",
+    phase: Phase.TRANSFERRING,
+    progress: { transferredBytes: 1_048_576n, remainingBytes: 1_048_576n, totalBytes: 2_097_152n },
+  });
+  const answers = [[], new SwitchoverError("UNAVAILABLE", "Nobody is there.", { reason: "GRPC" }), [one]];
+  const client: Pick<CommandPorts["client"], "list"> = {
+    list: async () => {
+      const answer = answers.shift();
+      if (answer === undefined) assert.fail("It asks after the person went.");
+      if (answer instanceof SwitchoverError) throw answer;
+      if (answers.length === 0) leaving.abort();
+      return { migrations: answer, nextPageToken: "" };
+    },
+  };
+  const shown: string[] = [];
+  const display = new Display({ isTTY: true, write: (text) => shown.push(text) }, "text");
+  const ports = { client, display, signal: leaving.signal } as unknown as CommandPorts;
+  assert.equal(await watchList(valuesOf("--watch"), ports, 1), 0);
+  assert.equal(shown.length, 3);
+  assert.ok(shown.every((text) => text.startsWith("\u001b[H\u001b[2J")));
+  assert.match(shown[0] ?? "", /There are none/);
+  assert.match(shown[1] ?? "", /No coordinator answers, trying on for 30 s: Nobody is there/);
+  assert.match(shown[2] ?? "", /transferring +1\.0 MiB sent +1\.0 of 2\.0 MiB to go/);
+});
+
+test("a watched list ends with a refusal", async () => {
+  const refusal = new SwitchoverError("INVALID_ARGUMENT", "No.", { reason: "MALFORMED" });
+  const client = { list: () => Promise.reject(refusal) };
+  const display = new Display({ write: () => undefined }, "text");
+  const ports = { client, display, signal: new AbortController().signal } as unknown as CommandPorts;
+  await assert.rejects(watchList(valuesOf("--watch"), ports, 1), refusal);
 });
