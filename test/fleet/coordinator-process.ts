@@ -1,0 +1,113 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Client } from "@grpc/grpc-js";
+import { SwitchoverError } from "../../proto/error.ts";
+import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { openChannel } from "../../services/grpc/channel.ts";
+import { callUnary } from "../../services/grpc/unary.ts";
+import { pollUntil } from "../lab/deadline.ts";
+import { TrackedProcess } from "../lab/tracked-process.ts";
+
+const READY_WITHIN_MS = 60_000;
+const ASK_WITHIN_MS = 2_000;
+/** Of the kernel's clock ticks, which /proc counts CPU time in. */
+const TICKS_A_SECOND = 100;
+
+export interface CoordinatorOptions {
+  readonly coordinatorId: string;
+  readonly natsUrl: string;
+  readonly natsReplicas: number;
+  /** Holds its socket, its log and its profiles. */
+  readonly folder: string;
+  /** Of node itself. */
+  readonly nodeFlags?: readonly string[];
+}
+
+/** A coordinator as an operator runs it: the program, on a unix socket, with its log in a file. */
+export class CoordinatorProcess {
+  readonly client: Client;
+  readonly #options: CoordinatorOptions;
+  readonly #target: string;
+  #process: TrackedProcess | null = null;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    this.#target = `unix:${join(options.folder, `${options.coordinatorId}.sock`)}`;
+    this.client = openChannel(this.#target, { retriedServices: [] });
+  }
+
+  get coordinatorId(): string {
+    return this.#options.coordinatorId;
+  }
+
+  get logFile(): string {
+    return join(this.#options.folder, `${this.coordinatorId}.log`);
+  }
+
+  start(): void {
+    const { coordinatorId, natsReplicas, natsUrl, nodeFlags = [] } = this.#options;
+    const program = fileURLToPath(new URL("../../services/coordinator/main.js", import.meta.url));
+    const flags = { "coordinator-id": coordinatorId, listen: this.#target, "nats-url": natsUrl };
+    const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
+    args.push("--nats-replicas", String(natsReplicas));
+    const intoLog = ["sh", "-c", 'exec "$@" 2>>"$LOG_FILE"', "sh"];
+    const env = { LOG_FILE: this.logFile };
+    const cwd = this.#options.folder;
+    this.#process = TrackedProcess.start(intoLog, process.execPath, [...nodeFlags, program, ...args], {
+      env,
+      cwd,
+    });
+    this.#process.ignoreOutput();
+  }
+
+  /** Resolves once it answers. */
+  async whenReady(): Promise<void> {
+    await pollUntil(() => this.#answers(), READY_WITHIN_MS, `${this.coordinatorId}'s first answer`, 50);
+  }
+
+  /** How it ended by itself; null while it runs, and where it was told to end. */
+  get hasEnded(): boolean {
+    return this.#process?.exit() !== undefined;
+  }
+
+  /** User and system seconds that it has used since it started. */
+  cpuSeconds(): number {
+    const text = readFileSync(`/proc/${this.#process?.pid}/stat`, "utf8");
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+  }
+
+  /** The most memory that it has had, and what it has now. Megabytes. */
+  residentMb(): { readonly peak: number; readonly now: number } {
+    const text = readFileSync(`/proc/${this.#process?.pid}/status`, "utf8");
+    const megabytes = (name: string) =>
+      Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(text)?.[1] ?? 0) / 1_024;
+    return { peak: megabytes("VmHWM"), now: megabytes("VmRSS") };
+  }
+
+  async kill(): Promise<void> {
+    await this.#process?.kill();
+  }
+
+  /** As a service manager ends it. */
+  async end(): Promise<void> {
+    this.#process?.signal("SIGTERM");
+    await this.#process?.waitForExit(10_000);
+  }
+
+  close(): void {
+    this.client.close();
+  }
+
+  async #answers(): Promise<true | undefined> {
+    try {
+      const migrationId = "nobody-000000000000";
+      await callUnary(this.client, methods.getMigration, { migrationId }, { timeoutMs: ASK_WITHIN_MS });
+      return true;
+    } catch (thrown) {
+      const { code } = SwitchoverError.from(thrown);
+      return code === "NOT_FOUND" || code === "INVALID_ARGUMENT" ? true : undefined;
+    }
+  }
+}
