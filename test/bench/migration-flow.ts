@@ -26,7 +26,9 @@ export interface FlowResult {
   /** Of each that did not complete, why. */
   readonly others: readonly string[];
   readonly peakConcurrent: number;
-  /** From the call to its answer. */
+  /** Calls that had to be repeated. */
+  readonly repeats: number;
+  /** From the first call to the answer. */
   readonly startMs: readonly number[];
 }
 
@@ -36,7 +38,7 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
   const underWay = new Set<string>();
   const startMs: number[] = [];
   const others: string[] = [];
-  let [next, completed, peakConcurrent] = [0, 0, 0];
+  let [next, completed, peakConcurrent, repeats] = [0, 0, 0, 0];
   let lastEndMs = performance.now();
   let wake = (): void => {};
 
@@ -49,7 +51,8 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
     peakConcurrent = Math.max(peakConcurrent, underWay.size);
     const calledMs = performance.now();
     try {
-      await requestMigration(client, `request-${index}`, specOf(guest, options.modeOf(index)));
+      const spec = specOf(guest, options.modeOf(index));
+      repeats += (await requestMigration([client], `request-${index}`, spec)).repeats;
       startMs.push(performance.now() - calledMs);
     } catch (thrown) {
       others.push(`${guest.guestId} did not begin: ${SwitchoverError.from(thrown).message}`);
@@ -92,5 +95,5 @@ export async function runFlow(options: FlowOptions): Promise<FlowResult> {
     await connection.close();
   }
   const durationS = (performance.now() - beganMs) / 1_000;
-  return { durationS, completed, others, peakConcurrent, startMs };
+  return { durationS, completed, others, peakConcurrent, repeats, startMs };
 }

@@ -39,6 +39,7 @@ export interface ScaleResult {
   readonly phase_lag_ms: Percentiles;
   readonly step_lag_ms: Percentiles;
   readonly start_ms: Percentiles;
+  readonly starts_repeated: number;
   readonly coordinator: {
     readonly cpu_s_per_migration: number;
     readonly cpu_percent: number;
@@ -133,6 +134,7 @@ async function run(
     phase_lag_ms: percentilesOf(report.phaseLagsMs),
     step_lag_ms: percentilesOf(report.stepLagsMs),
     start_ms: percentilesOf(flow.startMs),
+    starts_repeated: flow.repeats,
     coordinator: {
       cpu_s_per_migration: Math.round((1e5 * busy.cpuS) / migrations) / 1e5,
       cpu_percent: rounded((100 * busy.cpuS) / busy.seconds),
