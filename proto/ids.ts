@@ -50,6 +50,11 @@ export function parseMigrationId(
   };
 }
 
+/** The guest that a migration id names; null for what is none. */
+export function guestIdIn(migrationId: string): GuestId | null {
+  return (MIGRATION_ID_TEXT.exec(migrationId)?.[1] as GuestId | undefined) ?? null;
+}
+
 /**
  * The id of a migration of `guestId` asked for at `atUnixMs`; ids of one guest sort by time.
  * `random` is in [0, 1) and keeps two of the same millisecond apart.

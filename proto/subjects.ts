@@ -38,6 +38,30 @@ function topicToken(topic: FeedTopic): string {
   return topic.t === "migration" ? topic.migrationId : `guest-${topic.guestId}`;
 }
 
+/** A host's word about a migration, by what its message says of it outside its body. */
+export interface FeedPlace {
+  readonly migrationId: MigrationId;
+  readonly hostId: HostId;
+  /** The event's own. */
+  readonly sequence: bigint;
+}
+
+/** The id of a host's message, one for each event that was ever numbered; `origin` tells apart who gave a number twice. */
+export function feedMessageId(subject: string, origin: bigint, sequence: bigint): string {
+  return `${subject}:${origin}:${sequence}`;
+}
+
+const HOST_WORD = /^switchover\.v1\.feed\.([^.]+)\.host\.([^.]+)$/;
+const NUMBERED = /:\d+:(\d+)$/;
+
+/** Where a host's message belongs; null for one about a guest outside a migration, or by another hand. */
+export function parseFeedPlace(subject: string, messageId: string): FeedPlace | null {
+  const [, topic = "", hostId = ""] = HOST_WORD.exec(subject) ?? [];
+  const [, sequence] = NUMBERED.exec(messageId) ?? [];
+  if (topic === "" || sequence === undefined) return null;
+  return { migrationId: topic as MigrationId, hostId: hostId as HostId, sequence: BigInt(sequence) };
+}
+
 /** What all publishers say about one topic. */
 export function feedSubjects(topic: FeedTopic): string {
   return `${FEED_PREFIX}${topicToken(topic)}.>`;

@@ -1,4 +1,5 @@
 import { SwitchoverError } from "../../proto/error.ts";
+import { feedMessageId } from "../../proto/subjects.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { FeedSpool } from "./feed-spool.ts";
@@ -137,7 +138,7 @@ export class FeedPublisher {
       this.#settleUpTo(subject, lane.newest);
       return;
     }
-    const messageId = messageIdOf(event);
+    const messageId = feedMessageId(subject, event.origin, event.sequence);
     const appended = await stream.append({ subject, messageId, body }, lane.newest.position);
     if (this.#state === "closed") return;
     if (appended.t === "stored") {
@@ -183,11 +184,6 @@ export class FeedPublisher {
       this.#pump();
     });
   }
-}
-
-/** One for each event that was ever numbered: two that share a number differ in who gave it. */
-function messageIdOf({ subject, origin, sequence }: SpooledEvent): string {
-  return `${subject}:${origin}:${sequence}`;
 }
 
 function originIn(messageId: string): bigint {

@@ -6,6 +6,8 @@ import type { GuestFeedEvent } from "./guest-operation.ts";
 import type { GuestRunner, PublishGuestEvent } from "./guest-runner.ts";
 
 const READ_EVERY_MS = 250;
+/** Each word goes to the feed and to every coordinator: a thousand transfers tell a thousand a second. */
+const TELL_AFTER_MS = 1_000 - READ_EVERY_MS / 2;
 /** The VMM has better things to do just after STOP; one that still stands after this is stuck. */
 const SWITCHES_WITHIN_MS = 1_000;
 /** No byte for so long is a stall; it is told once for each such time. */
@@ -19,9 +21,10 @@ const MOVING: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Tells how far the source's copy is, four times a second while pages move, and when no byte has moved for 5 s. Does not
- * ask in the first second between STOP and the hand-off, where the VMM has better things to do, nor at each pass over
- * memory: the last ones come just before STOP.
+ * Tells how far the source's copy is, once a second while pages move and within 250 ms of a further pass over memory,
+ * which may be what post-copy waits for; and when no byte has moved for 5 s. Asks four times a second, but not in the
+ * first second between STOP and the hand-off, where the VMM has better things to do, nor at each pass: the last ones
+ * come just before STOP.
  */
 export class TransferProgressReader {
   readonly #vmm: Pick<Vmm, "sendQueryMigrate">;
@@ -32,6 +35,7 @@ export class TransferProgressReader {
   /** One question at a time: a VMM that stood still would answer all of them at once. */
   #question: "asked" | "none" = "none";
   #moved = { transferredBytes: -1, atUnixUs: 0 };
+  #told = { passes: -1, atUnixUs: 0 };
 
   constructor(
     vmm: Pick<Vmm, "sendQueryMigrate">,
@@ -77,9 +81,16 @@ export class TransferProgressReader {
     this.#vmm.sendQueryMigrate((answer) => {
       this.#question = "none";
       if (answer.kind === "failed") return;
-      this.#publish(this.#runner.guest, progressEvent(answer.value), answer.receivedAtUnixUs);
+      this.#tell(answer.value, answer.receivedAtUnixUs);
       this.#watchForStall(answer.value.transferredBytes, answer.receivedAtUnixUs);
     });
+  }
+
+  #tell(progress: MigrationProgress, atUnixUs: number): void {
+    const { passes } = progress;
+    if (passes === this.#told.passes && atUnixUs - this.#told.atUnixUs < TELL_AFTER_MS * 1_000) return;
+    this.#told = { passes, atUnixUs };
+    this.#publish(this.#runner.guest, progressEvent(progress), atUnixUs);
   }
 
   #isSwitching({ stop }: Outgoing): boolean {

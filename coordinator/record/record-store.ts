@@ -22,8 +22,14 @@ export interface RecordStore {
   update(record: GuestRecord, expectedRevision: number): Promise<StoredRecord>;
   /** The record as it stands, then every newer one; may skip states, never the newest. Ends with the signal. */
   watch(guestId: GuestId, signal: AbortSignal): AsyncIterable<StoredRecord>;
-  /** As `watch`, of all guests. While the store is away it waits, and may then bring all of them again. */
-  watchAll(signal: AbortSignal): AsyncIterable<StoredRecord>;
+  /**
+   * As `watch`, of all guests. While the store is away it waits, and may then bring all of them again. Leaves out what
+   * `isKnown` says of, by guest and the store's revision, as far as it can do so at less cost.
+   */
+  watchAll(
+    signal: AbortSignal,
+    isKnown?: (guestId: GuestId, revision: number) => boolean,
+  ): AsyncIterable<StoredRecord>;
   /** Every guest with a record. */
   keys(): AsyncIterable<GuestId>;
   /** Keeps an ended migration beyond its record. Idempotent. */

@@ -5,6 +5,7 @@ import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationId } from "../../proto/ids.ts";
 import { agentEventOf } from "../migration/agent-event.ts";
+import { nextSequence } from "../migration/agent-words.ts";
 import { type CompleteState, logFieldsOf, migrationIdIn, SIDES } from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
@@ -89,6 +90,11 @@ export class LiveMigration {
   /** Resolves once the migration has ended and is archived, or was closed. */
   get finished(): Promise<void> {
     return this.#finished;
+  }
+
+  /** Whether the host's word of that number is the next to hear: all others teach nothing. */
+  awaits(hostId: string, sequence: bigint): boolean {
+    return nextSequence(this.#writer.heard, hostId) === sequence;
   }
 
   /** Takes an agent's word that came with the feed. */

@@ -1,7 +1,8 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
-import type { GuestId, MigrationId } from "../../proto/ids.ts";
+import { type GuestId, guestIdIn, type MigrationId } from "../../proto/ids.ts";
+import type { FeedPlace } from "../../proto/subjects.ts";
 import { type CompleteState, completeState } from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
 import type { StoredRecord } from "../record/record-store.ts";
@@ -27,6 +28,7 @@ export class MigrationRunner {
     this.#ports = ports;
     this.#limits = { ...DEFAULT_RUNNER_LIMITS, ...limits };
     this.#orphaned = new OrphanedMigrations(ports, this.#limits, this.#closed.signal, {
+      isKnown: (guestId, revision) => (this.#live.get(guestId)?.storeRevision ?? 0) >= revision,
       onRecord: (stored) => this.#live.get(stored.record.guestId as GuestId)?.hearFromStore(stored),
       isDriven: (stored) => this.#isDriven(stored),
       onOrphaned: (stored) => this.take(stored),
@@ -88,6 +90,13 @@ export class MigrationRunner {
   finish(stored: StoredRecord): Promise<StoredRecord> {
     if (unfinishedIn(stored) === null) return Promise.resolve(stored);
     return finishMigration(stored, this.#ports, this.#limits, this.#closed.signal);
+  }
+
+  /** Whether a host's word at that place of the feed is the next that a migration driven here has to hear. */
+  awaits({ hostId, migrationId, sequence }: FeedPlace): boolean {
+    const guestId = guestIdIn(migrationId);
+    const live = guestId === null ? undefined : this.#live.get(guestId);
+    return live?.migrationId === migrationId && live.awaits(hostId, sequence);
   }
 
   /** Takes one message of the feed, whoever it is about; never throws, never waits. */

@@ -56,6 +56,8 @@ export class MigrationWriter {
   #committedAtUnixUs: number;
   #seenRevision = 0n;
   #writing = false;
+  /** While progress waits for its time. */
+  #cancelLater: (() => void) | null = null;
   /** While it waits to try again. */
   #rest: AbortController | null = null;
 
@@ -111,6 +113,7 @@ export class MigrationWriter {
     this.#note(event, next);
     this.#listener.onChange();
     if (this.#isDue()) void this.#write();
+    else this.#writeLater();
   }
 
   /** As `hear`; resolves once what came of it is committed. UNAVAILABLE / OUTCOME_UNKNOWN where that takes too long. */
@@ -154,6 +157,7 @@ export class MigrationWriter {
 
   /** Lets go of what is not committed. */
   close(): void {
+    this.#cancelLater?.();
     this.#rest?.abort("closed");
     for (const { settle } of this.#uncommitted.splice(0)) settle?.(shuttingDown());
   }
@@ -189,6 +193,18 @@ export class MigrationWriter {
     if (this.#pending !== "progress") return this.#pending === "step";
     const sinceUs = this.#ports.clock.unixUs() - this.#committedAtUnixUs;
     return sinceUs >= this.#limits.progressCommitMs * 1_000;
+  }
+
+  /** A record that stands still looks as if nobody drove its migration: progress is committed on time, not with the next. */
+  #writeLater(): void {
+    if (this.#pending === "nothing" || this.#cancelLater !== null) return;
+    const { clock } = this.#ports;
+    const sinceMs = Math.floor((clock.unixUs() - this.#committedAtUnixUs) / 1_000);
+    this.#cancelLater = clock.after(Math.max(0, this.#limits.progressCommitMs - sinceMs), () => {
+      this.#cancelLater = null;
+      if (this.#isDue()) void this.#write();
+      else if (!this.#signal.aborted) this.#writeLater();
+    });
   }
 
   async #write(): Promise<void> {

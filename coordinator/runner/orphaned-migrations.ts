@@ -5,6 +5,8 @@ import { pause } from "./pause.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 
 export interface OrphanListener {
+  /** Whether the guest's record of that revision, or a newer one, is here already: it need not be read. */
+  isKnown(guestId: GuestId, revision: number): boolean;
   /** Every record as somebody commits it. */
   onRecord(stored: StoredRecord): void;
   isDriven(stored: StoredRecord): boolean;
@@ -55,7 +57,8 @@ export class OrphanedMigrations {
   async #watch(): Promise<void> {
     while (!this.#signal.aborted) {
       try {
-        for await (const stored of this.#ports.store.watchAll(this.#signal)) this.#hear(stored);
+        const records = this.#ports.store.watchAll(this.#signal, this.#listener.isKnown);
+        for await (const stored of records) this.#hear(stored);
       } catch (thrown) {
         const { message, code, reason } = SwitchoverError.from(thrown);
         this.#ports.log.warn({ code, reason }, `The watch of records failed and begins anew: ${message}`);

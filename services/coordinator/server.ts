@@ -98,6 +98,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
     values["coordinator-id"],
     async (event) => runner.onFeedEvent(event),
     log,
+    (place) => runner.awaits(place),
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 

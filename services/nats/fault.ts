@@ -5,6 +5,9 @@ import { SwitchoverError } from "../../proto/error.ts";
 const WRONG_LAST_SEQUENCE = 10071;
 const NAME_IN_USE = 10058;
 
+/** JetStream's header for the id of a message. */
+export const MESSAGE_ID_HEADER = "Nats-Msg-Id";
+
 /** JetStream answers within this or is taken for away; what was asked may have been done all the same. */
 export const JETSTREAM_TIMEOUT_MS = 1_000;
 

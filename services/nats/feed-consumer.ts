@@ -7,10 +7,10 @@ import {
   nanos,
 } from "nats";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
-import { FEED_ALL_HOSTS, FEED_STREAM } from "../../proto/subjects.ts";
+import { FEED_ALL_HOSTS, FEED_STREAM, type FeedPlace, parseFeedPlace } from "../../proto/subjects.ts";
 import type { Log } from "../log/log.ts";
 import { type NatsLink, waitMs } from "./connection.ts";
-import { JETSTREAM_TIMEOUT_MS, natsFault } from "./fault.ts";
+import { JETSTREAM_TIMEOUT_MS, MESSAGE_ID_HEADER, natsFault } from "./fault.ts";
 
 /** A consumer that nobody uses for so long is removed by the server. */
 const UNUSED_LIFETIME_MS = 60 * 60_000;
@@ -28,24 +28,40 @@ const RETRY_MS = 500;
 /** Takes an event in; the event counts as heard once it resolves, and comes again after it throws. */
 export type FeedListener = (event: FeedEvent) => Promise<void>;
 
+/** Whether the listener has a use for the word at that place; others count as heard without being read. */
+export type IsAwaited = (place: FeedPlace) => boolean;
+
 /**
  * Hears the words of all agents from the feed, by a durable pull consumer with explicit acknowledgement: from the first
  * start of the coordinator of that id on, and after a restart from where it was. Every coordinator hears all, for any of
  * them may drive a migration. Events of one subject are handed over one after the other, in order; those of different
  * subjects at the same time. At least once: an event comes again where its acknowledgement was lost.
+ *
+ * Most of what all agents say is about migrations that other coordinators drive, or came by FollowGuest before: what
+ * nobody here awaits is known by subject and id, and its body is not decoded. Acknowledgements of one turn of the event
+ * loop leave together.
  */
 export class FeedConsumer {
   readonly #link: NatsLink;
   readonly #durableName: string;
   readonly #listener: FeedListener;
   readonly #log: Log;
+  readonly #isAwaited: IsAwaited;
   readonly #ending = new AbortController();
+  #heard: JsMsg[] = [];
   readonly #chains = new Map<string, Promise<void>>();
   readonly #running: Promise<void>;
 
   /** `coordinatorId` is a token of NATS names, as ids are. */
-  constructor(link: NatsLink, coordinatorId: string, listener: FeedListener, log: Log) {
+  constructor(
+    link: NatsLink,
+    coordinatorId: string,
+    listener: FeedListener,
+    log: Log,
+    isAwaited: IsAwaited = () => true,
+  ) {
     this.#link = link;
+    this.#isAwaited = isAwaited;
     this.#durableName = `coordinator-${coordinatorId}`;
     this.#listener = listener;
     this.#log = log;
@@ -103,8 +119,12 @@ export class FeedConsumer {
 
   #enqueue(message: JsMsg): void {
     const { subject } = message;
-    const before = this.#chains.get(subject) ?? Promise.resolve();
-    const chain = before
+    const before = this.#chains.get(subject);
+    if (before === undefined && !this.#concerns(message)) {
+      this.#acknowledge(message);
+      return;
+    }
+    const chain = (before ?? Promise.resolve())
       .then(() => this.#handle(message))
       .finally(() => {
         if (this.#chains.get(subject) === chain) this.#chains.delete(subject);
@@ -112,8 +132,27 @@ export class FeedConsumer {
     this.#chains.set(subject, chain);
   }
 
+  #concerns({ headers, subject }: JsMsg): boolean {
+    const place = parseFeedPlace(subject, headers?.get(MESSAGE_ID_HEADER) ?? "");
+    return place === null || this.#isAwaited(place);
+  }
+
+  #acknowledge(message: JsMsg): void {
+    this.#heard.push(message);
+    if (this.#heard.length > 1) return;
+    setImmediate(() => {
+      const heard = this.#heard;
+      this.#heard = [];
+      for (const each of heard) each.ack();
+    });
+  }
+
   /** Never throws: the chain goes on. */
   async #handle(message: JsMsg): Promise<void> {
+    if (!this.#concerns(message)) {
+      this.#acknowledge(message);
+      return;
+    }
     let event: FeedEvent;
     try {
       event = FeedEvent.fromJSON(message.json());
@@ -127,7 +166,7 @@ export class FeedConsumer {
     }
     try {
       await this.#listener(event);
-      message.ack();
+      this.#acknowledge(message);
     } catch (thrown) {
       this.#log.warn({ subject: message.subject, err: thrown }, "An event was not taken in and comes again.");
       message.nak(REDELIVERY_DELAY_MS);

@@ -9,12 +9,10 @@ import {
   isHopeless,
   isNotFound,
   JETSTREAM_TIMEOUT_MS,
+  MESSAGE_ID_HEADER,
   natsFault,
   natsUnreachable,
 } from "./fault.ts";
-
-/** JetStream's header for the id of a message. */
-const MESSAGE_ID_HEADER = "Nats-Msg-Id";
 
 /**
  * The feed's stream on JetStream: a message is stored with the expected last sequence of its subject, which a stream

@@ -59,8 +59,13 @@ export class NatsGuestRecordStore implements RecordStore {
     for await (const entry of this.#guests.watch(what, guestId, signal)) yield storedRecord(entry);
   }
 
-  async *watchAll(signal: AbortSignal): AsyncGenerator<StoredRecord, void, undefined> {
+  /** What is known is not decoded. */
+  async *watchAll(
+    signal: AbortSignal,
+    isKnown: (guestId: GuestId, revision: number) => boolean = () => false,
+  ): AsyncGenerator<StoredRecord, void, undefined> {
     for await (const entry of this.#guests.watch("Records are not watched", ">", signal)) {
+      if (isKnown(entry.key as GuestId, entry.revision)) continue;
       let stored: StoredRecord;
       try {
         stored = storedRecord(entry);

@@ -1,4 +1,3 @@
-import type { KvEntry } from "nats";
 import type { HostPort } from "../../coordinator/runner/host-port.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../proto/ids.ts";
@@ -59,7 +58,8 @@ async function beat(bucket: Bucket, record: HostRecord): Promise<void> {
 export class HostRegistry implements HostPort {
   readonly #bucket: Bucket;
   readonly #log: Log;
-  readonly #known = new Map<string, HostRecord>();
+  /** Decoded when somebody asks: of thousands of heartbeats a second hardly one is. */
+  readonly #known = new Map<string, string | HostRecord>();
   readonly #lists = new Map<string, readonly string[]>();
   readonly #ending = new AbortController();
   readonly #running: Promise<void>;
@@ -73,12 +73,13 @@ export class HostRegistry implements HostPort {
   /** The host's record where it lives: read from the bucket. UNAVAILABLE where NATS does not answer. */
   async get(hostId: HostId): Promise<HostRecord | null> {
     const entry = await this.#bucket.run(`The record of host ${hostId} was not read`, (kv) => kv.get(hostId));
-    return entry === null ? null : (this.#take(entry) ?? null);
+    return entry === null || entry.operation !== "PUT" ? null : (this.#decode(hostId, entry.string()) ?? null);
   }
 
   /** The last record heard of, however old; undefined where there was none. */
   lastKnown(hostId: HostId): HostRecord | undefined {
-    return this.#known.get(hostId);
+    const known = this.#known.get(hostId);
+    return typeof known === "string" ? this.#decode(hostId, known) : known;
   }
 
   /** Ends the watch; the records stand. */
@@ -91,7 +92,8 @@ export class HostRegistry implements HostPort {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       try {
-        for await (const entry of this.#bucket.watch("Hosts are not watched", ">", signal)) this.#take(entry);
+        for await (const entry of this.#bucket.watch("Hosts are not watched", ">", signal))
+          this.#known.set(entry.key, entry.string());
       } catch (thrown) {
         this.#log.warn({ err: thrown }, "The watch of hosts failed and begins anew.");
       }
@@ -99,15 +101,14 @@ export class HostRegistry implements HostPort {
     }
   }
 
-  #take(entry: KvEntry): HostRecord | undefined {
-    if (entry.operation !== "PUT") return undefined;
+  #decode(hostId: string, text: string): HostRecord | undefined {
     try {
-      const read = HostRecord.fromJSON(JSON.parse(entry.string()));
+      const read = HostRecord.fromJSON(JSON.parse(text));
       const record = { ...read, capabilities: this.#shared(read.capabilities) };
-      this.#known.set(entry.key, record);
+      this.#known.set(hostId, record);
       return record;
     } catch (thrown) {
-      this.#log.warn({ host_id: entry.key, err: thrown }, "A record in the host registry is malformed.");
+      this.#log.warn({ host_id: hostId, err: thrown }, "A record in the host registry is malformed.");
       return undefined;
     }
   }

@@ -44,8 +44,8 @@ function bench() {
       }
       nowUs = untilUs;
     },
-    answers: (transferredBytes: number) => {
-      const value = { transferredBytes, rateMbps: 1, remainingBytes: 1, totalBytes: 9, passes: 1 };
+    answers: (transferredBytes: number, passes = 1) => {
+      const value = { transferredBytes, rateMbps: 1, remainingBytes: 1, totalBytes: 9, passes };
       const times = { sentAtUnixUs: nowUs, receivedAtUnixUs: nowUs };
       questions.shift()?.({ kind: "done", value: value as MigrationProgress, ...times });
     },
@@ -74,6 +74,17 @@ describe("the reader of a transfer's progress", () => {
     passes(250);
     assert.equal(questions.length, 1);
     assert.deepEqual(told, []);
+  });
+
+  it("tells once a second, and at once of a further pass over memory", () => {
+    const { answers, passes, told } = bench();
+    const toldAfter = (ms: number, pass: number) => {
+      passes(ms);
+      answers(1_000 * pass, pass);
+      return told.length;
+    };
+    const counts = [1, 1, 1, 1, 1, 2, 2, 2, 2].map((pass) => toldAfter(250, pass));
+    assert.deepEqual(counts, [1, 1, 1, 1, 2, 3, 3, 3, 3]);
   });
 
   it("tells a stall once when no byte has moved for 5 s", () => {
