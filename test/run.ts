@@ -15,6 +15,7 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
  *   check       lint of sources and contract         nothing but the repository
  *   unit        pure code and in-process servers     nothing but Node and nats-server
  *   simulation  the real code in a simulated world   nothing but Node
+ *   chaos       real processes that are killed       Node and nats-server
  *   kernel      network namespaces                   root, and QEMU for what this machine's kernel lacks
  *   qemu        real guests                          root, QEMU
  *
@@ -24,6 +25,7 @@ const TIERS = {
   check: { concurrency: 1, timeoutMs: 120_000 },
   unit: { concurrency: 2, timeoutMs: 120_000 },
   simulation: { concurrency: 1, timeoutMs: 900_000 },
+  chaos: { concurrency: 1, timeoutMs: 400_000 },
   kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;

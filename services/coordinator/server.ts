@@ -19,6 +19,7 @@ import { HostRegistry } from "../nats/host-registry.ts";
 import { NatsPhaseFeed } from "../nats/phase-feed.ts";
 import { NatsRecordCatalogue } from "../nats/record-catalogue.ts";
 import { ensureStores } from "../nats/streams.ts";
+import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
 import { AgentClients } from "./agent-clients.ts";
 import { FencingCommand } from "./fencing-command.ts";
@@ -41,7 +42,7 @@ export interface CoordinatorServer {
 
 /**
  * Starts a coordinator: NATS (its own where no address is given), streams, the migrations that were left, the feed, and
- * gRPC last, so that whoever gets an answer gets it from all of it. Throws where NATS is not there within 30 s, what
+ * gRPC last, so that whoever gets an answer gets it from all of it. Throws where NATS does not serve within 30 s, what
  * `stop` says as soon as that aborts, and INVALID_ARGUMENT, naming the flag, for one that cannot be used on this host;
  * what was opened is closed then.
  */
@@ -71,7 +72,8 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   onClose(() => link.close());
   const connection = await unlessAborted(link.whenReachable(NATS_TIMEOUT_MS), stop);
   const retention = { days: values["history-days"], migrations: values["history-migrations"] };
-  await unlessAborted(ensureStores(connection, values["nats-replicas"], retention), stop);
+  const makeStores = () => ensureStores(connection, values["nats-replicas"], retention);
+  await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, makeStores), stop);
 
   const clock = openHostClock();
   const store = new NatsGuestRecordStore(link);
@@ -91,7 +93,8 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
     { fenceAfterMs: values["fence-after-ms"] },
   );
   onClose(() => runner.close());
-  const resumed = await unlessAborted(runner.resume(), stop);
+  const resume = () => runner.resume();
+  const resumed = await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, resume), stop);
   if (resumed > 0) log.info({ migrations: resumed }, "Took up migrations that had not ended.");
   const consumer = new FeedConsumer(
     link,

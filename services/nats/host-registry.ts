@@ -73,7 +73,9 @@ export class HostRegistry implements HostPort {
   /** The host's record where it lives: read from the bucket. UNAVAILABLE where NATS does not answer. */
   async get(hostId: HostId): Promise<HostRecord | null> {
     const entry = await this.#bucket.run(`The record of host ${hostId} was not read`, (kv) => kv.get(hostId));
-    return entry === null || entry.operation !== "PUT" ? null : (this.#decode(hostId, entry.string()) ?? null);
+    return entry === null || entry.operation !== "PUT"
+      ? null
+      : (this.#decode(hostId, entry.string()) ?? null);
   }
 
   /** The last record heard of, however old; undefined where there was none. */

@@ -94,7 +94,7 @@ async function run(
   tell(`Starting ${hosts} hosts in ${fleetProcesses} processes.`);
   const [port = 0] = await findFreePorts(1);
   const where = { natsUrl: nats.url, hosts, processes: fleetProcesses, port };
-  const fleet = await Fleet.start({ ...where, seed: SEED, copyMs, pagesMs: copyMs });
+  const fleet = await Fleet.start({ ...where, seed: SEED, copyMs: [copyMs, copyMs], pagesMs: copyMs });
   onClose(() => fleet.close());
   await allRegistered(nats.url, hosts);
   tell(`Booting ${migrations} guests.`);

@@ -62,11 +62,11 @@ export class CoordinatorProcess {
   }
 
   /** Resolves once it answers. */
-  async whenReady(): Promise<void> {
-    await pollUntil(() => this.#answers(), READY_WITHIN_MS, `${this.coordinatorId}'s first answer`, 50);
+  async whenReady(withinMs = READY_WITHIN_MS): Promise<void> {
+    await pollUntil(() => this.#answers(), withinMs, `${this.coordinatorId}'s first answer`, 50);
   }
 
-  /** How it ended by itself; null while it runs, and where it was told to end. */
+  /** Whether it was started and is no longer there. */
   get hasEnded(): boolean {
     return this.#process?.exit() !== undefined;
   }

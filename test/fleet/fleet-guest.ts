@@ -13,8 +13,8 @@ export interface GuestGround {
   readonly timeline: WallTimeline;
   readonly random: Random;
   readonly ports: IncomingPorts;
-  /** How long a guest's memory is copied before its CPUs move; about. */
-  readonly copyMs: number;
+  /** How long a guest's memory is copied before its CPUs move, about: each guest's own between these. */
+  readonly copyMs: readonly [least: number, most: number];
   /** How long the rest takes in post-copy. */
   readonly pagesMs: number;
   readonly onViolation: (sentence: string) => void;
@@ -108,7 +108,7 @@ export class FleetGuest {
   ): Instance {
     const { copyMs, pagesMs, ports, random, timeline } = ground;
     const parts = { version: "7.2", timeline, random, guest: this.#guest, ports } as const;
-    const durations = { copyUs: copyMs * 1_000, pagesUs: pagesMs * 1_000 };
+    const durations = { copyUs: random.between(...copyMs) * 1_000, pagesUs: pagesMs * 1_000 };
     const qemu = new Qemu({ name: instanceId, ...parts, ...durations }, role);
     this.#guest.qemus.push(qemu);
     host.simulated.qemus.set(pathOf(qemu), qemu);

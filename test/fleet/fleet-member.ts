@@ -23,7 +23,7 @@ export interface MemberOptions {
   /** Each host listens on an address of 127.0.0.0/8 of its own, on this port. */
   readonly port: number;
   readonly seed: number;
-  readonly copyMs: number;
+  readonly copyMs: readonly [least: number, most: number];
   readonly pagesMs: number;
 }
 

@@ -14,7 +14,8 @@ export interface FleetOptions {
   readonly processes?: number;
   readonly port: number;
   readonly seed: number;
-  readonly copyMs: number;
+  /** How long a guest's memory is copied: each guest's own between these. */
+  readonly copyMs: readonly [least: number, most: number];
   readonly pagesMs: number;
 }
 
@@ -106,9 +107,12 @@ class FleetProcess {
   readonly #waiting = new Map<number, (line: FleetLine) => void>();
   #asked = 0;
 
-  constructor({ natsUrl, port, seed, copyMs, pagesMs }: FleetOptions, member: number, hosts: number) {
+  constructor(options: FleetOptions, member: number, hosts: number) {
+    const { natsUrl, port, seed, pagesMs } = options;
+    const [least, most] = options.copyMs;
+    const times = { "copy-least-ms": least, "copy-most-ms": most, "pages-ms": pagesMs };
     const program = fileURLToPath(new URL("./main.js", import.meta.url));
-    const flags = { "nats-url": natsUrl, member, hosts, port, seed, "copy-ms": copyMs, "pages-ms": pagesMs };
+    const flags = { "nats-url": natsUrl, member, hosts, port, seed, ...times };
     const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
     this.#process = TrackedProcess.start([], process.execPath, [program, ...args]);
     const isReady = new Promise<void>((resolve, reject) => {

@@ -12,7 +12,8 @@ const { values } = parseArgs({
     hosts: { type: "string", default: "0" },
     port: { type: "string", default: "0" },
     seed: { type: "string", default: "1" },
-    "copy-ms": { type: "string", default: "1000" },
+    "copy-least-ms": { type: "string", default: "1000" },
+    "copy-most-ms": { type: "string", default: "1000" },
     "pages-ms": { type: "string", default: "1000" },
   },
 });
@@ -23,7 +24,7 @@ const member = await FleetMember.start({
   hosts: Number(values.hosts),
   port: Number(values.port),
   seed: Number(values.seed),
-  copyMs: Number(values["copy-ms"]),
+  copyMs: [Number(values["copy-least-ms"]), Number(values["copy-most-ms"])],
   pagesMs: Number(values["pages-ms"]),
 });
 write({ t: "ready" });

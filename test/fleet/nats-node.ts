@@ -54,8 +54,8 @@ export class NatsNode {
     return `nats://127.0.0.1:${this.#ports.client}`;
   }
 
-  get pid(): number {
-    return this.#process?.pid ?? 0;
+  get hasEnded(): boolean {
+    return this.#process?.exit() !== undefined;
   }
 
   /** Resolves when its process runs; it may not answer yet. */
@@ -72,10 +72,10 @@ export class NatsNode {
   }
 
   /** Resolves once JetStream serves; in a cluster that needs most of the others. */
-  async whenReady(): Promise<void> {
+  async whenReady(withinMs = READY_WITHIN_MS): Promise<void> {
     await pollUntil(
       async () => ((await this.#ask("healthz")) === null ? undefined : true),
-      READY_WITHIN_MS,
+      withinMs,
       `JetStream of ${this.name}`,
       50,
     );
