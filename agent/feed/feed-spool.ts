@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HostId } from "../../proto/ids.ts";
+import { readJson } from "../../proto/read-json.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { subjectOf } from "./feed-subject.ts";
@@ -317,7 +318,7 @@ export class FeedSpool {
 
   #decode(event: SpooledEvent): FeedEvent | undefined {
     const body = this.bodyOf(event);
-    return body === undefined ? undefined : FeedEvent.fromJSON(JSON.parse(body));
+    return body === undefined ? undefined : readJson(JSON.parse(body), FeedEvent.fromJSON).value;
   }
 
   #takeMarks(follow: readonly SpooledEvent[]): string {

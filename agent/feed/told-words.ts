@@ -1,5 +1,6 @@
 import { compareFences, FENCE_ZERO, type Fence } from "../../proto/epoch.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { readJson } from "../../proto/read-json.ts";
 import type { GuestFeedEvent } from "../guest/guest-operation.ts";
 
 /** The events that a journaled word is told by; somebody may be waiting for them. */
@@ -30,7 +31,7 @@ export class ToldWords {
   recover(body: string): void {
     if (!NAMES_A_WORD.test(body)) return;
     try {
-      const event = FeedEvent.fromJSON(JSON.parse(body));
+      const event = readJson(JSON.parse(body), FeedEvent.fromJSON).value;
       if (event.event !== undefined) this.note(event, event.migrationId, event.event);
     } catch {}
   }

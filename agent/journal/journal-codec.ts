@@ -1,6 +1,7 @@
 import type { Fence } from "../../proto/epoch.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { readJson } from "../../proto/read-json.ts";
 import type { JournalEntry, JournalWord } from "./journal-entry.ts";
 
 /** One line of JSON with its newline; whole numbers beyond 2^53 are texts. */
@@ -12,8 +13,8 @@ export function encodeJournalEntry(entry: JournalEntry): string {
 
 /**
  * Returns the entries of a journal's text and how many bytes of it are whole lines. A last line without its newline
- * was being written when the host died: its word never left, so it is dropped. Throws INTERNAL / JOURNAL_CORRUPT
- * for anything else that cannot be read.
+ * was being written when the host died: its word never left, so it is dropped. Throws INTERNAL / JOURNAL_NEWER for a word
+ * that only a newer agent knows, and JOURNAL_CORRUPT for anything else that cannot be read.
  */
 export function decodeJournal(text: string): { entries: readonly JournalEntry[]; wholeBytes: number } {
   const end = text.lastIndexOf("\n") + 1;
@@ -29,6 +30,7 @@ function decodeLine(line: string, lineNumber: number): JournalEntry {
     const entry = JSON.parse(line) as JournalEntry;
     return { ...entry, word: decodeWord(entry.word) };
   } catch (cause) {
+    if (cause instanceof SwitchoverError) throw cause;
     throw new SwitchoverError("INTERNAL", `Line ${lineNumber} of the journal cannot be read.`, {
       reason: "JOURNAL_CORRUPT",
       metadata: { line: String(lineNumber) },
@@ -47,7 +49,7 @@ function decodeWord(word: JournalWord): JournalWord {
     case "forgotten":
       return word;
     case "handedOff":
-      return { ...word, handOff: HandOff.fromJSON(word.handOff) };
+      return { ...word, handOff: readJson(word.handOff, HandOff.fromJSON).value };
     case "armed":
     case "transferBegun":
     case "transferRefused":
@@ -65,7 +67,17 @@ function decodeWord(word: JournalWord): JournalWord {
     case "fenceSeen":
     case "released":
       return { ...word, fence: decodeFence(word.fence) };
+    default:
+      throw newerWord(word);
   }
+}
+
+/** A word that this agent does not know may be the one that took the right to run away: nothing is done without it. */
+function newerWord({ kind }: { readonly kind: string }): SwitchoverError {
+  return new SwitchoverError("INTERNAL", `The journal has a word of a newer agent's, "${kind}".`, {
+    reason: "JOURNAL_NEWER",
+    metadata: { kind },
+  });
 }
 
 function decodeFence(fence: Fence): Fence {

@@ -1,5 +1,6 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
+import { type ReadJson, readJson } from "../../proto/read-json.ts";
 
 /**
  * Records as the buckets hold them: proto3 JSON in UTF-8, so that a person can read them with any NATS client and
@@ -11,6 +12,11 @@ export function encodeGuestRecord(record: GuestRecord): Uint8Array {
 
 /** INTERNAL / RECORD_UNREADABLE for bytes that no coordinator wrote, with `where` they are. */
 export function decodeGuestRecord(bytes: Uint8Array, where: Where = {}): GuestRecord {
+  return readGuestRecord(bytes, where).value;
+}
+
+/** As `decodeGuestRecord`, with what of it only a newer coordinator understands. */
+export function readGuestRecord(bytes: Uint8Array, where: Where = {}): ReadJson<GuestRecord> {
   return decode("guest record", bytes, where, GuestRecord.fromJSON);
 }
 
@@ -20,16 +26,21 @@ export function encodeMigrationState(state: MigrationState): Uint8Array {
 
 /** As `decodeGuestRecord`. */
 export function decodeMigrationState(bytes: Uint8Array, where: Where = {}): MigrationState {
-  return decode("ended migration", bytes, where, MigrationState.fromJSON);
+  return decode("ended migration", bytes, where, MigrationState.fromJSON).value;
 }
 
 type Where = Readonly<Record<string, string>>;
 
-function decode<T>(noun: string, bytes: Uint8Array, where: Where, fromJson: (json: unknown) => T): T {
+function decode<T>(
+  noun: string,
+  bytes: Uint8Array,
+  where: Where,
+  fromJson: (json: unknown) => T,
+): ReadJson<T> {
   try {
     const json: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
     if (typeof json !== "object" || json === null) throw new TypeError(`${typeof json} instead of an object`);
-    return fromJson(json);
+    return readJson(json, fromJson);
   } catch (thrown) {
     throw new SwitchoverError("INTERNAL", `A stored ${noun} cannot be read.`, {
       reason: "RECORD_UNREADABLE",

@@ -5,6 +5,8 @@ import type { GuestId, MigrationId } from "../../proto/ids.ts";
 export interface StoredRecord {
   readonly record: GuestRecord;
   readonly revision: number;
+  /** Enum values in it that this coordinator does not know: a newer one's, who alone may go on from it. */
+  readonly unknownValues?: readonly string[];
 }
 
 /**

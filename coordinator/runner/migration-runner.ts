@@ -66,11 +66,20 @@ export class MigrationRunner {
     return live !== undefined && live.migrationId === record.migration?.migration?.migrationId;
   }
 
-  /** Drives the record's migration from where it stands. Idempotent; one that is finished changes nothing. */
+  /**
+   * Drives the record's migration from where it stands. Idempotent; one that is finished, or that only a newer coordinator
+   * understands, changes nothing.
+   */
   take(stored: StoredRecord): void {
     const { migration } = stored.record;
     if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
     const guestId = stored.record.guestId as GuestId;
+    if (stored.unknownValues !== undefined) {
+      const fields = { guest_id: guestId, migration_id: migration.migration?.migrationId ?? "" };
+      const values = stored.unknownValues.join(", ");
+      this.#ports.log.warn(fields, `A newer coordinator drives this migration, which is in ${values}.`);
+      return;
+    }
     const state = completeState(migration);
     const present = this.#live.get(guestId);
     // A record that comes late must not replace the migration that came after its own.

@@ -258,7 +258,9 @@ export class MigrationWriter {
   /** Goes on from what stands in the store, with what was heard and is not committed applied to that. */
   #adopt(stored: StoredRecord): void {
     const { migration } = stored.record;
-    if (migration?.migration?.migrationId !== this.#committed.migration.migrationId) {
+    const isAnothers = migration?.migration?.migrationId !== this.#committed.migration.migrationId;
+    // A newer coordinator has taken it where this one cannot follow.
+    if (isAnothers || stored.unknownValues !== undefined) {
       this.#listener.onLost();
       return;
     }

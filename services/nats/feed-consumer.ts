@@ -7,6 +7,7 @@ import {
   nanos,
 } from "nats";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { readJson } from "../../proto/read-json.ts";
 import { FEED_ALL_HOSTS, FEED_STREAM, type FeedPlace, parseFeedPlace } from "../../proto/subjects.ts";
 import type { Log } from "../log/log.ts";
 import { type NatsLink, waitMs } from "./connection.ts";
@@ -155,7 +156,7 @@ export class FeedConsumer {
     }
     let event: FeedEvent;
     try {
-      event = FeedEvent.fromJSON(message.json());
+      event = readJson(message.json(), FeedEvent.fromJSON).value;
     } catch (thrown) {
       this.#log.error(
         { subject: message.subject, err: thrown },

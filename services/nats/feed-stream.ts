@@ -2,6 +2,7 @@ import type { NatsConnection } from "nats";
 import type { Appended, FeedMessage, FeedStream, StoredMessage } from "../../agent/feed/feed-stream.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { readJson } from "../../proto/read-json.ts";
 import { FEED_STREAM } from "../../proto/subjects.ts";
 import type { NatsLink } from "./connection.ts";
 import {
@@ -36,7 +37,7 @@ export class NatsFeedStream implements FeedStream {
         return {
           position: message.seq,
           messageId: message.header.get(MESSAGE_ID_HEADER),
-          sequence: FeedEvent.fromJSON(message.json()).sequence,
+          sequence: readJson(message.json(), FeedEvent.fromJSON).value.sequence,
         };
       } catch (thrown) {
         if (isNotFound(thrown)) return null;

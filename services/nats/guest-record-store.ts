@@ -1,9 +1,9 @@
 import type { KvEntry } from "nats";
 import {
-  decodeGuestRecord,
   decodeMigrationState,
   encodeGuestRecord,
   encodeMigrationState,
+  readGuestRecord,
 } from "../../coordinator/record/record-codec.ts";
 import type { RecordStore, StoredRecord } from "../../coordinator/record/record-store.ts";
 import { SwitchoverError } from "../../proto/error.ts";
@@ -99,7 +99,9 @@ function isPresent(entry: KvEntry | null): entry is KvEntry {
 }
 
 function storedRecord(entry: KvEntry): StoredRecord {
-  return { record: decodeGuestRecord(entry.value, whereIs(entry)), revision: entry.revision };
+  const { unknownValues, value: record } = readGuestRecord(entry.value, whereIs(entry));
+  const { revision } = entry;
+  return unknownValues.length === 0 ? { record, revision } : { record, revision, unknownValues };
 }
 
 function whereIs({ bucket, key, revision }: KvEntry): Record<string, string> {

@@ -2,6 +2,7 @@ import type { NatsConnection, Subscription } from "nats";
 import type { HandOffBus } from "../../agent/host-agent-ports.ts";
 import { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
 import type { GuestId } from "../../proto/ids.ts";
+import { readJson } from "../../proto/read-json.ts";
 import { handOffSubject } from "../../proto/subjects.ts";
 import type { Log } from "../log/log.ts";
 import type { NatsLink } from "./connection.ts";
@@ -82,7 +83,7 @@ export class NatsHandOffBus implements HandOffBus {
   #hear(ear: Ear, body: string): void {
     let handOff: HandOff;
     try {
-      handOff = HandOff.fromJSON(JSON.parse(body));
+      handOff = readJson(JSON.parse(body), HandOff.fromJSON).value;
     } catch (thrown) {
       this.#log.warn({ guest_id: ear.guestId, err: thrown }, "A hand-off on NATS is malformed and ignored.");
       return;

@@ -1,3 +1,4 @@
+import type { JournalEntry } from "../../agent/journal/journal-entry.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
 import { NatsHandOffBus } from "../../services/nats/hand-off-bus.ts";
@@ -87,6 +88,15 @@ export class FleetMember {
       case "unsent":
         return this.#unsent();
     }
+  }
+
+  /** What the agents at both ends of the guest's migration have journaled of it. */
+  journalsOf(guestId: string): Readonly<Record<"source" | "destination", readonly JournalEntry[]>> {
+    const { destination, source } = this.#guestOf(guestId);
+    return {
+      source: source.host.simulated.disk.read(guestId),
+      destination: destination.host.simulated.disk.read(guestId),
+    };
   }
 
   async close(): Promise<void> {
