@@ -116,7 +116,7 @@ describe("a guest's record", () => {
   });
 
   it("that no coordinator wrote is INTERNAL / RECORD_UNREADABLE", () => {
-    for (const text of ["", "{", "7", "null", '{"migration":{"migration":{"phase":"PHASE_UNHEARD_OF"}}}']) {
+    for (const text of ["", "{", "7", "null", '{"migration":{"migration":{"fence":{"epoch":"one"}}}}']) {
       assert.throws(() => decodeGuestRecord(Buffer.from(text)), {
         code: "INTERNAL",
         reason: "RECORD_UNREADABLE",
