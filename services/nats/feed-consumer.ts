@@ -76,6 +76,7 @@ export class FeedConsumer {
     const done = new AbortController();
     const all = Promise.allSettled(this.#chains.values()).then(() => done.abort());
     await Promise.race([all, waitMs(timeoutMs, done.signal)]);
+    this.#sendAcknowledgements();
   }
 
   async #run(): Promise<void> {
@@ -140,12 +141,13 @@ export class FeedConsumer {
 
   #acknowledge(message: JsMsg): void {
     this.#heard.push(message);
-    if (this.#heard.length > 1) return;
-    setImmediate(() => {
-      const heard = this.#heard;
-      this.#heard = [];
-      for (const each of heard) each.ack();
-    });
+    if (this.#heard.length === 1) setImmediate(() => this.#sendAcknowledgements());
+  }
+
+  #sendAcknowledgements(): void {
+    const heard = this.#heard;
+    this.#heard = [];
+    for (const message of heard) message.ack();
   }
 
   /** Never throws: the chain goes on. */

@@ -3,11 +3,11 @@ import { test } from "node:test";
 import { connect, nanos } from "nats";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { migrationIdOf } from "../../proto/ids.ts";
-import { FEED_ALL, FEED_STREAM } from "../../proto/subjects.ts";
+import { FEED_ALL, FEED_STREAM, type FeedPlace } from "../../proto/subjects.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
 import { FeedConsumer } from "../../services/nats/feed-consumer.ts";
 import { NatsPhaseFeed } from "../../services/nats/phase-feed.ts";
-import { eventOf, natsBench, newGuest, silent, until, WAIT_MS } from "./nats-bench.ts";
+import { eventOf, HA, natsBench, newGuest, silent, until, WAIT_MS } from "./nats-bench.ts";
 import { openHost } from "./nats-speaking-host.ts";
 
 const nats = natsBench();
@@ -92,6 +92,42 @@ test("a consumer hears every event in order, a refused one again, also after the
     firstTimes,
     Array.from({ length: 40 }, (_, index) => index + 1),
   );
+});
+
+test("a word that nobody awaits is not read, and counts as heard all the same", async (t) => {
+  const link = await nats.openLink(t);
+  const guestId = newGuest();
+  const migrationId = migrationIdOf(guestId, Date.now(), 0.03125);
+  const heard: number[] = [];
+  const places = new Set<string>();
+  const listen = async (event: FeedEvent) => void heard.push(Number(event.sequence));
+  const isAwaited = (place: FeedPlace) => {
+    if (place.migrationId !== migrationId) return false;
+    places.add(`${place.hostId} ${place.sequence}`);
+    return place.sequence === 3n;
+  };
+  const consumer = new FeedConsumer(link, guestId, listen, silent, isAwaited);
+  t.after(() => consumer.close(1_000));
+  await until(() => isConsumed(link, guestId), "the consumer");
+  const host = openHost(t, link, nats.newFolder(`feed-${newGuest()}`));
+  for (let round = 1; round <= 4; round += 1) host.say(migrationId, guestId, round);
+  await until(() => places.size === 4, "the four words");
+  assert.deepEqual(
+    [...places].sort(),
+    [1, 2, 3, 4].map((sequence) => `${HA} ${sequence}`),
+  );
+  const connection = await link.whenReachable(WAIT_MS);
+  const { consumers } = await connection.jetstreamManager();
+  const isDone = async (): Promise<boolean> => {
+    const {
+      ack_floor: floor,
+      delivered,
+      num_ack_pending: pending,
+    } = await consumers.info(FEED_STREAM, `coordinator-${guestId}`);
+    return pending === 0 && floor.consumer_seq === delivered.consumer_seq && delivered.consumer_seq >= 4;
+  };
+  await until(isDone, "all to be acknowledged");
+  assert.deepEqual(heard, [3]);
 });
 
 async function isConsumed(link: NatsLink, coordinatorId: string): Promise<boolean> {
