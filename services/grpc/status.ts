@@ -62,9 +62,22 @@ export function fromGrpcError(error: ServiceError): SwitchoverError {
   const name = status[error.code] ?? "UNKNOWN";
   const code = CODES.has(name) ? (name as ErrorCode) : "INTERNAL";
   const detail = decodeDetails(error.metadata?.get(DETAILS_KEY)[0]);
+  if (code === "INTERNAL" && detail.reason === undefined && STREAM_RESET.test(error.details)) {
+    return new SwitchoverError(
+      "UNAVAILABLE",
+      `The called side ended the call without a word: ${error.details}.`,
+      {
+        reason: "GRPC_STREAM_RESET",
+        cause: error,
+      },
+    );
+  }
   const sentence = error.details === "" ? `The call ended with ${name}.` : withoutEmptyNote(error.details);
   return new SwitchoverError(code, sentence, { reason: `GRPC_${name}`, ...detail, cause: error });
 }
+
+/** grpc-js says INTERNAL of a stream that was reset: nobody knows what was done, as where the connection breaks. */
+const STREAM_RESET = /^Received RST_STREAM/;
 
 /** grpc-js ends what it says of a connection with a note of its resolver, which mostly has none. */
 function withoutEmptyNote(details: string): string {

@@ -8,14 +8,15 @@ import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
+import { type Percentiles, percentilesOf } from "../bench/percentiles.ts";
 import { CoordinatorProcess } from "../fleet/coordinator-process.ts";
 import { Fleet } from "../fleet/fleet.ts";
-import type { PreparedGuest } from "../fleet/fleet-message.ts";
 import { findFreePorts } from "../fleet/free-ports.ts";
 import { NatsNode } from "../fleet/nats-node.ts";
-import { requestMigration, specOf } from "../fleet/requested-migration.ts";
 import { pollUntil } from "../lab/deadline.ts";
 import { Random } from "../simulation/engine/random.ts";
+import { Asking } from "./asking.ts";
+import { endLagsOf } from "./end-lags.ts";
 import { FeedReader, type ReadMessage } from "./feed-reader.ts";
 import { type ChaosMigration, eventsByGuest, judgeMigration, judgeReaders } from "./judge-chaos.ts";
 import { KeptProgram } from "./kept-program.ts";
@@ -40,8 +41,10 @@ export interface ChaosResult {
   /** By phase and outcome. */
   readonly ends: Readonly<Record<string, number>>;
   readonly feed_messages: number;
-  /** From the last kill to the last migration's end. */
+  /** From the last kill to the last migration's end; guests whose memory is still copied take their time. */
   readonly healed_ms: number;
+  /** From the last that an agent said about a migration to its end. */
+  readonly end_lag_ms: Percentiles;
   readonly alarms: Readonly<Record<string, number>>;
   readonly faults: readonly string[];
 }
@@ -54,7 +57,6 @@ const AWAY_MS = [100, 1_500] as const;
 /** After the last kill all is well again: the longest copy, and what a command is tried for. */
 const ENDS_WITHIN_MS = 180_000;
 const READY_WITHIN_MS = 60_000;
-const ASKED_AT_ONCE = 40;
 /** So long asking for one takes on a busy machine. */
 const ASKED_WITHIN_MS = 60;
 
@@ -66,7 +68,9 @@ type OnClose = (close: Close) => void;
  * again as a service manager does. Then it is left alone, and all that came of it is judged. Nothing is left behind.
  */
 export async function runChaos(settings: ChaosSettings): Promise<ChaosResult> {
-  const folder = settings.keepIn ?? (await mkdtemp(join(tmpdir(), "switchover-chaos-")));
+  // Never one of an earlier run: its store would be read.
+  const folder = await mkdtemp(join(settings.keepIn ?? tmpdir(), "switchover-chaos-"));
+  settings.tell(`Logs and stores are in ${folder}.`);
   const closing: Close[] = [];
   if (settings.keepIn === undefined) closing.push(() => rm(folder, { recursive: true, force: true }));
   try {
@@ -99,7 +103,8 @@ async function run(settings: ChaosSettings, folder: string, onClose: OnClose): P
   const guests = await fleet.prepare(ids);
   tell(`${guests.length} guests run on ${hosts} hosts.`);
 
-  const asking = new Asking(coordinators, guests);
+  const clients = coordinators.map(({ client }) => client);
+  const asking = new Asking(clients, guests);
   await asking.askAll(ids.slice(0, migrations));
   tell(`${migrations} migrations are asked for, ${ended.size} have ended; programs are killed from now on.`);
   const kept = [
@@ -120,6 +125,7 @@ async function run(settings: ChaosSettings, folder: string, onClose: OnClose): P
     () => faults.push(`${ids.length - ended.size} migrations have not ended.`),
   );
   const healedMs = Math.round(performance.now() - lastKillMs);
+  await asking.askAll(ids);
   const unsent = await fleet.unsent();
   if (unsent > 0) faults.push(`I7: agents have ${unsent} events that the feed lacks.`);
 
@@ -152,6 +158,7 @@ async function run(settings: ChaosSettings, folder: string, onClose: OnClose): P
     ends,
     feed_messages: later.length,
     healed_ms: healedMs,
+    end_lag_ms: percentilesOf(endLagsOf(later)),
     alarms: report.alarms,
     faults,
   };
@@ -195,51 +202,6 @@ async function strike(
     await delay(Math.max(0, beganMs + strikes * STRIKE_EVERY_MS - performance.now()));
   }
   return kills;
-}
-
-/** The control plane: asks any coordinator, again and again where it must, and once more when it has been answered. */
-class Asking {
-  /** By guest: the migration of each answer. */
-  readonly answers = new Map<string, string[]>();
-  readonly #coordinators: readonly CoordinatorProcess[];
-  readonly #guests: readonly PreparedGuest[];
-
-  constructor(coordinators: readonly CoordinatorProcess[], guests: readonly PreparedGuest[]) {
-    this.#coordinators = coordinators;
-    this.#guests = guests;
-  }
-
-  async askAll(guestIds: readonly string[]): Promise<void> {
-    for (let first = 0; first < guestIds.length; first += ASKED_AT_ONCE) {
-      await Promise.all(guestIds.slice(first, first + ASKED_AT_ONCE).map((guestId) => this.#ask(guestId)));
-    }
-  }
-
-  /** Evenly over the time. */
-  async askSpread(guestIds: readonly string[], withinMs: number): Promise<void> {
-    const asked: Promise<void>[] = [];
-    for (const guestId of guestIds) {
-      asked.push(this.#ask(guestId));
-      await delay(withinMs / guestIds.length);
-    }
-    await Promise.all(asked);
-  }
-
-  async #ask(guestId: string): Promise<void> {
-    const guest = this.#guests.find((each) => each.guestId === guestId);
-    if (guest === undefined) return;
-    const number = Number(/\d+$/.exec(guestId)?.[0]);
-    const spec = specOf(guest, number % 4 < 2 ? "live" : "post-copy");
-    // Each time of another one first; the same request must be answered with the same migration.
-    for (const turn of [number, number + 1]) {
-      const clients = this.#coordinators.map(
-        (_, index) => this.#coordinators[(index + turn) % this.#coordinators.length]?.client,
-      );
-      const known = clients.filter((client) => client !== undefined);
-      const { migrationId } = await requestMigration(known, `request-${guestId}`, spec);
-      this.answers.set(guestId, [...(this.answers.get(guestId) ?? []), migrationId]);
-    }
-  }
 }
 
 function noteEnd(body: string, ended: Set<string>): void {
