@@ -2,6 +2,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HostAgent } from "../../agent/host-agent.ts";
 import type { HandOffBus } from "../../agent/host-agent-ports.ts";
 import type { HostId } from "../../proto/ids.ts";
+import { AGENT_CAPABILITIES } from "../../services/agent/capabilities.ts";
 import { bindHostAgent } from "../../services/agent/host-agent-service.ts";
 import type { HostClock } from "../../services/clock/host-clock.ts";
 import { TRANSPORT_LIMITS } from "../../services/grpc/limits.ts";
@@ -104,6 +105,7 @@ export class PretendedHost {
       target,
       version: "0.0.0",
       heartbeatAtUnixUs: BigInt(ground.clock.unixUs()),
+      capabilities: [...AGENT_CAPABILITIES],
     }));
     return host;
   }
