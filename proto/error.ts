@@ -25,6 +25,8 @@ export interface ErrorDetail {
   readonly field?: string;
   /** Facts for the reader: names, numbers, kernel texts. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** When it is worth asking again, where that is known: google.rpc.RetryInfo on the wire. */
+  readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
 
@@ -34,6 +36,7 @@ export class SwitchoverError extends Error {
   readonly reason: string;
   readonly field: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, sentence: string, detail: ErrorDetail) {
     super(sentence, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -41,6 +44,7 @@ export class SwitchoverError extends Error {
     this.reason = detail.reason;
     this.field = detail.field;
     this.metadata = detail.metadata ?? {};
+    this.retryAfterMs = detail.retryAfterMs;
   }
 
   /** Returns a SwitchoverError unchanged and wraps anything else as INTERNAL with the original as its cause. */

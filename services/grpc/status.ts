@@ -1,21 +1,27 @@
 import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
 import { type ErrorCode, type ErrorDetail, SwitchoverError } from "../../proto/error.ts";
-import { BadRequest, ErrorInfo } from "../../proto/gen/google/rpc/error_details.ts";
+import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
+import { BadRequest, ErrorInfo, RetryInfo } from "../../proto/gen/google/rpc/error_details.ts";
 import { Status } from "../../proto/gen/google/rpc/status.ts";
 
 /**
  * How a SwitchoverError crosses the wire and comes back equal.
  *
- * The code is gRPC's, the sentence its message; reason, metadata and field travel as google.rpc.ErrorInfo and
- * google.rpc.BadRequest in a google.rpc.Status under `grpc-status-details-bin`, which every gRPC toolchain reads.
+ * The code is gRPC's, the sentence its message; reason and metadata travel as google.rpc.ErrorInfo, the field as
+ * google.rpc.BadRequest and a known delay as google.rpc.RetryInfo, in a google.rpc.Status under
+ * `grpc-status-details-bin`, which every gRPC toolchain reads. What grpc-js itself refuses (an unknown method, a message
+ * that is too large or not one, a deadline that passed) has a code and a sentence only.
  */
 const DETAILS_KEY = "grpc-status-details-bin";
 const DOMAIN = "switchover";
 const ERROR_INFO_URL = "type.googleapis.com/google.rpc.ErrorInfo";
 const BAD_REQUEST_URL = "type.googleapis.com/google.rpc.BadRequest";
+const RETRY_INFO_URL = "type.googleapis.com/google.rpc.RetryInfo";
 /** Details travel in a header; beyond this a peer's header limit (8 KiB by default) would hide the whole error. */
 const DETAILS_LIMIT_BYTES = 4096;
 const SENTENCE_LIMIT = 1024;
+/** In gRPC's percent encoding, in which a character takes nine bytes at most. */
+const ENCODED_SENTENCE_LIMIT = 1530;
 
 /** What a caller is told about a fault that nobody foresaw; the log of the program has the rest. */
 export const UNEXPECTED_SENTENCE =
@@ -30,7 +36,14 @@ export function toGrpcStatus(thrown: unknown): StatusObject {
   const code = status[error.code];
   const metadata = new Metadata();
   metadata.set(DETAILS_KEY, encodeDetails(error, code));
-  return { code, details: error.message.slice(0, SENTENCE_LIMIT), metadata };
+  return { code, details: sentenceOf(error), metadata };
+}
+
+/** A half of a surrogate pair, which cutting a caller's text may leave, is no text: gRPC could not send it. */
+function sentenceOf(error: SwitchoverError): string {
+  const cut = (limit: number) => error.message.slice(0, limit).replace(/[\ud800-\udfff]/gu, "\ufffd");
+  const sentence = cut(SENTENCE_LIMIT);
+  return encodeURI(sentence).length <= ENCODED_SENTENCE_LIMIT ? sentence : cut(ENCODED_SENTENCE_LIMIT / 9);
 }
 
 function encodeDetails(error: SwitchoverError, code: number): Buffer {
@@ -45,13 +58,22 @@ function encodeStatus(
 ): Buffer {
   const info = ErrorInfo.encode({ reason: error.reason, domain: DOMAIN, metadata }).finish();
   const details = [{ typeUrl: ERROR_INFO_URL, value: Buffer.from(info) }];
-  const message = error.message.slice(0, SENTENCE_LIMIT);
+  const message = sentenceOf(error);
   if (error.field !== undefined) {
     const violation = { field: error.field, description: message };
     const badRequest = BadRequest.encode({ fieldViolations: [violation] }).finish();
     details.push({ typeUrl: BAD_REQUEST_URL, value: Buffer.from(badRequest) });
   }
+  if (error.retryAfterMs !== undefined) {
+    const retryInfo = RetryInfo.encode({ retryDelay: durationOf(error.retryAfterMs) }).finish();
+    details.push({ typeUrl: RETRY_INFO_URL, value: Buffer.from(retryInfo) });
+  }
   return Buffer.from(Status.encode({ code, message, details }).finish());
+}
+
+function durationOf(ms: number): Duration {
+  const wholeMs = Math.round(ms);
+  return { seconds: BigInt(Math.floor(wholeMs / 1_000)), nanos: (wholeMs % 1_000) * 1_000_000 };
 }
 
 /**
@@ -110,14 +132,16 @@ function decodeDetails(header: string | Buffer | undefined): Partial<ErrorDetail
 }
 
 function collectDetails(decoded: Status): Partial<ErrorDetail> {
-  const info = decoded.details.find((detail) => detail.typeUrl === ERROR_INFO_URL);
-  const badRequest = decoded.details.find((detail) => detail.typeUrl === BAD_REQUEST_URL);
+  const bytesOf = (url: string) => decoded.details.find(({ typeUrl }) => typeUrl === url)?.value;
+  const [info, badRequest, retryInfo] = [ERROR_INFO_URL, BAD_REQUEST_URL, RETRY_INFO_URL].map(bytesOf);
   const field =
-    badRequest === undefined ? undefined : BadRequest.decode(badRequest.value).fieldViolations[0]?.field;
-  const { reason, metadata } = info === undefined ? {} : ErrorInfo.decode(info.value);
+    badRequest === undefined ? undefined : BadRequest.decode(badRequest).fieldViolations[0]?.field;
+  const { reason, metadata } = info === undefined ? {} : ErrorInfo.decode(info);
+  const delay = retryInfo === undefined ? undefined : RetryInfo.decode(retryInfo).retryDelay;
   return {
     ...(reason === undefined ? {} : { reason }),
     ...(metadata === undefined ? {} : { metadata }),
     ...(field === undefined ? {} : { field }),
+    ...(delay === undefined ? {} : { retryAfterMs: Number(delay.seconds) * 1_000 + delay.nanos / 1_000_000 }),
   };
 }
