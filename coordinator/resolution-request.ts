@@ -1,4 +1,4 @@
-import { invalidArgument } from "../proto/error.ts";
+import { invalidArgument, unknownEnum } from "../proto/error.ts";
 import { Resolution, type ResolveMigrationRequest } from "../proto/gen/switchover/v1/migration_service.ts";
 import { parseHostId } from "../proto/ids.ts";
 import { type Ask, resolutionOf } from "./migration/asks.ts";
@@ -15,7 +15,7 @@ export function checkResolution({ deadHostIds, resolution }: ResolveMigrationReq
     case Resolution.GUEST_LOST:
       return;
     default:
-      throw invalidArgument("resolution", "The resolution is none that this coordinator knows.");
+      throw unknownEnum("resolution", resolution, "The resolution is none that this coordinator knows.");
   }
 }
 

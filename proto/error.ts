@@ -59,3 +59,8 @@ export class SwitchoverError extends Error {
 export function invalidArgument(field: string, sentence: string, reason = "MALFORMED"): SwitchoverError {
   return new SwitchoverError("INVALID_ARGUMENT", sentence, { reason, field });
 }
+
+/** For a number of an enum that says nothing here: none was given (REQUIRED), or one that this release does not know. */
+export function unknownEnum(field: string, value: number, sentence: string): SwitchoverError {
+  return invalidArgument(field, sentence, value === 0 ? "REQUIRED" : "UNKNOWN_VALUE");
+}

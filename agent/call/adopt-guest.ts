@@ -28,7 +28,7 @@ export async function adoptGuest(host: Host, request: AdoptGuestRequest): Promis
   }
   if (instance.state === "restoring") instance.requireAdopted();
   const newest = host.newestFence(guestId);
-  if (source.kind === "qmp") await instance.adopt(source.qmpPath, newest);
+  if (source.kind === "qmp") await instance.adopt(source.qmpPath, newest).catch(namingTheSocket);
   else instance.adoptExternal(source, newest);
   return { applied: Applied.CHANGED, instance: instance.message() };
 }
@@ -59,7 +59,17 @@ function alreadyAdopted(instanceId: string, adopted: CpuSource, wanted: WantedSo
   });
 }
 
+/** Rethrows; what the socket is at fault for names its field. */
+function namingTheSocket(thrown: unknown): never {
+  const { code, message, metadata, reason } = SwitchoverError.from(thrown);
+  if (code !== "UNAVAILABLE") throw thrown;
+  throw new SwitchoverError(code, message, { reason, field: "qmp_path", metadata, cause: thrown });
+}
+
 function parseSocketPath(path: string): string {
+  if (path === "") {
+    throw invalidArgument("qmp_path", "A QMP socket, or an external CPU source, is required.", "REQUIRED");
+  }
   if (!path.startsWith("/") || path.includes("\0") || Buffer.byteLength(path) > SOCKET_PATH_BYTES) {
     throw invalidArgument(
       "qmp_path",

@@ -5,6 +5,7 @@ import type {
   ArmSourceResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
+import { checkTransferParameters } from "../../proto/transfer-parameters.ts";
 import { holdsRightToRun, type MigrationMode, type PointOfNoReturn } from "../guest/guest.ts";
 import { configureTransfer } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
@@ -23,6 +24,7 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
   const mode = parseMode(request.mode);
   const { migrationId } = parseMigrationId(request.migrationId, "migration_id");
   const destinationHostId = parseHostId(request.destinationHostId, "destination_host_id");
+  if (request.transfer !== undefined) checkTransferParameters(request.transfer, request.mode, "transfer");
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { runner, vmm, features } = adopted;
   const { role, migration } = runner.guest;

@@ -35,6 +35,7 @@ export function getHandOff(host: Host, request: GetHandOffRequest): GetHandOffRe
  * over, which nothing undoes.
  */
 export function deliverHandOff(host: Host, request: DeliverHandOffRequest): DeliverHandOffResponse {
+  parseGuestId(request.guestId, "guest_id");
   const { handOff } = request;
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
   requireForThisCall(handOff, request);

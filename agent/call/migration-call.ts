@@ -1,5 +1,5 @@
 import type { Fence } from "../../proto/epoch.ts";
-import { invalidArgument } from "../../proto/error.ts";
+import { invalidArgument, unknownEnum } from "../../proto/error.ts";
 import { MigrationMode as WireMode } from "../../proto/gen/switchover/v1/migration.ts";
 import { type GuestId, parseGuestId } from "../../proto/ids.ts";
 import { admitFence } from "../guest/admit-fence.ts";
@@ -50,6 +50,6 @@ export function parseMode(mode: WireMode): MigrationMode {
     case WireMode.POST_COPY:
       return "postCopy";
     default:
-      throw invalidArgument("mode", "The mode must be LIVE or POST_COPY.", "REQUIRED");
+      throw unknownEnum("mode", mode, "The mode must be LIVE or POST_COPY.");
   }
 }

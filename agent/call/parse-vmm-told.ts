@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../proto/error.ts";
+import { invalidArgument, unknownEnum } from "../../proto/error.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import type {
   ExternalCpuSource,
@@ -62,7 +62,7 @@ function parseCpuState(state: CpuState, field: string): VmmReport["cpus"] {
     case CpuState.STOPPED:
       return "stopped";
     default:
-      throw invalidArgument(field, "The state of the CPUs must be RUNNING or STOPPED.", "REQUIRED");
+      throw unknownEnum(field, state, "The state of the CPUs must be RUNNING or STOPPED.");
   }
 }
 

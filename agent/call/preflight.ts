@@ -1,4 +1,4 @@
-import { invalidArgument, SwitchoverError } from "../../proto/error.ts";
+import { SwitchoverError, unknownEnum } from "../../proto/error.ts";
 import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import type {
   PreflightRequest,
@@ -82,6 +82,6 @@ function parseSide(role: MigrationRole): Side {
     case MigrationRole.DESTINATION:
       return "destination";
     default:
-      throw invalidArgument("role", "The role must be SOURCE or DESTINATION.", "REQUIRED");
+      throw unknownEnum("role", role, "The role must be SOURCE or DESTINATION.");
   }
 }

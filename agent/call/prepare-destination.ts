@@ -5,6 +5,7 @@ import type {
   PrepareDestinationResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseHostId, parseMigrationId } from "../../proto/ids.ts";
+import { checkTransferParameters } from "../../proto/transfer-parameters.ts";
 import { configureTransfer, openIncoming, requireInmigrate } from "../guest/transfer.ts";
 import type { Host } from "../host.ts";
 import type { Adopted } from "../instance/instance.ts";
@@ -20,6 +21,7 @@ export async function prepareDestination(
   const mode = parseMode(request.mode);
   const { migrationId } = parseMigrationId(request.migrationId, "migration_id");
   const sourceHostId = parseHostId(request.sourceHostId, "source_host_id");
+  if (request.transfer !== undefined) checkTransferParameters(request.transfer, request.mode, "transfer");
   const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { runner, vmm } = adopted;
   const { role, migration } = runner.guest;

@@ -20,6 +20,7 @@ export async function recoverMigration(
   host: Host,
   request: RecoverMigrationRequest,
 ): Promise<RecoverMigrationResponse> {
+  if (request.recoveryUri !== "" && !isIncomingUri(request.recoveryUri)) throw notARecoveryUri();
   const call = admitMigrationCall(host, request);
   const { migration } = call.adopted.runner.guest;
   const status = migration?.transferStatus ?? "none";
@@ -42,12 +43,7 @@ async function recoverSource(
   status: string,
   recoveryUri: string,
 ): Promise<RecoverMigrationResponse> {
-  if (!isIncomingUri(recoveryUri)) {
-    throw invalidArgument(
-      "recovery_uri",
-      "The URI must be one that the destination's RecoverMigration returned.",
-    );
-  }
+  if (recoveryUri === "") throw notARecoveryUri();
   const isUnderWay = status === "postcopy-active" && instance.recoveryUri === recoveryUri;
   if (status.startsWith("postcopy-recover") || isUnderWay)
     return { applied: Applied.ALREADY_SO, recoveryUri };
@@ -57,6 +53,13 @@ async function recoverSource(
   await adopted.vmm.migrateResume(recoveryUri);
   instance.recoveryUri = recoveryUri;
   return { applied: Applied.CHANGED, recoveryUri };
+}
+
+function notARecoveryUri(): SwitchoverError {
+  return invalidArgument(
+    "recovery_uri",
+    "The URI must be one that the destination's RecoverMigration returned.",
+  );
 }
 
 async function recoverDestination(

@@ -12,6 +12,7 @@ const NIC_ID_TEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/;
 /** Throws INVALID_ARGUMENT for a text that can never be a NIC's id. */
 export function parseNicId(text: string, field: string): string {
   if (NIC_ID_TEXT.test(text)) return text;
+  if (text === "") throw invalidArgument(field, "A NIC id is required.", "REQUIRED");
   throw invalidArgument(field, `${JSON.stringify(text.slice(0, 64))} is not a NIC id.`);
 }
 
@@ -24,7 +25,8 @@ export const nicPathInList: NicPath = (index) => `nics[${index}]`;
 export function checkNicDefinitions(nics: readonly NicDefinition[], pathOf: NicPath = nicPathInList): void {
   if (nics.length > MAX_NICS_PER_GUEST) {
     const field = pathOf(nics.length - 1).replace(/\[\d+\]$/, "");
-    throw invalidArgument(field, `${nics.length} NICs are more than the ${MAX_NICS_PER_GUEST} of a guest.`);
+    const sentence = `${nics.length} NICs are more than the ${MAX_NICS_PER_GUEST} of a guest.`;
+    throw invalidArgument(field, sentence, "TOO_MANY");
   }
   const nicIds = new Set<string>();
   const deviceNames = new Set<string>();

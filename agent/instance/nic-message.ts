@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../proto/error.ts";
+import { invalidArgument, unknownEnum } from "../../proto/error.ts";
 import {
   EntryMobility,
   MacTableManager,
@@ -37,6 +37,18 @@ const MACVTAP_MODES: { readonly [M in MacvtapNic["mode"]]: MacvtapMode } = {
   vepa: MacvtapMode.VEPA,
   bridge: MacvtapMode.BRIDGE,
   passthrough: MacvtapMode.PASSTHROUGH,
+};
+
+/** Unspecified is `switchover`. */
+const MAC_TABLE_MANAGERS: { readonly [M in TapOnBridgeNic["macTableManager"]]: MacTableManager } = {
+  switchover: MacTableManager.SWITCHOVER,
+  kernel: MacTableManager.KERNEL,
+};
+
+/** Unspecified is `sticky`. */
+const ENTRY_MOBILITIES: { readonly [M in TapOnBridgeNic["sticky"]]: EntryMobility } = {
+  sticky: EntryMobility.STICKY,
+  plain: EntryMobility.ROAMING,
 };
 
 /** The NICs a caller defines; throws INVALID_ARGUMENT naming the first field that can never be right. */
@@ -97,8 +109,12 @@ function parseTapOnBridge(identity: NicIdentity, tap: TapOnBridge, field: string
     ...identity,
     deviceName: parseDeviceName(tap.deviceName, `${field}.device_name`),
     bridge: parseDeviceName(tap.bridge, `${field}.bridge`),
-    macTableManager: tap.macTableManager === MacTableManager.KERNEL ? "kernel" : "switchover",
-    sticky: tap.entryMobility === EntryMobility.ROAMING ? "plain" : "sticky",
+    macTableManager: parseWord(
+      MAC_TABLE_MANAGERS,
+      tap.macTableManager || MacTableManager.SWITCHOVER,
+      `${field}.mac_table_manager`,
+    ),
+    sticky: parseWord(ENTRY_MOBILITIES, tap.entryMobility || EntryMobility.STICKY, `${field}.entry_mobility`),
     ...(tap.vlans.length === 0 ? {} : { vlans: tap.vlans }),
     ...(tap.multicastGroups.length === 0 ? {} : { multicastGroups: groups }),
     ...(tap.vxlan === undefined ? {} : { vxlan: parseVxlan(tap.vxlan, `${field}.vxlan`) }),
@@ -131,7 +147,7 @@ function parseWord<Word extends string>(
   const words = Object.keys(numbers) as Word[];
   const word = words.find((name) => numbers[name] === number);
   if (word !== undefined) return word;
-  throw invalidArgument(field, `One of these is required: ${words.join(", ")}.`, "REQUIRED");
+  throw unknownEnum(field, number, `One of these is required: ${words.join(", ")}.`);
 }
 
 function parseRoutedTap(identity: NicIdentity, tap: RoutedTap, field: string): RoutedTapNic {
@@ -164,9 +180,8 @@ function toDeviceMessage(nic: NicDefinition): NonNullable<NicMessage["device"]> 
         value: {
           deviceName: nic.deviceName,
           bridge: nic.bridge,
-          macTableManager:
-            nic.macTableManager === "kernel" ? MacTableManager.KERNEL : MacTableManager.SWITCHOVER,
-          entryMobility: nic.sticky === "plain" ? EntryMobility.ROAMING : EntryMobility.STICKY,
+          macTableManager: MAC_TABLE_MANAGERS[nic.macTableManager],
+          entryMobility: ENTRY_MOBILITIES[nic.sticky],
           vlans: [...(nic.vlans ?? [])],
           multicastGroups: [...(nic.multicastGroups ?? [])],
           vxlan: nic.vxlan === undefined ? undefined : { vni: undefined, ...nic.vxlan },

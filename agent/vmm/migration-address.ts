@@ -33,7 +33,8 @@ export function parseMigrationAddresses(value: unknown): readonly MigrationAddre
   });
 }
 
-const INCOMING_URI = /^tcp:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([1-9][0-9]{0,4})$/;
+/** A host name has 253 characters at most (RFC 1035). */
+const INCOMING_URI = /^tcp:(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):([1-9][0-9]{0,4})$/;
 const LAST_PORT = 65_535;
 
 /** Whether a source's VMM can be told to connect there. */

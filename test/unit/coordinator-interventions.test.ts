@@ -188,7 +188,7 @@ describe("resolving a migration", () => {
     const migrationId = await start();
     const wrong = [
       [{ ...nothing }, "REQUIRED", "resolution"],
-      [{ ...nothing, resolution: 99 as Resolution }, "MALFORMED", "resolution"],
+      [{ ...nothing, resolution: 99 as Resolution }, "UNKNOWN_VALUE", "resolution"],
       [{ ...nothing, deadHostIds: ["hb", "h b"] }, "MALFORMED", "dead_host_ids[1]"],
       [{ ...nothing, deadHostIds: ["hb", "hc"] }, "NOT_A_HOST_OF_THE_MIGRATION", "dead_host_ids[1]"],
       [{ deadHostIds: ["ha"], resolution: Resolution.RESUME_SOURCE }, "SOURCE_DEAD", "resolution"],

@@ -1,0 +1,322 @@
+/** MigrationService over real gRPC, on a real nats-server and with two hosts' agents. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import type { NatsConnection } from "nats";
+import { HostAgent } from "../../agent/host-agent.ts";
+import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { MigrationMode, Phase, TransferParameters } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  MigrationServiceService as methods,
+  Resolution,
+} from "../../proto/gen/switchover/v1/migration_service.ts";
+import { NicDefinition, UnmanagedKind } from "../../proto/gen/switchover/v1/nic.ts";
+import { HOST_BUCKET } from "../../proto/subjects.ts";
+import { bindHostAgent } from "../../services/agent/host-agent-service.ts";
+import { openHostClock } from "../../services/clock/host-clock.ts";
+import { readSettings } from "../../services/config/read-settings.ts";
+import { startCoordinatorServer } from "../../services/coordinator/server.ts";
+import { COORDINATOR_SETTINGS } from "../../services/coordinator/settings.ts";
+import { openChannel } from "../../services/grpc/channel.ts";
+import { startGrpcServer } from "../../services/grpc/server.ts";
+import { callServerStream } from "../../services/grpc/server-stream.ts";
+import { callUnary } from "../../services/grpc/unary.ts";
+import type { Log } from "../../services/log/log.ts";
+import { NatsLink } from "../../services/nats/connection.ts";
+import { startHeartbeat } from "../../services/nats/host-registry.ts";
+import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { PretendedVmm } from "../kernel/pretended-vmm.ts";
+import { skipWithout } from "../resource.ts";
+import { MemoryJournals } from "./memory-journals.ts";
+import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
+import { describeWrongInput, type Requests, type Served, type WrongInput, wrongIds } from "./wrong-input.ts";
+
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
+const UNKNOWN_ENUM = 99;
+const UNKNOWN_MIGRATION = "web-mk3v0q8ya1z9";
+
+const SPEC = {
+  guestId: "web",
+  sourceHostId: "ha",
+  sourceInstanceId: "",
+  destinationHostId: "hb",
+  destinationInstanceId: "",
+  mode: MigrationMode.LIVE,
+  transfer: undefined,
+  postCopy: undefined,
+};
+
+const BY_ID = { migrationId: UNKNOWN_MIGRATION };
+const REQUESTS: Requests = {
+  startMigration: { requestId: "r1", spec: SPEC },
+  getMigration: BY_ID,
+  cancelMigration: BY_ID,
+  switchToPostCopy: BY_ID,
+  pauseMigration: BY_ID,
+  recoverMigration: BY_ID,
+  resolveMigration: { ...BY_ID, deadHostIds: [], resolution: Resolution.GUEST_LOST },
+  watchMigration: BY_ID,
+};
+
+type Answer = WrongInput["answer"];
+
+function start(what: string, changes: Readonly<Record<string, unknown>>, ...answer: Answer): WrongInput {
+  return { rpc: "startMigration", what, changes: { spec: { ...SPEC, ...changes } }, answer };
+}
+
+function transfer(what: string, told: Partial<TransferParameters>, field: string): WrongInput {
+  const changes = { transfer: TransferParameters.fromPartial(told) };
+  return start(what, changes, "INVALID_ARGUMENT", "OUT_OF_RANGE", `spec.transfer.${field}`);
+}
+
+const POST_COPY = MigrationMode.POST_COPY;
+const SAME_HOST = { destinationHostId: "ha" };
+
+const ROWS: readonly WrongInput[] = [
+  ...Object.keys(REQUESTS)
+    .filter((rpc) => rpc !== "startMigration")
+    .flatMap((rpc): readonly WrongInput[] => [
+      {
+        rpc,
+        what: "no id",
+        changes: { migrationId: "" },
+        answer: ["INVALID_ARGUMENT", "REQUIRED", "migration_id"],
+      },
+      ...["?", "web", "x".repeat(1_000_000), `${"x".repeat(89)}\u{1f600}`].map(
+        (migrationId): WrongInput => ({
+          rpc,
+          what: `"${migrationId.slice(0, 20)}", which is no id`,
+          changes: { migrationId },
+          answer: ["INVALID_ARGUMENT", "MALFORMED", "migration_id"],
+        }),
+      ),
+      {
+        rpc,
+        what: "an unknown migration",
+        changes: {},
+        answer: ["NOT_FOUND", "MIGRATION_UNKNOWN", "migration_id"],
+      },
+    ]),
+
+  ...wrongIds("startMigration", "request_id", (requestId) => ({ requestId })),
+  ...wrongIds("startMigration", "spec.guest_id", (guestId) => ({ spec: { ...SPEC, guestId } })),
+  ...wrongIds("startMigration", "spec.source_host_id", (sourceHostId) => ({
+    spec: { ...SPEC, sourceHostId },
+  })),
+  ...wrongIds("startMigration", "spec.destination_host_id", (destinationHostId) => ({
+    spec: { ...SPEC, destinationHostId },
+  })),
+  ...wrongIds(
+    "startMigration",
+    "spec.source_instance_id",
+    (sourceInstanceId) => ({ spec: { ...SPEC, sourceInstanceId } }),
+    "allowed",
+  ),
+  ...wrongIds(
+    "startMigration",
+    "spec.destination_instance_id",
+    (destinationInstanceId) => ({ spec: { ...SPEC, destinationInstanceId } }),
+    "allowed",
+  ),
+  {
+    rpc: "startMigration",
+    what: "no spec",
+    changes: { spec: undefined },
+    answer: ["INVALID_ARGUMENT", "REQUIRED", "spec"],
+  },
+  start(
+    "the same source and destination",
+    SAME_HOST,
+    "INVALID_ARGUMENT",
+    "REQUIRED",
+    "spec.source_instance_id",
+  ),
+  start(
+    "the same host, with one instance named",
+    { ...SAME_HOST, sourceInstanceId: "i1" },
+    "INVALID_ARGUMENT",
+    "REQUIRED",
+    "spec.destination_instance_id",
+  ),
+  start(
+    "the same instance",
+    { ...SAME_HOST, sourceInstanceId: "i1", destinationInstanceId: "i1" },
+    "INVALID_ARGUMENT",
+    "SAME_INSTANCE",
+    "spec.destination_instance_id",
+  ),
+  start("no mode", { mode: MigrationMode.UNSPECIFIED }, "INVALID_ARGUMENT", "REQUIRED", "spec.mode"),
+  start("an unknown mode", { mode: UNKNOWN_ENUM }, "INVALID_ARGUMENT", "UNKNOWN_VALUE", "spec.mode"),
+  transfer("a downtime limit beyond QEMU's", { downtimeLimitMs: 2_000_001 }, "downtime_limit_ms"),
+  transfer("256 multifd channels", { multifdChannels: 256 }, "multifd_channels"),
+  transfer(
+    "a bandwidth beyond QEMU's",
+    { maxBandwidthBytesPerSecond: 2n ** 63n },
+    "max_bandwidth_bytes_per_second",
+  ),
+  transfer(
+    "a post-copy bandwidth beyond QEMU's",
+    { maxPostCopyBandwidthBytesPerSecond: 2n ** 64n - 1n },
+    "max_post_copy_bandwidth_bytes_per_second",
+  ),
+  start(
+    "multifd in post-copy",
+    { mode: POST_COPY, transfer: TransferParameters.fromPartial({ multifdChannels: 2 }) },
+    "INVALID_ARGUMENT",
+    "LIVE_MODE_ONLY",
+    "spec.transfer.multifd_channels",
+  ),
+  start(
+    "a moment for post-copy in live mode",
+    { postCopy: { trigger: { $case: "afterMs", value: 1 } } },
+    "INVALID_ARGUMENT",
+    "POST_COPY_MODE_ONLY",
+    "spec.post_copy.after_ms",
+  ),
+  start(
+    "post-copy after no pass",
+    { mode: POST_COPY, postCopy: { trigger: { $case: "afterPasses", value: 0 } } },
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "spec.post_copy.after_passes",
+  ),
+  start(
+    "a source without an agent",
+    { sourceHostId: "hx" },
+    "NOT_FOUND",
+    "HOST_UNKNOWN",
+    "spec.source_host_id",
+  ),
+  start(
+    "a destination without an agent",
+    { destinationHostId: "hx" },
+    "NOT_FOUND",
+    "HOST_UNKNOWN",
+    "spec.destination_host_id",
+  ),
+
+  {
+    rpc: "resolveMigration",
+    what: "nothing stated",
+    changes: { resolution: Resolution.UNSPECIFIED },
+    answer: ["INVALID_ARGUMENT", "REQUIRED", "resolution"],
+  },
+  {
+    rpc: "resolveMigration",
+    what: "an unknown resolution",
+    changes: { resolution: UNKNOWN_ENUM },
+    answer: ["INVALID_ARGUMENT", "UNKNOWN_VALUE", "resolution"],
+  },
+  ...wrongIds("resolveMigration", "dead_host_ids[1]", (text) => ({ deadHostIds: ["ha", text] })),
+];
+
+const folder = await mkdtemp(join(tmpdir(), "switchover-wrong-input-"));
+const ends: (() => Promise<void> | void)[] = [() => rm(folder, { recursive: true, force: true })];
+after(async () => {
+  for (const end of ends.reverse()) await end();
+});
+
+/** An agent that runs guest "web", or has a VMM for it that does not wait for one. */
+async function startAgent(hostId: string, vmm: PretendedVmm, natsUrl: string): Promise<void> {
+  const clock = openHostClock();
+  const journals = openJournalDirectory(await mkdtemp(join(folder, hostId)));
+  const agent = new HostAgent(pretendedAgentPorts(hostId, new MemoryJournals([]), vmm, { clock, journals }));
+  ends.push(() => agent.close());
+  const nic = NicDefinition.fromPartial({
+    nicId: "net0",
+    macAddress: "52:54:00:00:00:01",
+    device: { $case: "unmanaged", value: { kind: UnmanagedKind.USER } },
+  });
+  const instance = { guestId: "web", instanceId: `${hostId}-1` };
+  await agent.prepareNics({ ...instance, nics: [nic], validateOnly: false });
+  await agent.adoptGuest({ ...instance, qmpPath: "/run/web.qmp", externalCpuSource: undefined });
+  const services = [bindHostAgent(agent, SILENT, new AbortController().signal)];
+  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: SILENT });
+  ends.push(() => server.close(100));
+  const link = NatsLink.open({ url: natsUrl, name: hostId, log: SILENT });
+  ends.push(() => link.close());
+  const target = server.targets[0] ?? "";
+  const record = () => ({ hostId, target, version: "", heartbeatAtUnixUs: BigInt(clock.unixUs()) });
+  await new Promise<void>((resolve) => {
+    ends.push(startHeartbeat(link, { ...SILENT, info: () => resolve() }, record));
+  });
+}
+
+/** Everything in JetStream but heartbeats. */
+async function stored(connection: NatsConnection): Promise<string> {
+  const manager = await connection.jetstreamManager();
+  const streams = await manager.streams.list().next();
+  return JSON.stringify(
+    streams
+      .filter(({ config }) => config.name !== `KV_${HOST_BUCKET}`)
+      .map(({ config, state }) => [config.name, state.last_seq, state.messages])
+      .sort(),
+  );
+}
+
+let served: Promise<Served> | undefined;
+
+async function serve(): Promise<Served> {
+  const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
+  ends.push(() => nats.close());
+  const flags = ["--coordinator-id", "c1", "--listen", "127.0.0.1:0", "--nats-url", nats.url];
+  const reading = readSettings(COORDINATOR_SETTINGS, flags, {});
+  assert.ok(reading.t === "settings");
+  const coordinator = await startCoordinatorServer(reading.values, SILENT);
+  ends.push(() => coordinator.close());
+  await startAgent("ha", new PretendedVmm("running"), nats.url);
+  const destination = new PretendedVmm("inmigrate");
+  await startAgent("hb", destination, nats.url);
+  destination.suffers({ kind: "stop" }, "paused");
+  const link = NatsLink.open({ url: nats.url, name: "observer", log: SILENT });
+  ends.push(() => link.close());
+  const connection = await link.whenReachable(5_000);
+  return { target: coordinator.targets[0] ?? "", fingerprint: () => stored(connection) };
+}
+
+const open = () => (served ??= serve());
+
+if (skipWithout("natsServer") === false) {
+  describeWrongInput(
+    { service: methods, serviceName: "switchover.v1.MigrationService", requests: REQUESTS, rows: ROWS },
+    open,
+  );
+}
+
+test("a destination that is not in inmigrate fails the migration before anything is prepared", {
+  skip: skipWithout("natsServer"),
+  timeout: 60_000,
+}, async (t) => {
+  const { target } = await open();
+  const client = openChannel(target, { retriedServices: [] });
+  t.after(() => client.close());
+  const options = { timeoutMs: 10_000 };
+  const started = await callUnary(client, methods.startMigration, { requestId: "r2", spec: SPEC }, options);
+  const migrationId = started.migration?.migrationId ?? "";
+  let last = started.migration;
+  for await (const { migration } of callServerStream(client, methods.watchMigration, { migrationId })) {
+    last = migration;
+  }
+  assert.equal(last?.phase, Phase.FAILED);
+  assert.match(last?.reason ?? "", /run state is "paused"; an incoming guest needs "inmigrate"/);
+  assert.deepEqual(
+    last?.phases.map(({ phase }) => phase),
+    [Phase.PENDING, Phase.PREPARING, Phase.FAILED],
+  );
+  await assert.rejects(callUnary(client, methods.cancelMigration, { migrationId }, options), {
+    code: "FAILED_PRECONDITION",
+    reason: "MIGRATION_ENDED",
+    field: "migration_id",
+  });
+  await assert.rejects(
+    callUnary(
+      client,
+      methods.startMigration,
+      { requestId: "r2", spec: { ...SPEC, sourceInstanceId: "i9" } },
+      options,
+    ),
+    { code: "ALREADY_EXISTS", reason: "REQUEST_REUSED", field: "request_id" },
+  );
+});
