@@ -121,64 +121,88 @@ export class HostAgent {
     }
   }
 
-  prepareNics(request: wire.PrepareNicsRequest): Promise<wire.PrepareNicsResponse> {
-    return this.#inTurn(request, async () => prepareNics(this.#host, request));
+  prepareNics(request: wire.PrepareNicsRequest, signal?: AbortSignal): Promise<wire.PrepareNicsResponse> {
+    return this.#inTurn(request, async () => prepareNics(this.#host, request), signal);
   }
 
-  attachNic(request: wire.AttachNicRequest): Promise<wire.AttachNicResponse> {
-    return this.#inTurn(request, async () => attachNic(this.#host, request));
+  attachNic(request: wire.AttachNicRequest, signal?: AbortSignal): Promise<wire.AttachNicResponse> {
+    return this.#inTurn(request, async () => attachNic(this.#host, request), signal);
   }
 
-  detachNic(request: wire.DetachNicRequest): Promise<wire.DetachNicResponse> {
-    return this.#inTurn(request, async () => detachNic(this.#host, request));
+  detachNic(request: wire.DetachNicRequest, signal?: AbortSignal): Promise<wire.DetachNicResponse> {
+    return this.#inTurn(request, async () => detachNic(this.#host, request), signal);
   }
 
-  adoptGuest(request: wire.AdoptGuestRequest): Promise<wire.AdoptGuestResponse> {
-    return this.#inTurn(request, () => adoptGuest(this.#host, request));
+  adoptGuest(request: wire.AdoptGuestRequest, signal?: AbortSignal): Promise<wire.AdoptGuestResponse> {
+    return this.#inTurn(request, () => adoptGuest(this.#host, request), signal);
   }
 
-  prepareDestination(request: wire.PrepareDestinationRequest): Promise<wire.PrepareDestinationResponse> {
-    return this.#inTurn(request, () => prepareDestination(this.#host, request));
+  prepareDestination(
+    request: wire.PrepareDestinationRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.PrepareDestinationResponse> {
+    return this.#inTurn(request, () => prepareDestination(this.#host, request), signal);
   }
 
-  armSource(request: wire.ArmSourceRequest): Promise<wire.ArmSourceResponse> {
-    return this.#inTurn(request, () => armSource(this.#host, request));
+  armSource(request: wire.ArmSourceRequest, signal?: AbortSignal): Promise<wire.ArmSourceResponse> {
+    return this.#inTurn(request, () => armSource(this.#host, request), signal);
   }
 
-  beginTransfer(request: wire.BeginTransferRequest): Promise<wire.BeginTransferResponse> {
-    return this.#inTurn(request, () => beginTransfer(this.#host, request));
+  beginTransfer(
+    request: wire.BeginTransferRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.BeginTransferResponse> {
+    return this.#inTurn(request, () => beginTransfer(this.#host, request), signal);
   }
 
-  switchToPostCopy(request: wire.SwitchToPostCopyRequest): Promise<wire.SwitchToPostCopyResponse> {
-    return this.#inTurn(request, () => switchToPostCopy(this.#host, request));
+  switchToPostCopy(
+    request: wire.SwitchToPostCopyRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.SwitchToPostCopyResponse> {
+    return this.#inTurn(request, () => switchToPostCopy(this.#host, request), signal);
   }
 
-  releaseSource(request: wire.ReleaseSourceRequest): Promise<wire.ReleaseSourceResponse> {
-    return this.#inTurn(request, () => releaseSource(this.#host, request));
+  releaseSource(
+    request: wire.ReleaseSourceRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.ReleaseSourceResponse> {
+    return this.#inTurn(request, () => releaseSource(this.#host, request), signal);
   }
 
-  cancelTransfer(request: wire.CancelTransferRequest): Promise<wire.CancelTransferResponse> {
-    return this.#inTurn(request, () => cancelTransfer(this.#host, request));
+  cancelTransfer(
+    request: wire.CancelTransferRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.CancelTransferResponse> {
+    return this.#inTurn(request, () => cancelTransfer(this.#host, request), signal);
   }
 
-  abortDestination(request: wire.AbortDestinationRequest): Promise<wire.AbortDestinationResponse> {
-    return this.#inTurn(request, () => abortDestination(this.#host, request));
+  abortDestination(
+    request: wire.AbortDestinationRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.AbortDestinationResponse> {
+    return this.#inTurn(request, () => abortDestination(this.#host, request), signal);
   }
 
-  handBack(request: wire.HandBackRequest): Promise<wire.HandBackResponse> {
-    return this.#inTurn(request, () => handBack(this.#host, request));
+  handBack(request: wire.HandBackRequest, signal?: AbortSignal): Promise<wire.HandBackResponse> {
+    return this.#inTurn(request, () => handBack(this.#host, request), signal);
   }
 
-  resumeSource(request: wire.ResumeSourceRequest): Promise<wire.ResumeSourceResponse> {
-    return this.#inTurn(request, () => resumeSource(this.#host, request));
+  resumeSource(request: wire.ResumeSourceRequest, signal?: AbortSignal): Promise<wire.ResumeSourceResponse> {
+    return this.#inTurn(request, () => resumeSource(this.#host, request), signal);
   }
 
-  pauseMigration(request: wire.PauseMigrationRequest): Promise<wire.PauseMigrationResponse> {
-    return this.#inTurn(request, () => pauseMigration(this.#host, request));
+  pauseMigration(
+    request: wire.PauseMigrationRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.PauseMigrationResponse> {
+    return this.#inTurn(request, () => pauseMigration(this.#host, request), signal);
   }
 
-  recoverMigration(request: wire.RecoverMigrationRequest): Promise<wire.RecoverMigrationResponse> {
-    return this.#inTurn(request, () => recoverMigration(this.#host, request));
+  recoverMigration(
+    request: wire.RecoverMigrationRequest,
+    signal?: AbortSignal,
+  ): Promise<wire.RecoverMigrationResponse> {
+    return this.#inTurn(request, () => recoverMigration(this.#host, request), signal);
   }
 
   async listOrphans(request: wire.ListOrphansRequest): Promise<wire.ListOrphansResponse> {
@@ -190,19 +214,20 @@ export class HostAgent {
   }
 
   /** What an owner waits for may be what the calls behind it bring: it holds up none of them. */
-  async startCpus(request: wire.StartCpusRequest): Promise<wire.StartCpusResponse> {
+  async startCpus(request: wire.StartCpusRequest, signal?: AbortSignal): Promise<wire.StartCpusResponse> {
     const external = findExternal(this.#host, request);
-    if (external !== undefined) return permitStart(this.#host, external, request);
+    if (external !== undefined) return permitStart(this.#host, external, request, signal);
     const answer = await this.#inTurn<Instance | wire.StartCpusResponse>(
       request,
       // It may have been adopted by the calls before it.
       async () => findExternal(this.#host, request) ?? startCpus(this.#host, request),
+      signal,
     );
-    return answer instanceof Instance ? permitStart(this.#host, answer, request) : answer;
+    return answer instanceof Instance ? permitStart(this.#host, answer, request, signal) : answer;
   }
 
-  stopCpus(request: wire.StopCpusRequest): Promise<wire.StopCpusResponse> {
-    return this.#inTurn(request, () => stopCpus(this.#host, request));
+  stopCpus(request: wire.StopCpusRequest, signal?: AbortSignal): Promise<wire.StopCpusResponse> {
+    return this.#inTurn(request, () => stopCpus(this.#host, request), signal);
   }
 
   /** Comes between other calls, as what a VMM says by QMP does: they may wait for it. */
@@ -210,9 +235,18 @@ export class HostAgent {
     return reportCpuState(this.#host, request);
   }
 
-  #inTurn<Response>(request: { readonly guestId: string }, call: () => Promise<Response>): Promise<Response> {
+  /** A call whose caller has left before its turn came is not begun. */
+  #inTurn<Response>(
+    request: { readonly guestId: string },
+    call: () => Promise<Response>,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
     const { guestId } = request;
-    const answer = (this.#tails.get(guestId) ?? Promise.resolve()).then(call, call);
+    const begin = async (): Promise<Response> => {
+      signal?.throwIfAborted();
+      return call();
+    };
+    const answer = (this.#tails.get(guestId) ?? Promise.resolve()).then(begin, begin);
     const tail = answer.then(
       () => undefined,
       () => undefined,

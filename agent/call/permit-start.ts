@@ -37,6 +37,7 @@ export async function permitStart(
   host: Host,
   instance: Instance,
   request: StartCpusRequest,
+  signal?: AbortSignal,
 ): Promise<StartCpusResponse> {
   const { runner } = instance.requireAdopted();
   if (request.runsNowhereElse === true) await takeBackForOwner(host, instance);
@@ -51,9 +52,21 @@ export async function permitStart(
     runner.order({ kind: "startOrdered", atUnixUs: host.ports.clock.unixUs() });
   }
   const awaited = "the hand-off and the registration of the NICs";
-  const guest = await runner.waitUntil((now) => mayStart(now) || isOver(now), PERMISSION_TIMEOUT_MS, awaited);
+  const permitted = runner.waitUntil((now) => mayStart(now) || isOver(now), PERMISSION_TIMEOUT_MS, awaited);
+  const guest = await unlessLeft(permitted, signal);
   if (!mayStart(guest) && guest.cpus.kind !== "running") throw refusalOf(before, guest);
   return { applied: Applied.CHANGED, instance: instance.message() };
+}
+
+/** Rejects with the signal's reason once the caller has left: nobody would hear the permission. */
+function unlessLeft<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const leave = (): void => reject(signal.reason);
+    if (signal.aborted) leave();
+    signal.addEventListener("abort", leave, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+  });
 }
 
 /** It runs, or is not going to by this call. */

@@ -10,37 +10,58 @@ import type { Log } from "../log/log.ts";
 
 export const HOST_AGENT_SERVICE = "switchover.v1.HostAgentService";
 
+/** A StartCpus may wait 30 s for its guest, and holds up none of the host's other guests. */
+const LIMITS = { running: 1_024, waiting: 1_024, streams: 10_000 };
+
 /** HostAgentService on the wire. Open FollowGuest streams end when `ending` aborts. */
 export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): ServiceBinding {
   const implementation: HostAgentServiceServer = {
     describe: serveUnary("Describe", log, (request) => agent.describe(request)),
-    prepareNics: serveUnary("PrepareNics", log, (request) => agent.prepareNics(request)),
-    attachNic: serveUnary("AttachNic", log, (request) => agent.attachNic(request)),
-    detachNic: serveUnary("DetachNic", log, (request) => agent.detachNic(request)),
-    adoptGuest: serveUnary("AdoptGuest", log, (request) => agent.adoptGuest(request)),
+    prepareNics: serveUnary("PrepareNics", log, (request, { signal }) => agent.prepareNics(request, signal)),
+    attachNic: serveUnary("AttachNic", log, (request, { signal }) => agent.attachNic(request, signal)),
+    detachNic: serveUnary("DetachNic", log, (request, { signal }) => agent.detachNic(request, signal)),
+    adoptGuest: serveUnary("AdoptGuest", log, (request, { signal }) => agent.adoptGuest(request, signal)),
     preflight: serveUnary("Preflight", log, (request) => agent.preflight(request)),
-    prepareDestination: serveUnary("PrepareDestination", log, (request) => agent.prepareDestination(request)),
-    armSource: serveUnary("ArmSource", log, (request) => agent.armSource(request)),
-    beginTransfer: serveUnary("BeginTransfer", log, (request) => agent.beginTransfer(request)),
-    switchToPostCopy: serveUnary("SwitchToPostCopy", log, (request) => agent.switchToPostCopy(request)),
+    prepareDestination: serveUnary("PrepareDestination", log, (request, { signal }) =>
+      agent.prepareDestination(request, signal),
+    ),
+    armSource: serveUnary("ArmSource", log, (request, { signal }) => agent.armSource(request, signal)),
+    beginTransfer: serveUnary("BeginTransfer", log, (request, { signal }) =>
+      agent.beginTransfer(request, signal),
+    ),
+    switchToPostCopy: serveUnary("SwitchToPostCopy", log, (request, { signal }) =>
+      agent.switchToPostCopy(request, signal),
+    ),
     followGuest: serveServerStream("FollowGuest", log, ending, (request, context) =>
       agent.followGuest(request, context.signal),
     ),
     getHandOff: serveUnary("GetHandOff", log, (request) => agent.getHandOff(request)),
     deliverHandOff: serveUnary("DeliverHandOff", log, (request) => agent.deliverHandOff(request)),
-    releaseSource: serveUnary("ReleaseSource", log, (request) => agent.releaseSource(request)),
-    cancelTransfer: serveUnary("CancelTransfer", log, (request) => agent.cancelTransfer(request)),
-    abortDestination: serveUnary("AbortDestination", log, (request) => agent.abortDestination(request)),
-    handBack: serveUnary("HandBack", log, (request) => agent.handBack(request)),
-    resumeSource: serveUnary("ResumeSource", log, (request) => agent.resumeSource(request)),
-    pauseMigration: serveUnary("PauseMigration", log, (request) => agent.pauseMigration(request)),
-    recoverMigration: serveUnary("RecoverMigration", log, (request) => agent.recoverMigration(request)),
+    releaseSource: serveUnary("ReleaseSource", log, (request, { signal }) =>
+      agent.releaseSource(request, signal),
+    ),
+    cancelTransfer: serveUnary("CancelTransfer", log, (request, { signal }) =>
+      agent.cancelTransfer(request, signal),
+    ),
+    abortDestination: serveUnary("AbortDestination", log, (request, { signal }) =>
+      agent.abortDestination(request, signal),
+    ),
+    handBack: serveUnary("HandBack", log, (request, { signal }) => agent.handBack(request, signal)),
+    resumeSource: serveUnary("ResumeSource", log, (request, { signal }) =>
+      agent.resumeSource(request, signal),
+    ),
+    pauseMigration: serveUnary("PauseMigration", log, (request, { signal }) =>
+      agent.pauseMigration(request, signal),
+    ),
+    recoverMigration: serveUnary("RecoverMigration", log, (request, { signal }) =>
+      agent.recoverMigration(request, signal),
+    ),
     listOrphans: serveUnary("ListOrphans", log, (request) => agent.listOrphans(request)),
     removeOrphans: serveUnary("RemoveOrphans", log, (request) => agent.removeOrphans(request)),
-    startCpus: serveUnary("StartCpus", log, (request) => agent.startCpus(request)),
-    stopCpus: serveUnary("StopCpus", log, (request) => agent.stopCpus(request)),
+    startCpus: serveUnary("StartCpus", log, (request, { signal }) => agent.startCpus(request, signal)),
+    stopCpus: serveUnary("StopCpus", log, (request, { signal }) => agent.stopCpus(request, signal)),
     reportCpuState: serveUnary("ReportCpuState", log, (request) => agent.reportCpuState(request)),
     getGuest: serveUnary("GetGuest", log, (request) => agent.getGuest(request)),
   };
-  return { name: HOST_AGENT_SERVICE, definition: HostAgentServiceService, implementation };
+  return { name: HOST_AGENT_SERVICE, definition: HostAgentServiceService, implementation, limits: LIMITS };
 }

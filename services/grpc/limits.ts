@@ -3,6 +3,18 @@ const MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
 const KEEPALIVE_TIME_MS = 5_000;
 const KEEPALIVE_TIMEOUT_MS = 2_000;
 
+/** Of each method of a service. Beyond them calls are refused with RESOURCE_EXHAUSTED / OVERLOADED. */
+export interface CallLimits {
+  /** Unary calls that run at a time. */
+  readonly running: number;
+  /** Unary calls that wait for their turn. */
+  readonly waiting: number;
+  /** Open streams. */
+  readonly streams: number;
+}
+
+export const DEFAULT_CALL_LIMITS: CallLimits = { running: 256, waiting: 1_024, streams: 10_000 };
+
 export const TRANSPORT_LIMITS = {
   "grpc.max_receive_message_length": MESSAGE_LIMIT_BYTES,
   "grpc.max_send_message_length": MESSAGE_LIMIT_BYTES,

@@ -13,7 +13,8 @@ import { HealthImplementation } from "grpc-health-check";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
 import { loadContract } from "./descriptors.ts";
-import { TRANSPORT_LIMITS } from "./limits.ts";
+import { limitCalls } from "./limit-calls.ts";
+import { type CallLimits, DEFAULT_CALL_LIMITS, TRANSPORT_LIMITS } from "./limits.ts";
 
 /** One service of a program. */
 export interface ServiceBinding {
@@ -21,6 +22,8 @@ export interface ServiceBinding {
   readonly name: string;
   readonly definition: ServiceDefinition;
   readonly implementation: UntypedServiceImplementation;
+  /** Default: DEFAULT_CALL_LIMITS. */
+  readonly limits?: CallLimits;
 }
 
 export interface GrpcServerOptions {
@@ -46,7 +49,9 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   // Its lines are not this program's log; what matters of them arrives as errors.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server(TRANSPORT_LIMITS);
-  for (const service of options.services) server.addService(service.definition, service.implementation);
+  for (const { definition, implementation, limits = DEFAULT_CALL_LIMITS } of options.services) {
+    server.addService(definition, limitCalls(definition, implementation, limits, options.log));
+  }
   const names = options.services.map((service) => service.name);
   const health = new HealthImplementation(
     Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])),
