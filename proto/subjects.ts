@@ -8,6 +8,8 @@ import type { GuestId, HostId, MigrationId } from "./ids.ts";
  *   switchover.v1.feed.guest-GUEST.host.HOST      what happened to a guest outside a migration
  *   switchover.v1.handoff.GUEST                   the source's word, plain NATS, one hop
  *
+ *   switchover.v1.coordinator.COORDINATOR         that a coordinator is there, plain NATS
+ *
  * The feed is kept in the stream SWITCHOVER_FEED; the hand-off is not, because its journal is the truth.
  */
 export const FEED_STREAM = "SWITCHOVER_FEED";
@@ -65,6 +67,13 @@ export function parseFeedPlace(subject: string, messageId: string): FeedPlace | 
 /** What all publishers say about one topic. */
 export function feedSubjects(topic: FeedTopic): string {
   return `${FEED_PREFIX}${topicToken(topic)}.>`;
+}
+
+/** Heartbeats of all coordinators. */
+export const COORDINATOR_ALL = "switchover.v1.coordinator.*";
+
+export function coordinatorSubject(coordinatorId: string): string {
+  return `switchover.v1.coordinator.${coordinatorId}`;
 }
 
 export function handOffSubject(guestId: GuestId): string {

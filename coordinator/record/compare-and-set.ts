@@ -34,6 +34,8 @@ export async function compareAndSet(
   }
 }
 
-function isSameRecord(left: GuestRecord, right: GuestRecord): boolean {
-  return Buffer.from(encodeGuestRecord(left)).equals(encodeGuestRecord(right));
+/** Whoever committed it: the store says that. */
+function isSameRecord(stands: GuestRecord, wanted: GuestRecord): boolean {
+  const { committedBy } = stands;
+  return Buffer.from(encodeGuestRecord(stands)).equals(encodeGuestRecord({ ...wanted, committedBy }));
 }

@@ -61,7 +61,7 @@ export function claimGuest(
   const migrationId = migrationIdOf(guestId, Number(atUnixUs / 1_000n), random);
   const requests = [...(record?.requests ?? []), { requestId, migrationId }].slice(-REQUESTS_AT_MOST);
   const migration = newMigrationState(migrationId, requestId, spec, { epoch, revision }, atUnixUs);
-  return { t: "claimed", record: { guestId, epoch, revision, migration, requests } };
+  return { t: "claimed", record: { guestId, epoch, revision, migration, requests, committedBy: "" } };
 }
 
 /** Two requests that ask for the same thing, field by field. */

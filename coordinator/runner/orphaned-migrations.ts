@@ -14,6 +14,17 @@ export interface OrphanListener {
   onOrphaned(stored: StoredRecord): void;
 }
 
+/** The newest commit of a record, as the watch brought it. */
+interface Commit {
+  readonly revision: number;
+  readonly committedBy: string;
+}
+
+/** An open migration that somebody else drives, as far as is known. */
+interface Waiting extends Commit {
+  readonly cancel: () => void;
+}
+
 /**
  * Notices open migrations that no other coordinator drives any more, by one watch of all records.
  *
@@ -22,17 +33,20 @@ export interface OrphanListener {
  * how far the transfer is once a second, so a record that stands still means either that the driver is gone, or that the
  * migration waits for something; to drive such a one from here too costs a few repeated questions, and nothing is
  * waited for that could have been done.
+ *
+ * Where coordinators hear each other, one of them goes on as soon as a driver is gone, without waiting for its records to
+ * stand still; the others still do, in case that one is gone too.
  */
 export class OrphanedMigrations {
-  readonly #ports: Pick<RunnerPorts, "store" | "clock" | "log">;
+  readonly #ports: Pick<RunnerPorts, "store" | "clock" | "log" | "peers">;
   readonly #limits: RunnerLimits;
   readonly #signal: AbortSignal;
   readonly #listener: OrphanListener;
-  readonly #timers = new Map<GuestId, () => void>();
+  readonly #waiting = new Map<GuestId, Waiting>();
   #watching: "yes" | "no" = "no";
 
   constructor(
-    ports: Pick<RunnerPorts, "store" | "clock" | "log">,
+    ports: Pick<RunnerPorts, "store" | "clock" | "log" | "peers">,
     limits: RunnerLimits,
     signal: AbortSignal,
     listener: OrphanListener,
@@ -41,9 +55,11 @@ export class OrphanedMigrations {
     this.#limits = limits;
     this.#signal = signal;
     this.#listener = listener;
+    const forgetPeers = ports.peers?.onGone((coordinatorId) => this.#takeFrom(coordinatorId));
     signal.addEventListener("abort", () => {
-      for (const cancel of this.#timers.values()) cancel();
-      this.#timers.clear();
+      forgetPeers?.();
+      for (const { cancel } of this.#waiting.values()) cancel();
+      this.#waiting.clear();
     });
   }
 
@@ -71,22 +87,36 @@ export class OrphanedMigrations {
     if (this.#signal.aborted) return;
     const guestId = stored.record.guestId as GuestId;
     this.#listener.onRecord(stored);
-    this.#timers.get(guestId)?.();
-    this.#timers.delete(guestId);
+    const waiting = this.#waiting.get(guestId);
+    // A watch that begins anew brings what stands still since before.
+    if (waiting !== undefined && waiting.revision >= stored.revision) return;
+    waiting?.cancel();
+    this.#waiting.delete(guestId);
     if (!isOpen(stored) || this.#listener.isDriven(stored)) return;
-    this.#takeLater(guestId);
+    this.#takeLater(guestId, { revision: stored.revision, committedBy: stored.record.committedBy });
   }
 
-  #takeLater(guestId: GuestId): void {
+  #takeLater(guestId: GuestId, seen: Commit): void {
     const cancel = this.#ports.clock.after(this.#limits.takeOverAfterMs, () => {
-      this.#timers.delete(guestId);
-      void this.#take(guestId);
+      this.#waiting.delete(guestId);
+      void this.#take(guestId, seen);
     });
-    this.#timers.set(guestId, cancel);
+    this.#waiting.set(guestId, { ...seen, cancel });
+  }
+
+  /** What that coordinator was the last to commit, as far as it is this one's to go on with. */
+  #takeFrom(coordinatorId: string): void {
+    for (const [guestId, waiting] of this.#waiting) {
+      if (waiting.committedBy !== coordinatorId) continue;
+      if (this.#ports.peers?.isFirstFor(guestId) !== true) continue;
+      waiting.cancel();
+      this.#waiting.delete(guestId);
+      void this.#take(guestId, waiting);
+    }
   }
 
   /** What the watch brought may be old by now, also where nothing came after it: the record itself counts. */
-  async #take(guestId: GuestId): Promise<void> {
+  async #take(guestId: GuestId, seen: Commit): Promise<void> {
     try {
       const stored = await this.#ports.store.get(guestId);
       if (stored !== null && isOpen(stored) && !this.#signal.aborted) this.#listener.onOrphaned(stored);
@@ -94,8 +124,8 @@ export class OrphanedMigrations {
       const { message, code, reason } = SwitchoverError.from(thrown);
       const fields = { guest_id: guestId, code, reason };
       this.#ports.log.warn(fields, `A migration that nobody seems to drive was not taken up: ${message}`);
-      if (code === "UNAVAILABLE" && !this.#signal.aborted && !this.#timers.has(guestId)) {
-        this.#takeLater(guestId);
+      if (code === "UNAVAILABLE" && !this.#signal.aborted && !this.#waiting.has(guestId)) {
+        this.#takeLater(guestId, seen);
       }
     }
   }

@@ -4,6 +4,7 @@ import type { RecordStore } from "../record/record-store.ts";
 import type { AgentPort } from "./agent-port.ts";
 import type { FeedPort } from "./feed-port.ts";
 import type { FencingPort } from "./fencing-port.ts";
+import type { PeerPort } from "./peer-port.ts";
 
 /** All that a MigrationRunner needs from outside. It opens and closes nothing that it was given. */
 export interface RunnerPorts {
@@ -13,6 +14,8 @@ export interface RunnerPorts {
   readonly fencing: FencingPort;
   readonly clock: Clock;
   readonly log: Log;
+  /** Without it, others' migrations are noticed by records that stand still. */
+  readonly peers?: PeerPort;
 }
 
 /** The runner's bounds. Milliseconds, unless they count. */

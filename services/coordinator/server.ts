@@ -12,6 +12,7 @@ import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
 import { NatsLink } from "../nats/connection.ts";
+import { CoordinatorPresence } from "../nats/coordinator-presence.ts";
 import { FeedConsumer } from "../nats/feed-consumer.ts";
 import { NatsGuestRecordStore } from "../nats/guest-record-store.ts";
 import { NatsHostCatalogue } from "../nats/host-catalogue.ts";
@@ -76,7 +77,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, makeStores), stop);
 
   const clock = openHostClock();
-  const store = new NatsGuestRecordStore(link);
+  const store = new NatsGuestRecordStore(link, values["coordinator-id"]);
   const hosts = new HostRegistry(link, log);
   onClose(() => hosts.close());
   const agents = new AgentClients(hosts);
@@ -88,8 +89,11 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
     log,
   });
   onClose(() => fencing.close());
+  const peers = new CoordinatorPresence(link, values["coordinator-id"], log);
+  // Once the runner has let go of its migrations.
+  onClose(() => peers.leave());
   const runner = new MigrationRunner(
-    { store, agents, feed: new NatsPhaseFeed(link), fencing, clock, log },
+    { store, agents, feed: new NatsPhaseFeed(link), fencing, clock, log, peers },
     { fenceAfterMs: values["fence-after-ms"] },
   );
   onClose(() => runner.close());

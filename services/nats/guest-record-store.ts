@@ -14,12 +14,17 @@ import { Bucket } from "./bucket.ts";
 import type { NatsLink } from "./connection.ts";
 import { isConflict } from "./fault.ts";
 
-/** RecordStore on JetStream KV: records in the guests' bucket, ended migrations in the history's, as proto3 JSON. */
+/**
+ * RecordStore on JetStream KV: records in the guests' bucket, ended migrations in the history's, as proto3 JSON. Each
+ * record names the coordinator that wrote it.
+ */
 export class NatsGuestRecordStore implements RecordStore {
+  readonly #coordinatorId: string;
   readonly #guests: Bucket;
   readonly #history: Bucket;
 
-  constructor(link: NatsLink) {
+  constructor(link: NatsLink, coordinatorId = "") {
+    this.#coordinatorId = coordinatorId;
     this.#guests = new Bucket(link, GUEST_BUCKET);
     this.#history = new Bucket(link, HISTORY_BUCKET);
   }
@@ -40,7 +45,8 @@ export class NatsGuestRecordStore implements RecordStore {
   }
 
   /** Revision 0 is that of a key without a value, so that a first write is a compare-and-set as any other. */
-  #write(record: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
+  #write(changed: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
+    const record = { ...changed, committedBy: this.#coordinatorId };
     const body = encodeGuestRecord(record);
     return this.#guests.run(`The record of guest ${record.guestId} was not written`, async (kv) => {
       try {

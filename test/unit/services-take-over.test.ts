@@ -1,0 +1,119 @@
+/** Three coordinators and two agents, as processes on one nats-server: a coordinator ends, and another one goes on. */
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { Client } from "@grpc/grpc-js";
+import { InstantKind, type Migration, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { openChannel } from "../../services/grpc/channel.ts";
+import { callServerStream } from "../../services/grpc/server-stream.ts";
+import { callUnary } from "../../services/grpc/unary.ts";
+import type { Log } from "../../services/log/log.ts";
+import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { skipWithout } from "../resource.ts";
+import { type End, GuestOverTheWire } from "./guest-over-the-wire.ts";
+import { launch, logLine, newFolder, terminate } from "./program-process.ts";
+
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
+const CALL = { timeoutMs: 20_000 };
+/** What is promised: no migration waits longer for another coordinator. */
+const TAKEN_OVER_WITHIN_MS = 2_000;
+const GUESTS = 8;
+
+interface Coordinator {
+  readonly process: ChildProcess;
+  readonly client: Client;
+}
+
+async function startCoordinator(t: TestContext, id: string, natsUrl: string): Promise<Coordinator> {
+  const flags = ["--coordinator-id", id, "--listen", "127.0.0.1:0", "--nats-url", natsUrl];
+  const process = launch(t, "coordinator", flags);
+  const { targets } = await logLine(process, "The coordinator listens.");
+  return { process, client: channel(t, (targets as readonly string[])[0] ?? "") };
+}
+
+async function startAgent(t: TestContext, hostId: string, natsUrl: string, folder: string): Promise<End> {
+  const flags = ["--host-id", hostId, "--listen", "127.0.0.1:0", "--nats-url", natsUrl];
+  // Beside other tests' processes, and not ahead of them.
+  const host = ["--state-dir", join(folder, hostId), "--cpu-priority", "normal", "--expedite-rcu", "never"];
+  const process = launch(t, "agent", [...flags, ...host]);
+  const registered = logLine(process, "The host is in the host registry.");
+  const { target } = await logLine(process, "The agent listens.");
+  await registered;
+  return { hostId, agent: channel(t, String(target)) };
+}
+
+function channel(t: TestContext, target: string): Client {
+  const client = openChannel(target, { retriedServices: [] });
+  t.after(() => client.close());
+  return client;
+}
+
+/** The migration as soon as it is in the phase, or has ended. */
+async function inPhase({ client }: Coordinator, migrationId: string, phase: Phase): Promise<Migration> {
+  for await (const { migration } of callServerStream(client, methods.watchMigration, { migrationId })) {
+    if (migration?.phases.some((entry) => entry.phase === phase)) return migration;
+  }
+  return assert.fail(`${migrationId} ended without it`);
+}
+
+/** From when there was something to do and nobody to do it, until another coordinator did. */
+function waitedMs({ instants, phases }: Migration, lostAtUnixMs: number): number {
+  const stopped = instants.find(({ kind }) => kind === InstantKind.STOP_RECEIVED);
+  const heard = phases.find(({ phase }) => phase === Phase.SWITCHING_OVER);
+  assert.ok(stopped !== undefined && heard !== undefined);
+  return Number(heard.atUnixUs) / 1_000 - Math.max(lostAtUnixMs, Number(stopped.atUnixUs) / 1_000);
+}
+
+test("another coordinator takes migrations over within 2 s, after SIGKILL and after SIGTERM", {
+  skip: skipWithout("natsServer"),
+  timeout: 240_000,
+}, async (t) => {
+  const folder = await newFolder(t);
+  const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
+  t.after(() => nats.close());
+  const [first, second, third] = await Promise.all([
+    startCoordinator(t, "c1", nats.url),
+    startCoordinator(t, "c2", nats.url),
+    startCoordinator(t, "c3", nats.url),
+  ]);
+  const [source, destination] = await Promise.all([
+    startAgent(t, "ha", nats.url, folder),
+    startAgent(t, "hb", nats.url, folder),
+  ]);
+
+  const lose = async (name: string, lost: Coordinator, end: () => Promise<void>): Promise<void> => {
+    const guests = Array.from({ length: GUESTS }, (_, index) => {
+      const number = index + (name === "SIGKILL" ? 0 : GUESTS);
+      return new GuestOverTheWire(`${name.toLowerCase()}-${index}`, number, source, destination);
+    });
+    await Promise.all(guests.map((guest) => guest.stand()));
+    const migrationIds = await Promise.all(
+      guests.map(async (guest) => {
+        const { migration } = await callUnary(lost.client, methods.startMigration, guest.startRequest, CALL);
+        await guest.beginTransfer();
+        const migrationId = migration?.migrationId ?? "";
+        await inPhase(lost, migrationId, Phase.TRANSFERRING);
+        return migrationId;
+      }),
+    );
+    const lostAtUnixMs = Date.now();
+    await Promise.all([end(), ...guests.map((guest) => guest.switchOver())]);
+    const ended = await Promise.all(migrationIds.map((id) => inPhase(third, id, Phase.COMPLETED)));
+    const latenciesMs = ended.map((migration) => {
+      assert.equal(migration.outcome, Outcome.RUNS_ON_DESTINATION);
+      return waitedMs(migration, lostAtUnixMs);
+    });
+    const longestMs = Math.round(Math.max(...latenciesMs));
+    t.diagnostic(`${name}: ${GUESTS} migrations were taken over, the last after ${longestMs} ms`);
+    assert.ok(longestMs <= TAKEN_OVER_WITHIN_MS, `${longestMs} ms after ${name}`);
+  };
+
+  await lose("SIGKILL", first, async () => {
+    first.process.kill("SIGKILL");
+    await once(first.process, "exit");
+  });
+  await lose("SIGTERM", second, async () => assert.equal(await terminate(second.process), 0));
+});
