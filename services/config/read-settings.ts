@@ -1,5 +1,7 @@
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
+import type { ConfigFile } from "./config-file.ts";
+import { CONFIG_SETTING } from "./program-settings.ts";
 import type { Setting } from "./setting.ts";
 
 export type Settings = Readonly<Record<string, Setting<unknown>>>;
@@ -28,13 +30,15 @@ export function environmentName(name: string): string {
 
 /**
  * Reads and checks everything before any of it is used, and returns all faults at once. `--help` or `-h` anywhere asks
- * for help, whatever else is wrong. Up to `positionalLimit` words may stand beside the flags.
+ * for help, whatever else is wrong. Up to `positionalLimit` words may stand beside the flags. A flag wins over the
+ * environment, and that over the file that `--config` names, where there is a way to read one.
  */
 export function readSettings<S extends Settings>(
   settings: S,
   argv: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
   positionalLimit = 0,
+  readFile?: (path: string) => ConfigFile,
 ): Reading<S> {
   const faults: Fault[] = [];
   const given = new Map<string, string[]>();
@@ -50,7 +54,10 @@ export function readSettings<S extends Settings>(
   }
   const surplus = positionals[positionalLimit];
   if (surplus !== undefined) faults.push({ name: surplus, sentence: `"${surplus}" is one word too many.` });
-  const values = readValues(settings, given, environment, faults);
+  const path = given.get(CONFIG_SETTING)?.[0] ?? environment[environmentName(CONFIG_SETTING)] ?? "";
+  const file = path === "" ? undefined : readFile?.(path);
+  faults.push(...(file?.faults ?? []));
+  const values = readValues(settings, given, environment, file, faults);
   return faults.length > 0 ? { t: "faults", faults } : { t: "settings", values, positionals };
 }
 
@@ -87,18 +94,14 @@ function readValues<S extends Settings>(
   settings: S,
   given: ReadonlyMap<string, readonly string[]>,
   environment: Readonly<Record<string, string | undefined>>,
+  file: ConfigFile | undefined,
   faults: Fault[],
 ): Values<S> {
   const faulty = new Set(faults.map((fault) => fault.name));
   const values: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(settings)) {
-    const flag = `--${name}`;
-    if (faulty.has(flag)) continue;
-    const fromFlags = given.get(name);
-    const variable = environmentName(name);
-    const text = fromFlags === undefined ? environment[variable] : undefined;
-    const texts = fromFlags ?? (text === undefined || text === "" ? [] : textsOf(setting, text));
-    const source = fromFlags === undefined && texts.length > 0 ? variable : flag;
+    if (faulty.has(`--${name}`)) continue;
+    const { source, texts } = textsFor(name, setting, given, environment, file);
     try {
       values[name] = setting.read(texts, source);
     } catch (thrown) {
@@ -107,6 +110,23 @@ function readValues<S extends Settings>(
     }
   }
   return values as Values<S>;
+}
+
+/** What was said of the setting where it counts, and how that place calls it. */
+function textsFor(
+  name: string,
+  setting: Setting<unknown>,
+  given: ReadonlyMap<string, readonly string[]>,
+  environment: Readonly<Record<string, string | undefined>>,
+  file: ConfigFile | undefined,
+): { readonly source: string; readonly texts: readonly string[] } {
+  const flag = { source: `--${name}`, texts: given.get(name) ?? [] };
+  if (given.has(name)) return flag;
+  const variable = environmentName(name);
+  const text = environment[variable] ?? "";
+  if (text !== "") return { source: variable, texts: textsOf(setting, text) };
+  const fromFile = file?.texts.get(name);
+  return fromFile === undefined ? flag : { source: `${file?.path}: ${name}`, texts: fromFile };
 }
 
 function textsOf(setting: Setting<unknown>, text: string): readonly string[] {

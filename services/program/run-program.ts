@@ -1,4 +1,6 @@
 import { type ErrorCode, SwitchoverError } from "../../proto/error.ts";
+import { readConfigFile } from "../config/config-file.ts";
+import { PROGRAM_SETTINGS } from "../config/program-settings.ts";
 import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import type { Log, LogLevel } from "../log/log.ts";
@@ -8,7 +10,7 @@ import { readVersion } from "./version.ts";
 
 /**
  * The life of a server program: configuration, log, start, signals, end. Exit codes: 0 after SIGTERM or SIGINT or
- * --help, 1 when it could not start or an error went unhandled, 2 for a wrong configuration.
+ * --help or --check-config, 1 when it could not start or an error went unhandled, 2 for a wrong configuration.
  */
 const SHUTDOWN_LIMIT_MS = 4_500;
 const EXIT_FAILED = 1;
@@ -38,15 +40,21 @@ export interface Program<S extends Settings> {
 
 /** Runs the program in this process until a signal ends it. */
 export async function runProgram<S extends Settings>(program: Program<S>): Promise<void> {
-  const reading = readSettings(program.settings, process.argv.slice(2), process.env);
+  const settings = { ...program.settings, ...PROGRAM_SETTINGS };
+  const readFile = (path: string) => readConfigFile(path, program.settings);
+  const reading = readSettings(settings, process.argv.slice(2), process.env, 0, readFile);
   if (reading.t === "help") {
-    process.stdout.write(usage(program.usage, program.settings));
+    process.stdout.write(usage(program.usage, settings));
     return;
   }
   const faults = reading.t === "faults" ? reading.faults : program.check(reading.values);
   if (reading.t === "faults" || faults.length > 0) {
     process.stderr.write(faultsText(program.name, faults));
     process.exitCode = EXIT_USAGE;
+    return;
+  }
+  if (reading.values["check-config"] === "on") {
+    process.stdout.write(`${JSON.stringify(printable(reading.values), null, 2)}\n`);
     return;
   }
   await runStarted(program, reading.values);
