@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 procps tcpdump)
+# A client in another language is made of the .proto files alone, and run by a test.
+packages+=(python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)
 
 say() { printf '%s\n' "$*" >&2; }
 lack() {

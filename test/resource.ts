@@ -1,4 +1,9 @@
+import { existsSync } from "node:fs";
 import { programPath } from "./lab/program-path.ts";
+
+/** Where Debian's package has it, for Debian's own interpreter. */
+const PYTHON_GRPC = "/usr/lib/python3/dist-packages/grpc/__init__.py";
+const WELL_KNOWN = "/usr/include/google/protobuf/duration.proto";
 
 /** What a tier may lack on a machine, and how it is told. */
 const RESOURCES = {
@@ -10,6 +15,11 @@ const RESOURCES = {
   natsServer: {
     isHere: () => programPath("nats-server") !== undefined,
     lack: "nats-server (Debian package nats-server)",
+  },
+  pythonGrpc: {
+    isHere: () =>
+      [PYTHON_GRPC, WELL_KNOWN, "/usr/bin/protoc", "/usr/bin/grpc_python_plugin"].every(existsSync),
+    lack: "gRPC for Python (Debian packages python3-grpcio, protobuf-compiler, protobuf-compiler-grpc, libprotobuf-dev)",
   },
 } as const satisfies Readonly<Record<string, Resource>>;
 

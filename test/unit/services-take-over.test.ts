@@ -1,8 +1,7 @@
-/** Three coordinators and two agents, as processes on one nats-server: a coordinator ends, and another one goes on. */
+/** Three coordinators, as processes on one nats-server, and two agents: a coordinator ends, and another one goes on. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Client } from "@grpc/grpc-js";
 import { InstantKind, type Migration, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
@@ -13,6 +12,7 @@ import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
 import { skipWithout } from "../resource.ts";
+import { startAgentHere } from "./agent-here.ts";
 import { type End, GuestOverTheWire } from "./guest-over-the-wire.ts";
 import { launch, logLine, newFolder, terminate } from "./program-process.ts";
 
@@ -35,14 +35,7 @@ async function startCoordinator(t: TestContext, id: string, natsUrl: string): Pr
 }
 
 async function startAgent(t: TestContext, hostId: string, natsUrl: string, folder: string): Promise<End> {
-  const flags = ["--host-id", hostId, "--listen", "127.0.0.1:0", "--nats-url", natsUrl];
-  // Beside other tests' processes, and not ahead of them.
-  const host = ["--state-dir", join(folder, hostId), "--cpu-priority", "normal", "--expedite-rcu", "never"];
-  const process = launch(t, "agent", [...flags, ...host]);
-  const registered = logLine(process, "The host is in the host registry.");
-  const { target } = await logLine(process, "The agent listens.");
-  await registered;
-  return { hostId, agent: channel(t, String(target)) };
+  return { hostId, agent: channel(t, await startAgentHere(t, hostId, natsUrl, folder)) };
 }
 
 function channel(t: TestContext, target: string): Client {
