@@ -14,6 +14,9 @@ export interface OrphanListener {
   onOrphaned(stored: StoredRecord): void;
 }
 
+/** Said at level debug of each migration: records that stand still are many where hosts do not answer. */
+export const TAKEN_OVER = "A migration of another coordinator is driven here too.";
+
 /** The newest commit of a record, as the watch brought it. */
 interface Commit {
   readonly revision: number;
@@ -119,7 +122,12 @@ export class OrphanedMigrations {
   async #take(guestId: GuestId, seen: Commit): Promise<void> {
     try {
       const stored = await this.#ports.store.get(guestId);
-      if (stored !== null && isOpen(stored) && !this.#signal.aborted) this.#listener.onOrphaned(stored);
+      if (stored === null || !isOpen(stored) || this.#signal.aborted) return;
+      const { committedBy, migration } = stored.record;
+      const migrationId = migration?.migration?.migrationId ?? "";
+      const fields = { guest_id: guestId, migration_id: migrationId, committed_by: committedBy };
+      this.#ports.log.debug(fields, TAKEN_OVER);
+      this.#listener.onOrphaned(stored);
     } catch (thrown) {
       const { message, code, reason } = SwitchoverError.from(thrown);
       const fields = { guest_id: guestId, code, reason };

@@ -34,10 +34,14 @@ export function isHopeless(thrown: unknown): boolean {
   return thrown.code === ErrorCode.MaxPayloadExceeded || thrown.code === ErrorCode.BadSubject;
 }
 
+/** The link has tried anew by then. */
+const RECONNECTED_WITHIN_MS = 2_000;
+
 /** Nothing was asked of NATS, for it was never reached. */
 export function natsUnreachable(what: string): SwitchoverError {
   return new SwitchoverError("UNAVAILABLE", `${what}: NATS has not been reached.`, {
     reason: "NATS_UNREACHABLE",
+    retryAfterMs: RECONNECTED_WITHIN_MS,
   });
 }
 
@@ -51,7 +55,8 @@ export function natsFault(thrown: unknown, what: string): SwitchoverError {
   if (thrown instanceof NatsError) {
     if (thrown.code === ErrorCode.NoResponders || thrown.code === ErrorCode.ConnectionClosed) {
       const sentence = `${what}: JetStream does not answer.`;
-      return new SwitchoverError("UNAVAILABLE", sentence, { reason: "NATS_UNREACHABLE", cause: thrown });
+      const unreachable = { reason: "NATS_UNREACHABLE", retryAfterMs: RECONNECTED_WITHIN_MS, cause: thrown };
+      return new SwitchoverError("UNAVAILABLE", sentence, unreachable);
     }
     if (thrown.code === ErrorCode.Timeout || thrown.code === ErrorCode.Disconnect) {
       const sentence = `${what}: JetStream did not answer within ${JETSTREAM_TIMEOUT_MS} ms; the outcome is unknown.`;
