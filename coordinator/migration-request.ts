@@ -6,9 +6,8 @@ import {
 } from "../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../proto/gen/switchover/v1/migration_service.ts";
 import { parseGuestId, parseHostId, parseInstanceId } from "../proto/ids.ts";
-import { parseLabels } from "./labels.ts";
-
 import { checkCount, checkTransferParameters } from "../proto/transfer-parameters.ts";
+import { parseLabels } from "./labels.ts";
 import type { MigrationRequest } from "./record/guest-record.ts";
 
 const UINT32_AT_MOST = 2 ** 32 - 1;

@@ -64,6 +64,7 @@ function watch(t: TestContext, peers?: ToldPeers) {
   const orphaned = new OrphanedMigrations(ports, DEFAULT_RUNNER_LIMITS, closing.signal, {
     onRecord: () => {},
     isDriven: () => false,
+    isKnown: () => false,
     onOrphaned: ({ record }) => void taken.push(record.guestId),
   });
   orphaned.watch();

@@ -238,7 +238,7 @@ async function startAgent(hostId: string, vmm: PretendedVmm, natsUrl: string): P
   const link = NatsLink.open({ url: natsUrl, name: hostId, log: SILENT });
   ends.push(() => link.close());
   const target = server.targets[0] ?? "";
-  const record = () => ({ hostId, target, version: "", heartbeatAtUnixUs: BigInt(clock.unixUs()) });
+  const record = () => ({ hostId, target, version: "", heartbeatAtUnixUs: BigInt(clock.unixUs()), capabilities: [] });
   await new Promise<void>((resolve) => {
     ends.push(startHeartbeat(link, { ...SILENT, info: () => resolve() }, record));
   });

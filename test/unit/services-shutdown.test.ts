@@ -29,7 +29,7 @@ function channel(t: TestContext, target: unknown): Client {
 }
 
 function knowHost(link: NatsLink, hostId: string): Promise<() => Promise<void>> {
-  const record = () => ({ hostId, target: "127.0.0.1:1", version: "", heartbeatAtUnixUs: 0n });
+  const record = () => ({ hostId, target: "127.0.0.1:1", version: "", heartbeatAtUnixUs: 0n, capabilities: [] });
   return new Promise((resolve) => {
     const end = startHeartbeat(link, { ...SILENT, info: () => resolve(end) }, record);
   });
@@ -114,13 +114,7 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
     destinationHostId: "hb",
     destinationInstanceId: "",
   };
-  const spec = {
-    guestId: "web",
-    ...ends,
-    mode: MigrationMode.LIVE,
-    transfer: undefined,
-    postCopy: undefined,
-  };
+  const spec = MigrationSpec.fromPartial({ guestId: "web", ...ends, mode: MigrationMode.LIVE });
   const { migration } = await callUnary(client, methods.startMigration, { requestId: "r1", spec }, CALL);
   const stream = callServerStream(client, methods.watchMigration, {
     migrationId: migration?.migrationId ?? "",
