@@ -94,15 +94,29 @@ function parseHead(of: Readonly<Record<string, unknown>>, number: number): Backu
   throw backupUnreadable(`Line ${number} is no head of a backup.`);
 }
 
-/** What is stored under another key than its own would be found by nobody, or by the wrong one. */
-function checkEntry({ bucket, key, value }: BackupEntry, number: number): void {
+function checkEntry(entry: BackupEntry, number: number): void {
+  const fault = faultIn(entry);
+  if (fault !== null) throw backupUnreadable(`Line ${number} ${fault}.`);
+}
+
+/**
+ * Why nobody could use the entry; null where it is as coordinators write it. What is stored under another key than its own
+ * would be found by nobody, or by the wrong one.
+ */
+export function faultIn({ bucket, key, value }: BackupEntry): string | null {
   const bytes = Buffer.from(value);
-  const named =
-    bucket === GUEST_BUCKET
-      ? decodeGuestRecord(bytes).guestId
-      : (decodeMigrationState(bytes).migration?.migrationId ?? "");
-  if (named === key) return;
-  throw backupUnreadable(`Line ${number} holds "${named.slice(0, 90)}" under the key "${key.slice(0, 90)}".`);
+  let named: string | undefined;
+  try {
+    named =
+      bucket === GUEST_BUCKET
+        ? decodeGuestRecord(bytes).guestId
+        : decodeMigrationState(bytes).migration?.migrationId;
+  } catch (thrown) {
+    if (SwitchoverError.from(thrown).reason !== "RECORD_UNREADABLE") throw thrown;
+    return `holds a record that cannot be read under the key "${key.slice(0, 90)}"`;
+  }
+  if (named === key) return null;
+  return `holds "${(named ?? "").slice(0, 90)}" under the key "${key.slice(0, 90)}"`;
 }
 
 export function backupUnreadable(sentence: string): SwitchoverError {

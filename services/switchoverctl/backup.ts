@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { SwitchoverError } from "../../proto/error.ts";
+import { type BackupEntry, faultIn } from "../backup/backup-line.ts";
 import { type CheckedBackup, checkBackup, readBackup } from "../backup/read-backup.ts";
 import { type Restored, restoreEntries } from "../backup/restore-backup.ts";
 import { writeBackup } from "../backup/write-backup.ts";
@@ -21,10 +22,26 @@ export async function backup(
   // Before the records: what the feed tells of them later is newer than this.
   const feedLastSequence = await store.feedLastSequence();
   const head = { createdAt: new Date().toISOString(), feedLastSequence };
-  const counts = await writeBackup(resolve(file), head, store.entries());
-  const text = `${counts.guests} guests and ${counts.migrations} ended migrations are in ${file}.`;
-  say(screen, values, { file: resolve(file), ...counts }, text);
+  const leftOut: string[] = [];
+  const entries = usable(store.entries(), ({ bucket, key }) => leftOut.push(`${bucket}/${key}`));
+  const counts = await writeBackup(resolve(file), head, entries);
+  const text = [
+    `${counts.guests} guests and ${counts.migrations} ended migrations are in ${file}.`,
+    ...leftOut.map((name) => `${name} cannot be read, by coordinators neither, and is left out.`),
+  ].join("\n");
+  say(screen, values, { file: resolve(file), ...counts, leftOut }, text);
   return EXIT_CODES.done;
+}
+
+/** What could not be restored would make the whole backup one that is refused. */
+async function* usable(
+  entries: AsyncIterable<BackupEntry>,
+  onUnusable: (entry: BackupEntry) => void,
+): AsyncGenerator<BackupEntry, void, undefined> {
+  for await (const entry of entries) {
+    if (faultIn(entry) === null) yield entry;
+    else onUnusable(entry);
+  }
 }
 
 export interface RestorePorts {

@@ -40,12 +40,20 @@ test("records and history are backed up from one NATS and restored to an empty o
   for (const migrationId of ids) {
     await store.archive(MigrationState.create({ migration: { migrationId }, archived: true }));
   }
+  const kv = await link.connection?.jetstream().views.kv("switchover_guests", { bindOnly: true });
+  await kv?.put("broken", "{");
   const file = join(await newFolder(t), "backup");
   let said = "";
   const screen = { write: (text: string) => (said += text) };
   const values = { "nats-url": "", json: "on" } as const;
   assert.equal(await backup(values, file, link, screen), 0);
-  assert.deepEqual(JSON.parse(said), { file, guests: 5, migrations: 5 });
+  assert.deepEqual(JSON.parse(said), {
+    file,
+    guests: 5,
+    migrations: 5,
+    leftOut: ["switchover_guests/broken"],
+  });
+  await kv?.purge("broken");
 
   const empty = await openEmpty(t, "empty");
   const asked: string[] = [];

@@ -103,7 +103,7 @@ describe("a backup's file", () => {
     ],
     [
       "has a record that no coordinator wrote",
-      /cannot be read/,
+      /^SwitchoverError: Line 2 holds a record that cannot be read under the key "web-7"/,
       (lines) => lines.map((line) => line.replace(/"value":".*"/, '"value":"["')),
     ],
   ];
