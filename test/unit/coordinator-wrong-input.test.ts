@@ -7,8 +7,10 @@ import { after, test } from "node:test";
 import type { NatsConnection } from "nats";
 import { HostAgent } from "../../agent/host-agent.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import { MigrationMode, Phase, TransferParameters } from "../../proto/gen/switchover/v1/migration.ts";
 import {
+  MigrationFilter,
   MigrationServiceService as methods,
   Resolution,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
@@ -46,6 +48,7 @@ const SPEC = {
   mode: MigrationMode.LIVE,
   transfer: undefined,
   postCopy: undefined,
+  labels: {},
 };
 
 const BY_ID = { migrationId: UNKNOWN_MIGRATION };
@@ -57,7 +60,11 @@ const REQUESTS: Requests = {
   pauseMigration: BY_ID,
   recoverMigration: BY_ID,
   resolveMigration: { ...BY_ID, deadHostIds: [], resolution: Resolution.GUEST_LOST },
-  watchMigration: BY_ID,
+  watchMigration: { ...BY_ID, afterRevision: 0n },
+  getReceipt: BY_ID,
+  listMigrations: { filter: undefined, pageSize: 0, pageToken: "" },
+  listHosts: { pageSize: 0, pageToken: "" },
+  getHost: { hostId: "ha" },
 };
 
 type Answer = WrongInput["answer"];
@@ -71,12 +78,31 @@ function transfer(what: string, told: Partial<TransferParameters>, field: string
   return start(what, changes, "INVALID_ARGUMENT", "OUT_OF_RANGE", `spec.transfer.${field}`);
 }
 
+function labels(
+  what: string,
+  told: Readonly<Record<string, string>>,
+  reason: string,
+  field: string,
+): WrongInput {
+  return start(`labels: ${what}`, { labels: told }, "INVALID_ARGUMENT", reason, field);
+}
+
+function filter(
+  what: string,
+  told: Readonly<Record<string, unknown>>,
+  reason: string,
+  field: string,
+): WrongInput {
+  const changes = { filter: { ...MigrationFilter.fromPartial({}), ...told } };
+  return { rpc: "listMigrations", what, changes, answer: ["INVALID_ARGUMENT", reason, field] };
+}
+
 const POST_COPY = MigrationMode.POST_COPY;
 const SAME_HOST = { destinationHostId: "ha" };
 
 const ROWS: readonly WrongInput[] = [
   ...Object.keys(REQUESTS)
-    .filter((rpc) => rpc !== "startMigration")
+    .filter((rpc) => "migrationId" in (REQUESTS[rpc] ?? {}))
     .flatMap((rpc): readonly WrongInput[] => [
       {
         rpc,
@@ -197,6 +223,51 @@ const ROWS: readonly WrongInput[] = [
     "spec.destination_host_id",
   ),
 
+  labels("a key with a space", { "a b": "" }, "MALFORMED", "spec.labels[a b]"),
+  labels("a value that is not ASCII", { a: "ä" }, "MALFORMED", "spec.labels[a]"),
+  labels(
+    "33 of them",
+    Object.fromEntries(Array.from({ length: 33 }, (_, n) => [`k${n}`, ""])),
+    "TOO_MANY_LABELS",
+    "spec.labels",
+  ),
+  ...["listMigrations", "listHosts"].flatMap((rpc): readonly WrongInput[] => [
+    {
+      rpc,
+      what: "a page of 501",
+      changes: { pageSize: 501 },
+      answer: ["INVALID_ARGUMENT", "OUT_OF_RANGE", "page_size"],
+    },
+    ...["?", "x".repeat(1_000_000)].map(
+      (pageToken): WrongInput => ({
+        rpc,
+        what: `a token of ${pageToken.length} characters that nobody gave out`,
+        changes: { pageToken },
+        answer: ["INVALID_ARGUMENT", "MALFORMED", "page_token"],
+      }),
+    ),
+  ]),
+  filter("a malformed guest", { guestId: "we b" }, "MALFORMED", "filter.guest_id"),
+  filter("a malformed host", { hostId: "h.a" }, "MALFORMED", "filter.host_id"),
+  filter("a role of no host", { hostRole: MigrationRole.SOURCE }, "REQUIRED", "filter.host_role"),
+  filter("an unknown role", { hostId: "ha", hostRole: UNKNOWN_ENUM }, "UNKNOWN_VALUE", "filter.host_role"),
+  filter("an unknown phase", { phases: [UNKNOWN_ENUM] }, "UNKNOWN_VALUE", "filter.phases[0]"),
+  filter("an unspecified phase", { phases: [Phase.UNSPECIFIED] }, "REQUIRED", "filter.phases[0]"),
+  filter("an unknown standing", { standing: UNKNOWN_ENUM }, "UNKNOWN_VALUE", "filter.standing"),
+  filter(
+    "a time before 1970",
+    { requestedAfterUnixUs: -1n },
+    "OUT_OF_RANGE",
+    "filter.requested_after_unix_us",
+  ),
+  ...wrongIds("getHost", "host_id", (hostId) => ({ hostId })),
+  {
+    rpc: "getHost",
+    what: "an unknown host",
+    changes: { hostId: "hx" },
+    answer: ["NOT_FOUND", "HOST_UNKNOWN", "host_id"],
+  },
+
   {
     rpc: "resolveMigration",
     what: "nothing stated",
@@ -238,7 +309,13 @@ async function startAgent(hostId: string, vmm: PretendedVmm, natsUrl: string): P
   const link = NatsLink.open({ url: natsUrl, name: hostId, log: SILENT });
   ends.push(() => link.close());
   const target = server.targets[0] ?? "";
-  const record = () => ({ hostId, target, version: "", heartbeatAtUnixUs: BigInt(clock.unixUs()), capabilities: [] });
+  const record = () => ({
+    hostId,
+    target,
+    version: "",
+    heartbeatAtUnixUs: BigInt(clock.unixUs()),
+    capabilities: [],
+  });
   await new Promise<void>((resolve) => {
     ends.push(startHeartbeat(link, { ...SILENT, info: () => resolve() }, record));
   });
@@ -296,7 +373,10 @@ test("a destination that is not in inmigrate fails the migration before anything
   const started = await callUnary(client, methods.startMigration, { requestId: "r2", spec: SPEC }, options);
   const migrationId = started.migration?.migrationId ?? "";
   let last = started.migration;
-  for await (const { migration } of callServerStream(client, methods.watchMigration, { migrationId })) {
+  for await (const { migration } of callServerStream(client, methods.watchMigration, {
+    migrationId,
+    afterRevision: 0n,
+  })) {
     last = migration;
   }
   assert.equal(last?.phase, Phase.FAILED);

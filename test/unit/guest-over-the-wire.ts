@@ -46,6 +46,7 @@ export class GuestOverTheWire {
         mode: MigrationMode.LIVE,
         transfer: undefined,
         postCopy: undefined,
+        labels: {},
       },
     };
   }

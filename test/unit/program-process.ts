@@ -24,7 +24,8 @@ export interface LogLine {
 
 /** Written here, not read from the environment of whoever runs the tests. */
 export const ENVIRONMENT = { PATH: process.env.PATH ?? "" };
-const START_MS = 15_000;
+/** Of a machine that does much else: a bound, not a promise. */
+const START_MS = 60_000;
 
 export function launch(
   t: TestContext,

@@ -210,7 +210,8 @@ describe("a service under more calls than it takes", () => {
     const calls = new HeldCalls();
     const { open } = await openWire(t, calls, limits);
     const client = open();
-    const watch = (migrationId: string) => callServerStream(client, methods.watchMigration, { migrationId });
+    const watch = (migrationId: string) =>
+      callServerStream(client, methods.watchMigration, { migrationId, afterRevision: 0n });
     const first = watch("a");
     await first.next();
     assert.equal((await refusal(watch("b").next())).reason, "OVERLOADED");
@@ -258,7 +259,10 @@ describe("keepalive", () => {
     const calls = new HeldCalls();
     const { open, target } = await openWire(t, calls, { running: 1, waiting: 1, streams: 1 });
     const cable = await openCable(t, target);
-    const stream = callServerStream(open(cable.target), methods.watchMigration, { migrationId: "a" });
+    const stream = callServerStream(open(cable.target), methods.watchMigration, {
+      migrationId: "a",
+      afterRevision: 0n,
+    });
     await stream.next();
     const next = refusal(stream.next());
     await calls.untilBegun(1);

@@ -29,7 +29,13 @@ function channel(t: TestContext, target: unknown): Client {
 }
 
 function knowHost(link: NatsLink, hostId: string): Promise<() => Promise<void>> {
-  const record = () => ({ hostId, target: "127.0.0.1:1", version: "", heartbeatAtUnixUs: 0n, capabilities: [] });
+  const record = () => ({
+    hostId,
+    target: "127.0.0.1:1",
+    version: "",
+    heartbeatAtUnixUs: 0n,
+    capabilities: [],
+  });
   return new Promise((resolve) => {
     const end = startHeartbeat(link, { ...SILENT, info: () => resolve(end) }, record);
   });
@@ -43,7 +49,7 @@ async function refusal(call: Promise<unknown>): Promise<SwitchoverError> {
 }
 
 test("an agent that is told to end ends its streams and a call that waits, and exits with 0 in time", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async (t) => {
   const host = ["--host-id", "hb", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1"];
   const state = ["--state-dir", join(await newFolder(t), "hb"), "--cpu-priority", "normal"];
@@ -98,7 +104,7 @@ test("an agent that is told to end ends its streams and a call that waits, and e
 
 test("a coordinator that is told to end ends its streams, lets go of what it drives, and exits with 0 in time", {
   skip: skipWithout("natsServer"),
-  timeout: 60_000,
+  timeout: 120_000,
 }, async (t) => {
   const folder = await newFolder(t);
   const nats = ["--nats-listen", "127.0.0.1:0", "--data-dir", folder];
@@ -114,10 +120,18 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
     destinationHostId: "hb",
     destinationInstanceId: "",
   };
-  const spec = MigrationSpec.fromPartial({ guestId: "web", ...ends, mode: MigrationMode.LIVE });
+  const spec = {
+    guestId: "web",
+    ...ends,
+    mode: MigrationMode.LIVE,
+    transfer: undefined,
+    postCopy: undefined,
+    labels: {},
+  };
   const { migration } = await callUnary(client, methods.startMigration, { requestId: "r1", spec }, CALL);
   const stream = callServerStream(client, methods.watchMigration, {
     migrationId: migration?.migrationId ?? "",
+    afterRevision: 0n,
   });
   await stream.next();
   const ended = refusal(

@@ -61,7 +61,10 @@ function channel(t: TestContext, target: string): Client {
 
 /** The migration as soon as it is in the phase, or has ended. */
 async function inPhase({ client }: Coordinator, migrationId: string, phase: Phase): Promise<Migration> {
-  for await (const { migration } of callServerStream(client, methods.watchMigration, { migrationId })) {
+  for await (const { migration } of callServerStream(client, methods.watchMigration, {
+    migrationId,
+    afterRevision: 0n,
+  })) {
     if (migration?.phases.some((entry) => entry.phase === phase)) return migration;
   }
   return assert.fail(`${migrationId} ended without it`);
