@@ -2,7 +2,7 @@
  * Writes down what this version stores: records, ended migrations, hosts, the feed, journals, for the tests that the next
  * ones read it (test/unit/stored-formats.test.ts). Once a version:
  *
- *   node dist/test/fleet/record-fixtures.js test/unit/fixtures/version-0.1.0
+ *   node dist/test/fleet/record-fixtures.js test/unit/fixtures/stored-0.1.0
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";

@@ -27,7 +27,7 @@ import { judgeFeed } from "../lab/witness/feed-judgement.ts";
 import { World } from "./coordinator-world.ts";
 
 const FIXTURES = join(repositoryRoot(), "test/unit/fixtures");
-const VERSIONS = readdirSync(FIXTURES).filter((name) => name.startsWith("version-"));
+const VERSIONS = readdirSync(FIXTURES).filter((name) => name.startsWith("stored-"));
 
 function read(version: string, name: string): string {
   return readFileSync(join(FIXTURES, version, name), "utf8");
