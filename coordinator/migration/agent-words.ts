@@ -70,9 +70,11 @@ const OF_POST_COPY = /^(postcopy-.*|completed)$/;
 function isSoUnderEveryEpoch(state: CompleteState, side: Side, event: AgentEvent): boolean {
   const { t } = event;
   if (t === "VmmLost") return true;
-  // The stream goes on, breaks and is recovered whoever has the right by then: a declined source stays at its epoch.
+  // The stream goes on, breaks and is recovered whoever has the right by then: a declined source stays at its epoch. And a
+  // destination that got a dead source's guest by a statement may have all of it since before that.
   if (t === "TransferStatusChanged") {
-    return state.postCopyActive && state.handedOff && OF_POST_COPY.test(event.status);
+    const isGivenSo = state.handedOff && (state.postCopyActive || state.source.hostDead);
+    return isGivenSo && OF_POST_COPY.test(event.status);
   }
   const isTakingOver = t === "CpusStarted" || t === "TakenOverPaused";
   return side === "destination" && isTakingOver && !state.destination.hostDead;

@@ -379,4 +379,27 @@ playOnceBroken("schedules that once gave a guest's right to run to nobody, or to
       ],
     },
   },
+  {
+    fact: "a guest in post-copy mode that a dead source's statement gives away completes, whatever of it was told before",
+    schedule: {
+      seed: 1005208,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      staysRegisteredFor: ["paused"],
+      copyUs: 12104,
+      pagesUs: 7360,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 0 },
+          kind: "hostDeclaredDead",
+          side: "source",
+          forUs: 314,
+        },
+      ],
+    },
+  },
 ]);
