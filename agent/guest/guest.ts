@@ -111,8 +111,11 @@ export interface Outgoing {
   readonly transfer: "notBegun" | "begun";
   /** Whether `migrate-start-postcopy` may have been sent: from then on there is no `migrate_cancel`. */
   readonly postCopy: "notAsked" | "asked";
-  /** Whether the guest is to be kept: what QEMU does last decides. `decided`: it is, and the journal is yet to take it. */
-  readonly keep: "notAsked" | "asked" | "decided";
+  /**
+   * Whether the guest is to be kept: what QEMU does last decides. `deferred`: asked, and the VMM is not told before its
+   * switchover is over. `decided`: it is, and the journal is yet to take it.
+   */
+  readonly keep: "notAsked" | "deferred" | "asked" | "decided";
 }
 
 /**

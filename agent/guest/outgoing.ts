@@ -69,17 +69,17 @@ export function evolveOutgoing(guest: Guest, role: Outgoing, event: GuestEvent):
       ]);
     case "postCopyOrdered":
       if (role.keep === "decided") return keepGuest(guest, role);
-      if (role.keep === "asked") return step(guest);
+      if (role.keep !== "notAsked") return step(guest);
       return step({ ...guest, fence: event.fence, role: { ...role, postCopy: "asked" } }, [
         { kind: "journal", word: { kind: "postCopyAsked", fence: event.fence } },
       ]);
     case "keepOrdered":
-      return askToKeep({ ...guest, fence: event.fence }, role);
+      return askToKeep({ ...guest, fence: event.fence }, role, event.atUnixUs);
     case "timerFired":
       if (event.timer === "wordAgain") {
         return role.keep === "decided" ? keepGuest(guest, role) : askBeforeLateWord(guest, role, event);
       }
-      return event.timer === "readKeepAgain" && role.keep === "asked"
+      return event.timer === "readKeepAgain" && role.keep !== "notAsked"
         ? step(guest, [{ kind: "readTransferStatus", purpose: "keep" }])
         : step(guest);
     case "nicsRegistrationRefused":

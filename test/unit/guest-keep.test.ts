@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { evolve } from "../../agent/guest/evolve.ts";
 import { armedGuest, FENCE, last, play, residentGuest } from "./guest-gate.ts";
 
 const STOP = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
@@ -51,6 +52,19 @@ describe("a source that is asked to keep its guest", () => {
     });
     assert.deepEqual(answers[3]?.done, ["timer readKeepAgain 100"]);
     assert.deepEqual(last(answers).done, ["read keep"]);
+  });
+
+  it("leaves a switchover that has stopped the CPUs a second to end, and cancels it then", () => {
+    const STOPPED = [BEGIN, status("active"), STOP, DEREGISTERED, SWITCHED] as const;
+    const soon = play(armedGuest("live", "completed"), ...STOPPED, KEEP, told("active"));
+    assert.deepEqual(soon[5]?.done, ["read keep"]);
+    assert.deepEqual(last(soon).done, ["timer readKeepAgain 10"]);
+    assert.deepEqual(last(play(last(soon).guest, status("failed"))).told.at(-1), "kept");
+    const later = evolve(last(soon).guest, { ...told("active"), atUnixUs: 1_002_000 });
+    assert.deepEqual(
+      later.operations.map(({ kind }) => kind),
+      ["cancelTransfer", "readTransferStatus"],
+    );
   });
 
   it("gives its word all the same where QEMU completes first: it is too late", () => {
