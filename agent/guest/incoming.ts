@@ -209,7 +209,10 @@ function receiveRestated(guest: Guest, event: GuestEvent & { kind: "handOffRecei
   if (!isForThisAttempt({ ...guest, fence: ofWord }, role, event.handOff)) return step(guest);
   const { bootId, migrationId, mode } = migration;
   const { sourceHostId } = role;
-  const taken = receiveWord({ ...guest, fence: ofWord }, { ...role, handOff: null }, event);
+  // The source's own word, where it came, knows how its owner had the guest: the statement may not have heard of that.
+  const handOff = role.handOff === null ? event.handOff : { ...role.handOff, fence: ofWord };
+  const restated = { ...event, handOff };
+  const taken = receiveWord({ ...guest, fence: ofWord }, { ...role, handOff: null }, restated);
   return step(taken.guest, [
     { kind: "journal", word: { kind: "prepared", fence: ofWord, migrationId, sourceHostId, mode, bootId } },
     ...taken.operations,

@@ -25,4 +25,27 @@ playOnceBroken("an owner's stop", [
       patience: "short",
     },
   },
+  {
+    fact: "holds at a destination to which a dead source's statement gives the guest, and that has the source's own word",
+    schedule: {
+      seed: 1057412,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "7.2",
+      copyUs: 6215,
+      pagesUs: 78638,
+      migrations: [{ mode: "postCopy", to: 0, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "loaded", afterUs: 0 },
+          kind: "hostDeclaredDead",
+          side: "source",
+          forUs: 754,
+        },
+        { when: { migration: 0, mark: "armed", afterUs: 0 }, kind: "ownerStops" },
+      ],
+    },
+  },
 ]);

@@ -63,6 +63,17 @@ describe("a destination that cannot start its guest", () => {
     assert.deepEqual(claimed.guest, before);
   });
 
+  it("takes its source's own word for how its owner has the guest, whatever a later statement says of that", () => {
+    const own = { ...word(), handOff: handOff({ runState: "paused" }) };
+    const higher = { epoch: FENCE.epoch + 1n, revision: 1n };
+    const stated = word(higher, HandOffRoute.GRPC);
+    const { guest } = last(play(incomingGuest("live"), own, stated));
+    assert.ok(guest.role.kind === "incoming");
+    assert.equal(guest.role.handOff?.runState, "paused");
+    assert.deepEqual(guest.role.handOff?.fence, higher);
+    assert.deepEqual(guest.fence, higher);
+  });
+
   it("keeps its VMM alive in post-copy until it is aborted, for the source needs it", () => {
     const answers = play(incomingGuest("postCopy"), word(), POSTCOPY_ACTIVE, HAND_BACK, ABORT);
     assert.deepEqual(answers[2]?.done, ["journal handedBack"]);
