@@ -70,11 +70,9 @@ const OF_POST_COPY = /^(postcopy-.*|completed)$/;
 function isSoUnderEveryEpoch(state: CompleteState, side: Side, event: AgentEvent): boolean {
   const { t } = event;
   if (t === "VmmLost") return true;
-  // The stream goes on, breaks and is recovered whoever has the right by then: a declined source stays at its epoch. And a
-  // destination that got a dead source's guest by a statement may have all of it since before that.
+  // The stream goes on, breaks and is recovered whoever has the right by then: a declined source stays at its epoch.
   if (t === "TransferStatusChanged") {
-    const isGivenSo = state.handedOff && (state.postCopyActive || state.source.hostDead);
-    return isGivenSo && OF_POST_COPY.test(event.status);
+    return state.postCopyActive && state.handedOff && OF_POST_COPY.test(event.status);
   }
   const isTakingOver = t === "CpusStarted" || t === "TakenOverPaused";
   return side === "destination" && isTakingOver && !state.destination.hostDead;

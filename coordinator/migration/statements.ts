@@ -12,6 +12,7 @@ import {
 import { enterPhase } from "./enter-phase.ts";
 import {
   isDestinationReady,
+  isPostCopyMode,
   isRefused,
   isSourceLost,
   mayHaveBegun,
@@ -31,7 +32,7 @@ export function withHostUnreachable(state: CompleteState, side: Side): CompleteS
  *
  * A dead source that had not handed off leaves its guest to a destination that has loaded all of it; the word that
  * the destination waits for is then the statement's, under an epoch of its own. Whether it has loaded all, it knows best:
- * it is given the word also where nothing was heard of that, and hands back what it cannot start.
+ * it is given the word in live mode also where nothing was heard of that, and hands back what it cannot start.
  */
 export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint): CompleteState {
   if (state[side].hostDead) return state;
@@ -45,7 +46,9 @@ export function withHostDead(state: CompleteState, side: Side, atUnixUs: bigint)
   if (dead.handedOff) return dead.postCopyActive && !dead.pagesComplete ? withGuestAsked(dead) : dead;
   if (isDestinationReady(dead) && mayHaveAll(dead)) return withStatedHandOff(dead, atUnixUs);
   const ending = withEnding(dead, "SOURCE_DEAD", sentence);
-  return mayHaveBegun(dead) && mayHaveAll(dead) ? withStatedHandOff(ending, atUnixUs) : ending;
+  // In post-copy mode its VMM may wait for the dead source's pages, and answer nobody: it is asked to hand back.
+  const mayStart = mayHaveBegun(dead) && mayHaveAll(dead) && !isPostCopyMode(dead);
+  return mayStart ? withStatedHandOff(ending, atUnixUs) : ending;
 }
 
 /** The destination may have all of the guest, and nothing keeps it from starting it. */

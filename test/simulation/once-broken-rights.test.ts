@@ -402,4 +402,33 @@ playOnceBroken("schedules that once gave a guest's right to run to nobody, or to
       ],
     },
   },
+  {
+    fact: "a destination whose VMM waits for a dead source's pages, and answers nobody, hands back by its agent's journal",
+    schedule: {
+      seed: 2062636,
+      grain: "coarse",
+      coordinators: 1,
+      nics: 1,
+      feed: "heard",
+      qemu: "7.2",
+      copyUs: 23008,
+      pagesUs: 13907,
+      migrations: [{ mode: "postCopy", to: 1, guest: "running", postCopyAfterMs: 0 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "transferring", afterUs: 0 },
+          kind: "agentKilledAtOperation",
+          side: "destination",
+          operation: 4,
+          forUs: 305,
+        },
+        {
+          when: { migration: 0, mark: "sourceStopped", afterUs: 1850 },
+          kind: "hostDeclaredDead",
+          side: "source",
+          forUs: 485,
+        },
+      ],
+    },
+  },
 ]);
