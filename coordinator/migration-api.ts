@@ -21,6 +21,7 @@ import type {
 import { type GuestId, type HostId, type MigrationId, parseMigrationId } from "../proto/ids.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
+import { hostUnknown } from "./host-unknown.ts";
 import { intervene, migrationUnknown } from "./interventions.ts";
 import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
 import { type CompleteState, completeState, type Side } from "./migration/complete-state.ts";
@@ -125,12 +126,8 @@ export class MigrationApi {
   async #checkHost(spec: MigrationSpec, side: Side, hostId: HostId): Promise<void> {
     const field = `spec.${side}_host_id`;
     const host = await this.#ports.hosts.get(hostId);
-    if (host !== null) return checkCapabilities(spec, side, host, field);
-    throw new SwitchoverError("NOT_FOUND", `No agent speaks for host ${hostId}.`, {
-      reason: "HOST_UNKNOWN",
-      field,
-      metadata: { host_id: hostId },
-    });
+    if (host === null) throw hostUnknown(hostId, field);
+    checkCapabilities(spec, side, host, field);
   }
 
   /** The migration as it stands, ended ones too; NOT_FOUND / MIGRATION_UNKNOWN where there is none. */

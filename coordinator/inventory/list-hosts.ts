@@ -1,4 +1,3 @@
-import { SwitchoverError } from "../../proto/error.ts";
 import type { Host } from "../../proto/gen/switchover/v1/host.ts";
 import type {
   GetHostRequest,
@@ -7,6 +6,7 @@ import type {
   ListHostsResponse,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { parseHostId } from "../../proto/ids.ts";
+import { hostUnknown } from "../host-unknown.ts";
 import { FirstOnes } from "./first-ones.ts";
 import type { HostCatalogue, LiveHost } from "./host-catalogue.ts";
 import { parsePageSize } from "./list-migrations.ts";
@@ -44,12 +44,8 @@ export async function getHost(
 ): Promise<GetHostResponse> {
   const hostId = parseHostId(asked.hostId, "host_id");
   const found = await catalogue.host(hostId);
-  if (found !== null) return { host: hostOf(found, nowUnixMs()) };
-  throw new SwitchoverError("NOT_FOUND", `No agent speaks for host ${hostId}.`, {
-    reason: "HOST_UNKNOWN",
-    field: "host_id",
-    metadata: { host_id: hostId },
-  });
+  if (found === null) throw hostUnknown(hostId, "host_id");
+  return { host: hostOf(found, nowUnixMs()) };
 }
 
 function hostOf({ record, storedAtUnixMs }: LiveHost, nowUnixMs: number): Host {
