@@ -1,8 +1,8 @@
 import type { Fence } from "../../proto/epoch.ts";
 import type { GuestId, HostId, InstanceId } from "../../proto/ids.ts";
+import { isSwitchoverRunState } from "../../proto/switchover-run-state.ts";
 import { type Cpus, type Guest, NO_STAY, RESIDENT, type Role } from "./guest.ts";
 import { type Step, step } from "./step.ts";
-import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /**
  * Takes an instance as it is found: without a journal a running guest keeps running and is registered, a stopped one

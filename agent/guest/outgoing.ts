@@ -1,4 +1,5 @@
 import type { HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { isSwitchoverRunState } from "../../proto/switchover-run-state.ts";
 import { type Guest, type MigrationTie, type Outgoing, RESIDENT, type SwitchoverStop } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
@@ -8,7 +9,6 @@ import { retryDelayMs } from "./registration-retry.ts";
 import { evolveResident } from "./resident.ts";
 import { endStay } from "./stay-registered.ts";
 import { after, alarm, insisting, type Step, step, told } from "./step.ts";
-import { isSwitchoverRunState } from "./stop-cause.ts";
 
 const CONFIRMATIONS_NEEDED = 2;
 

@@ -1,9 +1,9 @@
+import { isSwitchoverRunState } from "../../proto/switchover-run-state.ts";
 import { type Guest, newTie, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
 import type { GuestOperation } from "./guest-operation.ts";
 import { retryDelayMs } from "./registration-retry.ts";
 import { alarm, deregistration, raiseFence, type Step, step, told } from "./step.ts";
-import { isSwitchoverRunState } from "./stop-cause.ts";
 
 /** QEMU is between the failure and its resumption for some 100 us. */
 const READ_ROLLBACK_AGAIN_MS = 5;

@@ -1,4 +1,5 @@
 import { CpuState, type HandOff } from "../../proto/gen/switchover/v1/guest.ts";
+import { isSwitchoverRunState } from "../../proto/switchover-run-state.ts";
 import { withoutDelivery } from "./carry-word.ts";
 import {
   type CompleteState,
@@ -117,7 +118,8 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
     case "CpusStarted":
       return withRunState(withSide(state, "source", { cpusStopped: false }), "running");
     case "StopExplained":
-      return BY_SWITCHOVER.includes(event.runState) ? state : withRunState(state, event.runState);
+      // Of CPUs that the switchover stopped: their owner has them run.
+      return isSwitchoverRunState(event.runState) ? state : withRunState(state, event.runState);
     case "HandedOff":
       return withHandOff(state, event.handOff);
     case "TransferStalled":
@@ -136,9 +138,6 @@ function learnFromSource(state: CompleteState, event: AgentEvent): CompleteState
       return state;
   }
 }
-
-/** QEMU's words for CPUs that its own switchover stopped: their owner has them run. */
-const BY_SWITCHOVER: readonly string[] = ["finish-migrate", "postmigrate", "pre-switchover"];
 
 /** What its owner has the guest do; the source's own word says it once it is given. */
 function withRunState(state: CompleteState, runState: string): CompleteState {
