@@ -24,21 +24,25 @@ import type { Clock } from "./clock.ts";
 import { hostUnknown } from "./host-unknown.ts";
 import { intervene, migrationUnknown } from "./interventions.ts";
 import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
-import { type CompleteState, completeState, type Side } from "./migration/complete-state.ts";
+import type { CompleteState, Side } from "./migration/complete-state.ts";
 import { parseStartMigration } from "./migration-request.ts";
 import { watchMigration } from "./migration-watch.ts";
 import { compareAndSet } from "./record/compare-and-set.ts";
-import { claimGuest, isSameSpec, type MigrationRequest, requestReused } from "./record/guest-record.ts";
+import { earlierMigration } from "./record/earlier-migration.ts";
+import { claimGuest, type MigrationRequest } from "./record/guest-record.ts";
 import type { RecordStore, StoredRecord } from "./record/record-store.ts";
 import { checkCapabilities } from "./required-capabilities.ts";
 import { checkResolution, parseResolution } from "./resolution-request.ts";
+import type { AgentPort } from "./runner/agent-port.ts";
 import type { HostPort } from "./runner/host-port.ts";
 import type { MigrationRunner } from "./runner/migration-runner.ts";
+import { validateStart } from "./validate-start.ts";
 
 /** All that the API needs from outside. */
 export interface MigrationApiPorts {
   readonly store: RecordStore;
   readonly hosts: HostPort;
+  readonly agents: Pick<AgentPort, "preflight">;
   readonly clock: Clock;
   /** In [0, 1): keeps apart the ids of migrations asked for in one millisecond. */
   readonly random: () => number;
@@ -66,17 +70,19 @@ export class MigrationApi {
    * Claims the guest and has its migration driven here; returns once the claim is stored. Idempotent by request id:
    * ALREADY_EXISTS / REQUEST_REUSED for other content, FAILED_PRECONDITION / GUEST_BUSY while another migration of
    * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent,
-   * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need.
+   * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need. With
+   * `validate_only` all of that, and what both agents' preflight refuses, is told and nothing is stored or changed.
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
-    return this.#inTime(this.#start(parseStartMigration(asked)));
+    const request = parseStartMigration(asked);
+    return this.#inTime(asked.validateOnly ? validateStart(this.#ports, request) : this.#start(request));
   }
 
   async #start(request: MigrationRequest): Promise<StartMigrationResponse> {
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt += 1) {
       const found = await this.#ports.store.get(request.guestId);
       const migration = await this.#claim(request, found);
-      if (migration !== null) return { migration };
+      if (migration !== null) return { migration, refusals: [] };
     }
     throw new SwitchoverError("ABORTED", `Others claim guest ${request.guestId} again and again.`, {
       reason: "REVISION_CONFLICT",
@@ -96,7 +102,7 @@ export class MigrationApi {
         if (found !== null) runner.take(found);
         return claim.state.migration;
       case "earlier":
-        return this.#earlierMigration(request, claim.migrationId);
+        return earlierMigration(store, request, claim.migrationId);
       case "claimed": {
         await this.#checkHosts(request);
         // The record is the last migration's only home until that is archived.
@@ -108,14 +114,6 @@ export class MigrationApi {
         return written.stored.record.migration?.migration ?? null;
       }
     }
-  }
-
-  async #earlierMigration(request: MigrationRequest, migrationId: MigrationId): Promise<Migration> {
-    const archived = await this.#ports.store.readArchived(migrationId);
-    const migration = archived === null ? null : completeState(archived).migration;
-    if (migration === null || !isSameSpec(migration.spec, request.spec))
-      throw requestReused(request.requestId);
-    return migration;
   }
 
   async #checkHosts({ spec }: MigrationRequest): Promise<void> {

@@ -1,3 +1,4 @@
+import type { NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { compareNics, nicNamesText } from "../../proto/nic-names.ts";
 import { type CompleteState, SIDES } from "./complete-state.ts";
@@ -24,12 +25,17 @@ export function leavePreparing(state: CompleteState): Phase | null {
 }
 
 /** Whether both hosts would wire the same NICs, as far as both have told; a guest may leave none of them behind. */
-export function nicDifferenceIn({
-  source,
-  destination,
-}: CompleteState): { readonly found: "none" } | { readonly found: "differ"; readonly sentence: string } {
+export function nicDifferenceIn({ source, destination }: CompleteState): NicDifference {
   if (source.nics === undefined || destination.nics === undefined) return { found: "none" };
-  const { onlyHere, onlyThere } = compareNics(source.nics.nics, destination.nics.nics);
+  return nicDifferenceOf(source.nics.nics, destination.nics.nics);
+}
+
+export type NicDifference =
+  | { readonly found: "none" }
+  | { readonly found: "differ"; readonly sentence: string };
+
+export function nicDifferenceOf(source: readonly NicName[], destination: readonly NicName[]): NicDifference {
+  const { onlyHere, onlyThere } = compareNics(source, destination);
   const sentences = [
     ...(onlyHere.length === 0 ? [] : [`Only the source has ${nicNamesText(onlyHere)}.`]),
     ...(onlyThere.length === 0 ? [] : [`Only the destination has ${nicNamesText(onlyThere)}.`]),

@@ -109,7 +109,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
-  const api = new MigrationApi({ store, hosts, clock, random: Math.random, runner });
+  const api = new MigrationApi({ store, hosts, agents, clock, random: Math.random, runner });
   const inventory = new InventoryApi({
     catalogue: new NatsRecordCatalogue(link),
     hosts: new NatsHostCatalogue(link),

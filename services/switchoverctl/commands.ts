@@ -16,11 +16,18 @@ export interface CommandPorts {
 }
 
 export async function migrate(values: MigrateValues, ports: CommandPorts): Promise<number> {
+  if (values["dry-run"] === "on") return validate(values, ports);
   const migration = await ports.client.start(startRequest(values));
   ports.display.progress(migration);
   if (values.wait === "on") return watch(migration.migrationId, ports, migration);
   ports.display.note(`Migration ${migration.migrationId} has begun.`);
   return EXIT_CODES.done;
+}
+
+async function validate(values: MigrateValues, { client, display }: CommandPorts): Promise<number> {
+  const answer = await client.validate(startRequest(values));
+  display.validation(answer);
+  return answer.refusals.length === 0 ? EXIT_CODES.done : EXIT_CODES.failed;
 }
 
 export async function show(migrationId: string, ports: CommandPorts): Promise<number> {

@@ -10,6 +10,7 @@ import {
   MigrationServiceService as methods,
   type ResolveMigrationRequest,
   type StartMigrationRequest,
+  type StartMigrationResponse,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { Receipt } from "../../proto/gen/switchover/v1/receipt.ts";
 import { openChannel } from "../grpc/channel.ts";
@@ -38,8 +39,17 @@ export class CoordinatorClient {
     this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE] });
   }
 
-  start(request: StartMigrationRequest): Promise<Migration> {
-    return this.#call(methods.startMigration, request);
+  async start(request: StartMigrationRequest): Promise<Migration> {
+    return present((await this.#startMigration(request)).migration);
+  }
+
+  /** All that would refuse it; nothing is stored or changed. */
+  validate(request: StartMigrationRequest): Promise<StartMigrationResponse> {
+    return this.#startMigration({ ...request, validateOnly: true });
+  }
+
+  #startMigration(request: StartMigrationRequest): Promise<StartMigrationResponse> {
+    return callUnary(this.#client, methods.startMigration, request, { timeoutMs: CALL_TIMEOUT_MS });
   }
 
   get(migrationId: string): Promise<Migration> {

@@ -1,6 +1,8 @@
 import { Migration } from "../../proto/gen/switchover/v1/migration.ts";
+import { StartMigrationResponse } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { progressLine } from "./progress-line.ts";
 import { renderTimeline } from "./timeline.ts";
+import { validationText } from "./validation-text.ts";
 
 /** Where text goes; process.stdout is one. */
 export interface Screen {
@@ -42,6 +44,15 @@ export class Display {
     }
     if (this.#screen.isTTY === true && this.#shown !== "") this.#screen.write(CLEAR_LINE);
     this.#screen.write(`${renderTimeline(migration)}\n`);
+  }
+
+  /** What a check of a request came to. */
+  validation(answer: StartMigrationResponse): void {
+    this.#screen.write(
+      this.#form === "json"
+        ? `${JSON.stringify(StartMigrationResponse.toJSON(answer))}\n`
+        : `${validationText(answer)}\n`,
+    );
   }
 
   /** A sentence beside the states; for people only. */

@@ -68,6 +68,7 @@ export const MIGRATE_SETTINGS = {
     placeholder: "KEY=VALUE",
     help: "A label that `list` finds the migration by",
   }),
+  "dry-run": onOff("Check only: tell all that would refuse it, and change nothing"),
   wait: onOff("Show progress and stay until the migration has ended"),
   ...COMMON_SETTINGS,
 };
@@ -88,10 +89,12 @@ export const MIGRATE_USAGE: UsageText = {
   purpose:
     "Moves a running guest to another host. Exits with 0 when it is complete (without --wait: when it has begun),\n" +
     "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.\n" +
-    `--wait: ${STAYING}`,
+    `--wait: ${STAYING}\n` +
+    "--dry-run: exits with 0 when nothing refuses it, else with 1; with --json one StartMigrationResponse.",
   environment: COMMON_ENVIRONMENT,
   examples: [
     "switchoverctl migrate --guest web-7 --from ha --to hb --wait",
+    "switchoverctl migrate --guest web-7 --from ha --to hb --dry-run",
     "switchoverctl migrate --guest web-7 --from ha --to hb --mode post-copy --post-copy-after-passes 2 --wait",
     "switchoverctl migrate --guest web-7 --from ha --to hb --max-bandwidth 500M --downtime-limit 100 --json",
   ],
@@ -178,6 +181,9 @@ export function checkMigrateValues(values: MigrateValues): readonly Fault[] {
   if (values.multifd !== undefined && values.mode === MigrationMode.POST_COPY) {
     faults.push({ name: "--multifd", sentence: "--multifd needs --mode live." });
   }
+  if (values["dry-run"] === "on" && values.wait === "on") {
+    faults.push({ name: "--wait", sentence: "--wait and --dry-run exclude each other: nothing begins." });
+  }
   return faults;
 }
 
@@ -185,6 +191,7 @@ export function checkMigrateValues(values: MigrateValues): readonly Fault[] {
 export function startRequest(values: MigrateValues): StartMigrationRequest {
   return {
     requestId: values["request-id"] ?? randomUUID(),
+    validateOnly: false,
     spec: {
       guestId: values.guest,
       sourceHostId: values.from,

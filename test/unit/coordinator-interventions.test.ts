@@ -20,7 +20,14 @@ let api: MigrationApi;
 
 function apiOf(runner: MigrationRunner): MigrationApi {
   const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-  return new MigrationApi({ store: world.store, clock: world.clock, random: () => 0.5, hosts, runner });
+  return new MigrationApi({
+    store: world.store,
+    clock: world.clock,
+    random: () => 0.5,
+    hosts,
+    agents: world.hosts,
+    runner,
+  });
 }
 
 beforeEach(() => {
@@ -32,7 +39,11 @@ afterEach(() => world.close());
 
 /** Started and transferring; returns its id. */
 async function start(change: Parameters<typeof specOf>[0] = {}): Promise<string> {
-  const { migration } = await api.startMigration({ requestId: "r1", spec: specOf(change) });
+  const { migration } = await api.startMigration({
+    requestId: "r1",
+    spec: specOf(change),
+    validateOnly: false,
+  });
   await world.untilPhase("web-7", "TRANSFERRING");
   await world.until(async () => {
     const held = await world.store.get(GUEST);

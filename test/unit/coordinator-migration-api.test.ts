@@ -56,6 +56,7 @@ describe("the migration service", () => {
       clock: world.clock,
       random,
       hosts,
+      agents: world.hosts,
       runner: driver,
     });
   }
@@ -69,7 +70,7 @@ describe("the migration service", () => {
   afterEach(() => world.close());
 
   async function start(requestId = "r1", change: Partial<MigrationSpec> = {}): Promise<Migration> {
-    const { migration } = await api.startMigration({ requestId, spec: specOf(change) });
+    const { migration } = await api.startMigration({ requestId, spec: specOf(change), validateOnly: false });
     assert.ok(migration !== undefined);
     return migration;
   }
@@ -144,7 +145,7 @@ describe("the migration service", () => {
   for (const [what, field, change, requestId] of WRONG) {
     it(`refuses ${what}, naming ${field}, before anything is changed`, async () => {
       const spec = change === undefined ? undefined : specOf(change);
-      await assert.rejects(api.startMigration({ requestId: requestId ?? "r1", spec }), {
+      await assert.rejects(api.startMigration({ requestId: requestId ?? "r1", spec, validateOnly: false }), {
         code: "INVALID_ARGUMENT",
         field,
       });
@@ -237,7 +238,7 @@ describe("the migration service", () => {
     const other = apiOf(world.startRunner());
     const asked = await Promise.allSettled([
       start("r1"),
-      other.startMigration({ requestId: "r2", spec: specOf() }),
+      other.startMigration({ requestId: "r2", spec: specOf(), validateOnly: false }),
     ]);
     assert.deepEqual(asked.map((answer) => answer.status).sort(), ["fulfilled", "rejected"]);
     const lost = asked.find((answer) => answer.status === "rejected");
@@ -416,6 +417,7 @@ describe("the migration service", () => {
         readArchived: (id) => store.readArchived(id),
       },
       hosts: { get: async () => null },
+      agents: world.hosts,
       clock: world.clock,
       random: () => 0.5,
       runner: world.startRunner(),

@@ -25,11 +25,13 @@ import {
   type PreflightResponse,
   type PrepareDestinationRequest,
   type RecoverMigrationRequest,
+  type Refusal,
   type ReleaseSourceRequest,
   type ResumeSourceRequest,
   type SwitchToPostCopyRequest,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import type { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
 import { progressOf } from "./coordinator-story.ts";
 
@@ -58,6 +60,10 @@ export class PretendedHosts implements AgentPort {
   streams: "work" | "break at once" = "work";
   /** Calls that are answered, after the work was done, with this error instead. Taken once each. */
   readonly answersLost: string[] = [];
+  /** What a host's preflight refuses. */
+  readonly refuses = new Map<string, readonly Refusal[]>();
+  /** NICs of a host's instances, where they matter. */
+  readonly nics = new Map<string, readonly NicDefinition[]>();
   /** Calls that wait, once they were made, until `release`. */
   held: string | null = null;
   /** Called with every word, as the NATS feed would bring it. */
@@ -96,7 +102,7 @@ export class PretendedHosts implements AgentPort {
     const host = this.#called("preflight", hostId, null);
     const isSource = request.role === MigrationRole.SOURCE;
     return {
-      refusals: [],
+      refusals: [...(this.refuses.get(hostId) ?? [])],
       instance: GuestInstance.fromPartial({
         guestId: request.guestId,
         instanceId: isSource ? "a1" : "b1",
@@ -105,6 +111,7 @@ export class PretendedHosts implements AgentPort {
         cpuState: isSource ? CpuState.RUNNING : CpuState.STOPPED,
         runState: isSource ? "running" : "inmigrate",
         role: request.role,
+        nics: [...(this.nics.get(hostId) ?? [])],
       }),
     };
   }

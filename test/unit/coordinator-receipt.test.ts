@@ -148,11 +148,11 @@ describe("a receipt", () => {
     const { store, clock } = world;
     const runner = world.startRunner();
     const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, runner });
+    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner });
     const noHosts = { hosts: () => assert.fail(), host: () => assert.fail() };
     const inventory = new InventoryApi({ catalogue: new MemoryCatalogue(), hosts: noHosts, store, clock });
     world.hosts.moves = "when told";
-    const { migration } = await api.startMigration({ requestId: "r1", spec: specOf() });
+    const { migration } = await api.startMigration({ requestId: "r1", spec: specOf(), validateOnly: false });
     const migrationId = migration?.migrationId ?? "";
     await world.untilPhase("web-7", "TRANSFERRING");
     await assert.rejects(inventory.getReceipt({ migrationId }), {
@@ -167,7 +167,7 @@ describe("a receipt", () => {
     assert.deepEqual([receipt?.phase, receipt?.outcome], [Phase.COMPLETED, Outcome.RUNS_ON_DESTINATION]);
     assert.ok(receipt?.spans.some(({ kind }) => kind === SpanKind.BLACKOUT));
     clock.advance(1);
-    await api.startMigration({ requestId: "r2", spec: specOf() });
+    await api.startMigration({ requestId: "r2", spec: specOf(), validateOnly: false });
     assert.deepEqual((await inventory.getReceipt({ migrationId })).receipt, receipt);
     await assert.rejects(inventory.getReceipt({ migrationId: "web-7-000000000000" }), {
       code: "NOT_FOUND",

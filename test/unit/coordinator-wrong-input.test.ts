@@ -53,7 +53,7 @@ const SPEC = {
 
 const BY_ID = { migrationId: UNKNOWN_MIGRATION };
 const REQUESTS: Requests = {
-  startMigration: { requestId: "r1", spec: SPEC },
+  startMigration: { requestId: "r1", spec: SPEC, validateOnly: false },
   getMigration: BY_ID,
   cancelMigration: BY_ID,
   switchToPostCopy: BY_ID,
@@ -370,7 +370,12 @@ test("a destination that is not in inmigrate fails the migration before anything
   const client = openChannel(target, { retriedServices: [] });
   t.after(() => client.close());
   const options = { timeoutMs: 10_000 };
-  const started = await callUnary(client, methods.startMigration, { requestId: "r2", spec: SPEC }, options);
+  const started = await callUnary(
+    client,
+    methods.startMigration,
+    { requestId: "r2", spec: SPEC, validateOnly: false },
+    options,
+  );
   const migrationId = started.migration?.migrationId ?? "";
   let last = started.migration;
   for await (const { migration } of callServerStream(client, methods.watchMigration, {
@@ -394,7 +399,7 @@ test("a destination that is not in inmigrate fails the migration before anything
     callUnary(
       client,
       methods.startMigration,
-      { requestId: "r2", spec: { ...SPEC, sourceInstanceId: "i9" } },
+      { requestId: "r2", spec: { ...SPEC, sourceInstanceId: "i9" }, validateOnly: false },
       options,
     ),
     { code: "ALREADY_EXISTS", reason: "REQUEST_REUSED", field: "request_id" },

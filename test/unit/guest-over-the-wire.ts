@@ -37,6 +37,7 @@ export class GuestOverTheWire {
   get startRequest() {
     return {
       requestId: `move-${this.guestId}`,
+      validateOnly: false,
       spec: {
         guestId: this.guestId,
         sourceHostId: this.#source.hostId,

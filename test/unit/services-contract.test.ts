@@ -70,7 +70,11 @@ const spec = {
 };
 
 test("StartMigrationRequest is the same to generated code and descriptors", () => {
-  crossBothWays("StartMigrationRequest", StartMigrationRequest, { requestId: "r-1", spec });
+  crossBothWays("StartMigrationRequest", StartMigrationRequest, {
+    requestId: "r-1",
+    spec,
+    validateOnly: true,
+  });
 });
 
 test("PrepareNicsRequest is the same to generated code and descriptors", () => {

@@ -51,7 +51,10 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
   const log: Log = { debug() {}, info() {}, warn() {}, error: (_, sentence) => errors.push(sentence) };
   const ending = new AbortController();
   const implementation: MigrationServiceServer = {
-    startMigration: serveUnary("StartMigration", log, async () => ({ migration: undefined })),
+    startMigration: serveUnary("StartMigration", log, async () => ({
+      migration: undefined,
+      refusals: [],
+    })),
     getMigration: serveUnary("GetMigration", log, async (request, context) => {
       return GetMigrationResponse.create({ migration: await behaviour.get?.(request.migrationId, context) });
     }),
@@ -246,7 +249,12 @@ test("a slow reader holds the handler back", async (t) => {
   await stream.next();
   // Another call's round trips give the stream all the time it needs to run ahead.
   for (let call = 0; call < 50; call += 1) {
-    await callUnary(client, methods.startMigration, { requestId: "r", spec: undefined }, CALL);
+    await callUnary(
+      client,
+      methods.startMigration,
+      { requestId: "r", spec: undefined, validateOnly: false },
+      CALL,
+    );
   }
   assert.ok(yielded < 200, `${yielded} of 2000 responses were made for a reader that took one.`);
   await stream.return();

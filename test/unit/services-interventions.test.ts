@@ -38,6 +38,7 @@ function coordinatorWith(states: readonly Migration[], answer: "confirmed" | "no
   const ports: CommandPorts = {
     client: {
       start: () => call("start"),
+      validate: () => assert.fail("nothing is validated in these tests"),
       get: () => call("get"),
       list: () => assert.fail("not asked for"),
       getReceipt: () => assert.fail("not asked for"),

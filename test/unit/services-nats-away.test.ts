@@ -42,7 +42,11 @@ test("callers are answered within two seconds while NATS does not answer, and as
   const migrationId = `${GUEST_ID}-mk3v0q8ya1z9`;
   const ends = { guestId: GUEST_ID, sourceHostId: "ha", destinationHostId: "hb" };
   const spec = { ...ends, sourceInstanceId: "", destinationInstanceId: "", mode: MigrationMode.LIVE };
-  const start = { requestId: "r1", spec: { ...spec, transfer: undefined, postCopy: undefined, labels: {} } };
+  const start = {
+    requestId: "r1",
+    spec: { ...spec, transfer: undefined, postCopy: undefined, labels: {} },
+    validateOnly: false,
+  };
   const answered = async (call: Promise<unknown>): Promise<SwitchoverError> =>
     call.then(
       () => assert.fail("It was done."),

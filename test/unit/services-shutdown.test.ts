@@ -128,7 +128,12 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
     postCopy: undefined,
     labels: {},
   };
-  const { migration } = await callUnary(client, methods.startMigration, { requestId: "r1", spec }, CALL);
+  const { migration } = await callUnary(
+    client,
+    methods.startMigration,
+    { requestId: "r1", spec, validateOnly: false },
+    CALL,
+  );
   const stream = callServerStream(client, methods.watchMigration, {
     migrationId: migration?.migrationId ?? "",
     afterRevision: 0n,

@@ -31,12 +31,12 @@ const TRANSFER: TransferParameters = {
   autoConverge: true,
   maxPostCopyBandwidthBytesPerSecond: 0n,
 };
-const REQUEST = { requestId: "r1", spec: specOf({ transfer: TRANSFER }) };
+const REQUEST = { requestId: "r1", spec: specOf({ transfer: TRANSFER }), validateOnly: false };
 
 function apiOf(world: World, hostRecord: HostRecord): MigrationApi {
-  const { store, clock } = world;
+  const { store, clock, hosts: agents } = world;
   // The number that the version before drew, so that the migration gets the id of the fixture.
-  const ports = { store, clock, random: () => 0.125, runner: world.startRunner() };
+  const ports = { store, clock, agents, random: () => 0.125, runner: world.startRunner() };
   return new MigrationApi({ ...ports, hosts: { get: async () => hostRecord } });
 }
 

@@ -65,7 +65,7 @@ export class ControlPlane {
     const { migration } = await callUnary(
       this.#cluster.migrations,
       MigrationServiceService.startMigration,
-      { requestId, spec },
+      { requestId, spec, validateOnly: false },
       { timeoutMs: CALL_TIMEOUT_MS },
     );
     return known(migration);

@@ -178,7 +178,7 @@ export class ControlPlane {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       try {
         const { migration } = await this.askCoordinator(index + attempt, (coordinator) =>
-          coordinator.api.startMigration({ requestId, spec }),
+          coordinator.api.startMigration({ requestId, spec, validateOnly: false }),
         );
         if (migration !== undefined) return migration;
       } catch (thrown) {

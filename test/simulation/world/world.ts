@@ -276,7 +276,14 @@ export class World {
       this.schedule.patience === "short" ? { unansweredForMs: SHORT_PATIENCE_MS } : {},
     );
     const hosts = { get: async (hostId: HostId) => HostRecord.fromPartial({ hostId }) };
-    const api = new MigrationApi({ store, hosts, clock: process, random: () => this.#random.next(), runner });
+    const api = new MigrationApi({
+      store,
+      hosts,
+      agents,
+      clock: process,
+      random: () => this.#random.next(),
+      runner,
+    });
     this.coordinators[index] = { runner, api, ...peer };
     this.trace?.(name, "started");
     const resume = (): void => {
