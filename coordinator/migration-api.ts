@@ -19,6 +19,8 @@ import type {
   WatchMigrationResponse,
 } from "../proto/gen/switchover/v1/migration_service.ts";
 import { type GuestId, type HostId, type MigrationId, parseMigrationId } from "../proto/ids.ts";
+import type { AdmissionPort } from "./admission/admission-port.ts";
+import { claimedInLine, withQueuePlace } from "./admission/queue-place.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
 import { hostUnknown } from "./host-unknown.ts";
@@ -47,6 +49,7 @@ export interface MigrationApiPorts {
   /** In [0, 1): keeps apart the ids of migrations asked for in one millisecond. */
   readonly random: () => number;
   readonly runner: MigrationRunner;
+  readonly admission: AdmissionPort;
 }
 
 /** No caller waits longer for a store that is away. */
@@ -70,7 +73,8 @@ export class MigrationApi {
    * Claims the guest and has its migration driven here; returns once the claim is stored. Idempotent by request id:
    * ALREADY_EXISTS / REQUEST_REUSED for other content, FAILED_PRECONDITION / GUEST_BUSY while another migration of
    * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent,
-   * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need. With
+   * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need,
+   * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already. It waits in PENDING where a limit is reached. With
    * `validate_only` all of that, and what both agents' preflight refuses, is told and nothing is stored or changed.
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
@@ -82,7 +86,7 @@ export class MigrationApi {
     for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt += 1) {
       const found = await this.#ports.store.get(request.guestId);
       const migration = await this.#claim(request, found);
-      if (migration !== null) return { migration, refusals: [] };
+      if (migration !== null) return { migration: this.#shown(migration), refusals: [] };
     }
     throw new SwitchoverError("ABORTED", `Others claim guest ${request.guestId} again and again.`, {
       reason: "REVISION_CONFLICT",
@@ -92,7 +96,7 @@ export class MigrationApi {
 
   /** Null where somebody else's write was first, so that the record is to be read again. */
   async #claim(request: MigrationRequest, found: StoredRecord | null): Promise<Migration | null> {
-    const { clock, random, runner, store } = this.#ports;
+    const { admission, clock, random, runner, store } = this.#ports;
     const claim = claimGuest(found?.record ?? null, request, BigInt(clock.unixUs()), random());
     switch (claim.t) {
       case "refused":
@@ -105,12 +109,14 @@ export class MigrationApi {
         return earlierMigration(store, request, claim.migrationId);
       case "claimed": {
         await this.#checkHosts(request);
+        const place = admission.foretell(request);
         // The record is the last migration's only home until that is archived.
         const over = found === null ? null : await runner.finish(found);
         if (over?.revision !== found?.revision) return null;
-        const written = await compareAndSet(store, claim.record, over);
+        const record = place === null ? claim.record : claimedInLine(claim.record, place);
+        const written = await compareAndSet(store, record, over);
         if (written.t === "overtaken") return null;
-        runner.take(written.stored);
+        runner.take(written.stored, "asked here");
         return written.stored.record.migration?.migration ?? null;
       }
     }
@@ -177,7 +183,16 @@ export class MigrationApi {
     return answerWithin(this.#ports.clock, ANSWER_WITHIN_MS, work);
   }
 
+  /** With its place in line, while it waits for its turn. */
+  #shown(migration: Migration): Migration {
+    return withQueuePlace(migration, this.#ports.admission);
+  }
+
   async #find(guestId: GuestId, migrationId: MigrationId): Promise<Migration> {
+    return this.#shown(await this.#findAsRecorded(guestId, migrationId));
+  }
+
+  async #findAsRecorded(guestId: GuestId, migrationId: MigrationId): Promise<Migration> {
     const driven = this.#ports.runner.current(guestId, migrationId);
     if (driven !== null) return driven;
     const stored = await this.#ports.store.get(guestId);

@@ -10,6 +10,7 @@ import { checkCount, checkTransferParameters } from "../proto/transfer-parameter
 import { parseLabels } from "./labels.ts";
 import type { MigrationRequest } from "./record/guest-record.ts";
 
+const PRIORITY_AT_MOST = 100;
 const UINT32_AT_MOST = 2 ** 32 - 1;
 
 const REQUEST_ID_TEXT = /^[A-Za-z0-9_-]{1,63}$/;
@@ -28,6 +29,7 @@ export function parseStartMigration({ requestId, spec }: StartMigrationRequest):
   }
   if (spec.transfer !== undefined) checkTransferParameters(spec.transfer, spec.mode, "spec.transfer");
   if (spec.postCopy !== undefined) checkPostCopy(spec.postCopy, spec.mode);
+  checkPriority(spec.priority);
   return { requestId, guestId, spec: { ...spec, labels: parseLabels(spec.labels, "spec.labels") } };
 }
 
@@ -61,4 +63,10 @@ function checkPostCopy({ trigger }: PostCopyPolicy, mode: MigrationMode): void {
   if (trigger.$case === "afterPasses" && trigger.value === 0) {
     throw invalidArgument(field, "The CPUs move after one pass over memory at the earliest.", "OUT_OF_RANGE");
   }
+}
+
+function checkPriority(priority: number): void {
+  if (Number.isInteger(priority) && Math.abs(priority) <= PRIORITY_AT_MOST) return;
+  const sentence = `${priority} is not a whole number from -${PRIORITY_AT_MOST} to ${PRIORITY_AT_MOST}.`;
+  throw invalidArgument("spec.priority", sentence, "OUT_OF_RANGE");
 }

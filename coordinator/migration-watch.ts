@@ -1,6 +1,8 @@
 import { SwitchoverError } from "../proto/error.ts";
-import type { Migration } from "../proto/gen/switchover/v1/migration.ts";
+import { type Migration, Phase } from "../proto/gen/switchover/v1/migration.ts";
 import type { GuestId, MigrationId } from "../proto/ids.ts";
+import type { AdmissionPort } from "./admission/admission-port.ts";
+import { withQueuePlace } from "./admission/queue-place.ts";
 import { LatestValue } from "./latest-value.ts";
 import { isTerminal } from "./migration/phase-edges.ts";
 import type { RecordStore } from "./record/record-store.ts";
@@ -9,6 +11,7 @@ import type { MigrationRunner } from "./runner/migration-runner.ts";
 interface WatchPorts {
   readonly store: RecordStore;
   readonly runner: MigrationRunner;
+  readonly admission: AdmissionPort;
 }
 
 /**
@@ -23,7 +26,7 @@ export async function* watchMigration(
   afterRevision: bigint,
   signal: AbortSignal,
 ): AsyncGenerator<Migration, void, undefined> {
-  const states = new NewerStates(afterRevision);
+  const states = new NewerStates(afterRevision, ports.admission);
   const ended = new AbortController();
   const end = () => {
     ended.abort("closed");
@@ -31,6 +34,7 @@ export async function* watchMigration(
   };
   signal.addEventListener("abort", end);
   const stopObserving = ports.runner.observe(migrationId, (migration) => states.offer(migration));
+  const stopAwaiting = ports.admission.observe(guestId, () => states.offerAgain());
   try {
     states.offer(await find());
     if (signal.aborted) return;
@@ -41,6 +45,7 @@ export async function* watchMigration(
     }
   } finally {
     stopObserving();
+    stopAwaiting();
     signal.removeEventListener("abort", end);
     ended.abort("closed");
   }
@@ -79,19 +84,29 @@ async function watchStore(
  */
 class NewerStates extends LatestValue<Migration> {
   readonly #afterRevision: bigint;
+  readonly #admission: AdmissionPort;
   #newest: Migration | null = null;
 
-  constructor(afterRevision: bigint) {
+  constructor(afterRevision: bigint, admission: AdmissionPort) {
     super();
     this.#afterRevision = afterRevision;
+    this.#admission = admission;
   }
 
   override offer(migration: Migration): void {
     const isKnown = (migration.fence?.revision ?? 0n) <= this.#afterRevision;
-    if (this.#afterRevision > 0n && isKnown && !isTerminal(migration.phase)) return;
+    if (this.#afterRevision > 0n && isKnown && !isTerminal(migration.phase)) {
+      this.#newest ??= migration;
+      return;
+    }
     if (this.#newest !== null && !isNewer(migration, this.#newest)) return;
     this.#newest = migration;
-    super.offer(migration);
+    super.offer(withQueuePlace(migration, this.#admission));
+  }
+
+  /** Its place in line is another by now. */
+  offerAgain(): void {
+    if (this.#newest?.phase === Phase.PENDING) super.offer(withQueuePlace(this.#newest, this.#admission));
   }
 }
 

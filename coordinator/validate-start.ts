@@ -4,6 +4,7 @@ import type { PreflightResponse } from "../proto/gen/switchover/v1/host_agent_se
 import type { Migration } from "../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationResponse, StartRefusal } from "../proto/gen/switchover/v1/migration_service.ts";
 import type { HostId } from "../proto/ids.ts";
+import type { AdmissionPort } from "./admission/admission-port.ts";
 import type { Clock } from "./clock.ts";
 import { hostUnknown } from "./host-unknown.ts";
 import type { Side } from "./migration/complete-state.ts";
@@ -19,6 +20,7 @@ export interface ValidationPorts {
   readonly store: Pick<RecordStore, "get" | "readArchived">;
   readonly hosts: HostPort;
   readonly agents: Pick<AgentPort, "preflight">;
+  readonly admission: Pick<AdmissionPort, "foretell">;
   readonly clock: Clock;
 }
 
@@ -52,14 +54,14 @@ export async function validateStart(
 }
 
 async function tryClaim(
-  { store, clock }: ValidationPorts,
+  { store, admission, clock }: ValidationPorts,
   request: MigrationRequest,
 ): Promise<{ readonly migration?: Migration; readonly refusals: readonly StartRefusal[] }> {
   const found = await store.get(request.guestId);
   const claim = claimGuest(found?.record ?? null, request, BigInt(clock.unixUs()), 0);
   switch (claim.t) {
     case "claimed":
-      return { refusals: [] };
+      return { refusals: refusalsOf(() => admission.foretell(request)) };
     case "already":
       return { migration: claim.state.migration, refusals: [] };
     case "refused":
@@ -117,6 +119,15 @@ function hostRefusal(error: SwitchoverError, hostId: HostId, side: Side, hostFie
   }
   const field = error.field === "instance_id" ? `spec.${side}_instance_id` : "spec.guest_id";
   return { ...refusalFrom(error, hostId), field };
+}
+
+function refusalsOf(attempt: () => unknown): readonly StartRefusal[] {
+  try {
+    attempt();
+    return [];
+  } catch (thrown) {
+    return [refusalFrom(SwitchoverError.from(thrown))];
+  }
 }
 
 function refusalFrom(error: SwitchoverError, hostId = ""): StartRefusal {

@@ -24,6 +24,9 @@ export const HISTORY_BUCKET = "switchover_history";
 /** Key: host id. Value: HostRecord as proto3 JSON; entries expire without a heartbeat. */
 export const HOST_BUCKET = "switchover_hosts";
 
+/** Key: guest id. Value: AdmissionSlot as proto3 JSON. */
+export const SLOT_BUCKET = "switchover_slots";
+
 export type FeedPublisher = { readonly t: "coordinator" } | { readonly t: "host"; readonly hostId: HostId };
 export type FeedTopic =
   | { readonly t: "migration"; readonly migrationId: MigrationId }

@@ -80,6 +80,7 @@ export function newMigrationState(
       progress: undefined,
       instants: [],
       requestedAtUnixUs: atUnixUs,
+      queuePlace: undefined,
     },
     source: newSide(spec.sourceInstanceId),
     destination: newSide(spec.destinationInstanceId),
@@ -223,5 +224,6 @@ function copyMigration(migration: CompleteMigration): CompleteMigration {
     progress: migration.progress,
     instants: migration.instants,
     requestedAtUnixUs: migration.requestedAtUnixUs,
+    queuePlace: migration.queuePlace,
   };
 }

@@ -4,6 +4,7 @@ import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationId } from "../../proto/ids.ts";
+import type { Standby } from "../admission/admission-port.ts";
 import { agentEventOf } from "../migration/agent-event.ts";
 import { nextSequence } from "../migration/agent-words.ts";
 import { type CompleteState, logFieldsOf, migrationIdIn, SIDES } from "../migration/complete-state.ts";
@@ -35,16 +36,24 @@ export class LiveMigration {
   readonly #outbox: PhaseOutbox;
   readonly #finished: Promise<void>;
   #markFinished: () => void = () => undefined;
+  readonly #standby: Standby;
   #toldPhases: number;
+  /** The record that the door has heard of; what is known here is not brought to it by the watch of records. */
+  #toldRecord: StoredRecord;
+  #leaveLine: () => void = () => undefined;
+  #admitted: "here" | "elsewhere or not yet" = "elsewhere or not yet";
   #ending: "open" | "ending" = "open";
 
   constructor(
     stored: StoredRecord,
     state: CompleteState,
+    standby: Standby,
     ports: RunnerPorts,
     limits: RunnerLimits,
     onChange: (migration: Migration) => void,
   ) {
+    this.#standby = standby;
+    this.#toldRecord = stored;
     this.#ports = ports;
     this.#limits = limits;
     this.#onChange = onChange;
@@ -67,14 +76,30 @@ export class LiveMigration {
 
   /** Takes the migration up where its record stands. */
   start(): void {
+    const { heard } = this.#writer;
+    const waits = heard.migration.phase === Phase.PENDING;
+    if (!waits) {
+      this.#admitted = "here";
+      this.#ports.admission.hear(this.#toldRecord);
+    }
     this.#pursue();
-    if (this.#writer.heard.migration.phase === Phase.PENDING) this.#writer.hear({ t: "Admitted" });
+    if (waits) this.#leaveLine = this.#ports.admission.enter(heard, this.#standby, () => this.#admit());
+  }
+
+  #admit(): void {
+    this.#admitted = "here";
+    this.#writer.hear({ t: "Admitted" });
   }
 
   /** The migration as it is committed, with the newest progress. */
   get migration(): Migration {
     const { committed, heard } = this.#writer;
     return { ...committed.migration, progress: heard.migration.progress };
+  }
+
+  /** The record that this stands on. */
+  get stored(): StoredRecord {
+    return this.#writer.stored;
   }
 
   /** The store's revision of the record that this stands on. */
@@ -85,6 +110,10 @@ export class LiveMigration {
   /** All that was heard, committed or not. */
   get state(): CompleteState {
     return this.#writer.heard;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed.signal.aborted;
   }
 
   /** Resolves once the migration has ended and is archived, or was closed. */
@@ -116,6 +145,7 @@ export class LiveMigration {
   close(): void {
     if (this.#closed.signal.aborted) return;
     this.#closed.abort("closed");
+    this.#leaveLine();
     this.#pursuits.end();
     this.#writer.close();
     this.#markFinished();
@@ -148,8 +178,16 @@ export class LiveMigration {
   /** Does what the state asks for: the feed, commands, deadlines, streams; or the end. */
   #pursue(): void {
     if (this.#closed.signal.aborted) return;
-    const { committed } = this.#writer;
+    const { committed, stored } = this.#writer;
+    if (stored !== this.#toldRecord) {
+      this.#toldRecord = stored;
+      this.#ports.admission.hear(stored);
+    }
     this.#onChange(this.migration);
+    if (this.#isBegunElsewhere()) {
+      this.close();
+      return;
+    }
     this.#logPhases(committed);
     if (isTerminal(committed.migration.phase)) {
       this.#pursuits.end();
@@ -158,6 +196,17 @@ export class LiveMigration {
     }
     void this.#outbox.flush(committed);
     this.#pursuits.pursue();
+  }
+
+  /**
+   * Another coordinator has let it begin, and drives it: one that only waited with it lets go, and is there again should
+   * that one fall silent. So a long line is not driven by everybody once it moves.
+   */
+  #isBegunElsewhere(): boolean {
+    const { committed, awaitsCommit } = this.#writer;
+    const { phase } = committed.migration;
+    if (this.#admitted === "here" || awaitsCommit || committed.cancelAsked) return false;
+    return phase !== Phase.PENDING && !isTerminal(phase);
   }
 
   #logPhases(committed: CompleteState): void {

@@ -3,8 +3,10 @@ import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { type GuestId, guestIdIn, type MigrationId } from "../../proto/ids.ts";
 import type { FeedPlace } from "../../proto/subjects.ts";
+import type { Standby } from "../admission/admission-port.ts";
 import { type CompleteState, completeState } from "../migration/complete-state.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
+import { isTerminal } from "../migration/phase-edges.ts";
 import type { StoredRecord } from "../record/record-store.ts";
 import { finishMigration, unfinishedIn } from "./finish-migration.ts";
 import { LiveMigration } from "./live-migration.ts";
@@ -28,8 +30,12 @@ export class MigrationRunner {
     this.#ports = ports;
     this.#limits = { ...DEFAULT_RUNNER_LIMITS, ...limits };
     this.#orphaned = new OrphanedMigrations(ports, this.#limits, this.#closed.signal, {
+      // What is known here has been told to admission by the migration that is driven here.
       isKnown: (guestId, revision) => (this.#live.get(guestId)?.storeRevision ?? 0) >= revision,
-      onRecord: (stored) => this.#live.get(stored.record.guestId as GuestId)?.hearFromStore(stored),
+      onRecord: (stored) => {
+        ports.admission.hear(stored);
+        this.#live.get(stored.record.guestId as GuestId)?.hearFromStore(stored);
+      },
       isDriven: (stored) => this.#isDriven(stored),
       onOrphaned: (stored) => this.take(stored),
     });
@@ -63,14 +69,14 @@ export class MigrationRunner {
 
   #isDriven({ record }: StoredRecord): boolean {
     const live = this.#live.get(record.guestId as GuestId);
-    return live !== undefined && live.migrationId === record.migration?.migration?.migrationId;
+    return live?.isClosed === false && live.migrationId === record.migration?.migration?.migrationId;
   }
 
   /**
    * Drives the record's migration from where it stands. Idempotent; one that is finished, or that only a newer coordinator
-   * understands, changes nothing.
+   * understands, changes nothing. `standby`: who is to let it begin, where it still waits for that.
    */
-  take(stored: StoredRecord): void {
+  take(stored: StoredRecord, standby: Standby = "taken over"): void {
     const { migration } = stored.record;
     if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
     const guestId = stored.record.guestId as GuestId;
@@ -83,14 +89,18 @@ export class MigrationRunner {
     const state = completeState(migration);
     const present = this.#live.get(guestId);
     // A record that comes late must not replace the migration that came after its own.
-    if (present !== undefined && (this.#isDriven(stored) || present.storeRevision >= stored.revision)) return;
+    const isNewer = present?.isClosed === false && present.storeRevision >= stored.revision;
+    if (this.#isDriven(stored) || isNewer) return;
     present?.close();
-    const live = new LiveMigration(stored, state, this.#ports, this.#limits, (changed) =>
+    const live = new LiveMigration(stored, state, standby, this.#ports, this.#limits, (changed) =>
       this.#tell(changed),
     );
     this.#live.set(guestId, live);
     void live.finished.then(() => {
-      if (this.#live.get(guestId) === live) this.#live.delete(guestId);
+      if (this.#live.get(guestId) !== live) return;
+      this.#live.delete(guestId);
+      // Whoever drives it now may fall silent before the record changes again.
+      if (!isTerminal(live.state.migration.phase)) this.#orphaned.lookAfter(live.stored);
     });
     live.start();
   }

@@ -92,6 +92,11 @@ export class MigrationWriter {
     return this.#heard;
   }
 
+  /** Somebody waits here until what was told is committed. */
+  get awaitsCommit(): boolean {
+    return this.#uncommitted.some(({ settle }) => settle !== undefined);
+  }
+
   hear(event: MigrationEvent, settle?: (error: SwitchoverError | null) => void): void {
     if (this.#signal.aborted) {
       settle?.(shuttingDown());

@@ -73,6 +73,13 @@ export class OrphanedMigrations {
     void this.#watch();
   }
 
+  /** The guest's migration was let go of here: it is taken up again where it stands still, if it is open at all. */
+  lookAfter({ record, revision }: StoredRecord): void {
+    const guestId = record.guestId as GuestId;
+    if (this.#signal.aborted || this.#waiting.has(guestId)) return;
+    this.#takeLater(guestId, { revision, committedBy: record.committedBy });
+  }
+
   async #watch(): Promise<void> {
     while (!this.#signal.aborted) {
       try {

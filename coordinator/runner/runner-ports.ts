@@ -1,3 +1,4 @@
+import type { AdmissionPort } from "../admission/admission-port.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { RecordStore } from "../record/record-store.ts";
@@ -12,6 +13,7 @@ export interface RunnerPorts {
   readonly agents: AgentPort;
   readonly feed: FeedPort;
   readonly fencing: FencingPort;
+  readonly admission: AdmissionPort;
   readonly clock: Clock;
   readonly log: Log;
   /** Without it, others' migrations are noticed by records that stand still. */

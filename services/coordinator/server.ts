@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { join } from "node:path";
+import { Admission } from "../../coordinator/admission/admission.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
@@ -19,9 +20,11 @@ import { NatsHostCatalogue } from "../nats/host-catalogue.ts";
 import { HostRegistry } from "../nats/host-registry.ts";
 import { NatsPhaseFeed } from "../nats/phase-feed.ts";
 import { NatsRecordCatalogue } from "../nats/record-catalogue.ts";
+import { NatsSlotStore } from "../nats/slot-store.ts";
 import { ensureStores } from "../nats/streams.ts";
 import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
+import { admissionLimitsIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
 import { FencingCommand } from "./fencing-command.ts";
 import { bindMigrationApi } from "./migration-service.ts";
@@ -92,8 +95,12 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   const peers = new CoordinatorPresence(link, values["coordinator-id"], log);
   // Once the runner has let go of its migrations.
   onClose(() => peers.leave());
+  const leaving = new AbortController();
+  onClose(() => leaving.abort());
+  const slots = new NatsSlotStore(link);
+  const admission = new Admission({ slots, store, clock, log }, admissionLimitsIn(values), leaving.signal);
   const runner = new MigrationRunner(
-    { store, agents, feed: new NatsPhaseFeed(link), fencing, clock, log, peers },
+    { store, agents, feed: new NatsPhaseFeed(link), fencing, admission, clock, log, peers },
     { fenceAfterMs: values["fence-after-ms"] },
   );
   onClose(() => runner.close());
@@ -109,7 +116,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
-  const api = new MigrationApi({ store, hosts, agents, clock, random: Math.random, runner });
+  const api = new MigrationApi({ store, hosts, agents, clock, random: Math.random, runner, admission });
   const inventory = new InventoryApi({
     catalogue: new NatsRecordCatalogue(link),
     hosts: new NatsHostCatalogue(link),

@@ -11,6 +11,7 @@ import {
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, repeated, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { ADMISSION_SETTINGS } from "./admission-settings.ts";
 
 export const COORDINATOR_SETTINGS = {
   "coordinator-id": withDefault(parseHostId, hostname().split(".")[0] ?? "", {
@@ -57,6 +58,7 @@ export const COORDINATOR_SETTINGS = {
     placeholder: "MS",
     help: "How long a host must have been silent; longer than an agent's restart",
   }),
+  ...ADMISSION_SETTINGS,
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
     help: "debug, info, warn or error",

@@ -53,14 +53,20 @@ export class Bucket {
   /**
    * The values of `key` (or all keys) as they stand, then every newer one, until the signal. While NATS is away it waits,
    * and begins anew when NATS is back, so that a value may come twice; the client's own watch would notice a restarted
-   * server only by missing heartbeats, after 10 s and more. Deleted values are left out.
+   * server only by missing heartbeats, after 10 s and more. Deleted values are left out. `onCurrent` is called once all
+   * that stood there has been brought; the client may miss that moment where values are written meanwhile.
    */
-  async *watch(what: string, key: string, signal: AbortSignal): AsyncGenerator<KvEntry, void, undefined> {
+  async *watch(
+    what: string,
+    key: string,
+    signal: AbortSignal,
+    onCurrent: () => void = () => undefined,
+  ): AsyncGenerator<KvEntry, void, undefined> {
     while (!signal.aborted) {
       const renewal = new AbortController();
       const forget = this.#link.onReturn(() => renewal.abort());
       try {
-        yield* this.#watchOnce(what, key, AbortSignal.any([signal, renewal.signal]));
+        yield* this.#watchOnce(what, key, AbortSignal.any([signal, renewal.signal]), onCurrent);
       } catch (thrown) {
         if (SwitchoverError.from(thrown).code !== "UNAVAILABLE") throw thrown;
         await waitMs(WATCH_RETRY_MS, AbortSignal.any([signal, renewal.signal]));
@@ -74,8 +80,9 @@ export class Bucket {
     what: string,
     key: string,
     signal: AbortSignal,
+    onCurrent: () => void,
   ): AsyncGenerator<KvEntry, void, undefined> {
-    const entries = await this.run(what, (kv) => kv.watch({ key }));
+    const entries = await this.run(what, (kv) => kv.watch({ key, initializedFn: onCurrent }));
     const stop = (): void => entries.stop();
     if (signal.aborted) stop();
     else signal.addEventListener("abort", stop, { once: true });

@@ -7,7 +7,14 @@ import {
   StorageType,
   type StreamConfig,
 } from "nats";
-import { FEED_ALL, FEED_STREAM, GUEST_BUCKET, HISTORY_BUCKET, HOST_BUCKET } from "../../proto/subjects.ts";
+import {
+  FEED_ALL,
+  FEED_STREAM,
+  GUEST_BUCKET,
+  HISTORY_BUCKET,
+  HOST_BUCKET,
+  SLOT_BUCKET,
+} from "../../proto/subjects.ts";
 import { isNameInUse, isNotFound, JETSTREAM_TIMEOUT_MS, natsFault } from "./fault.ts";
 
 /**
@@ -15,6 +22,7 @@ import { isNameInUse, isNotFound, JETSTREAM_TIMEOUT_MS, natsFault } from "./faul
  *
  *   SWITCHOVER_FEED      every event, 7 days
  *   switchover_guests    one record a guest, for ever
+ *   switchover_slots     one value a guest: whether its migration counts against the limits
  *   switchover_history   ended migrations, 30 days and 100,000 of them unless told otherwise
  *   switchover_hosts     one heartbeat a host, 15 s
  */
@@ -32,6 +40,7 @@ export const HOST_LIFETIME_MS = 15_000;
 
 const BUCKETS: Readonly<Record<string, Partial<KvOptions>>> = {
   [GUEST_BUCKET]: {},
+  [SLOT_BUCKET]: {},
   [HISTORY_BUCKET]: { ttl: HISTORY_DAYS * DAY_MS },
   [HOST_BUCKET]: { ttl: HOST_LIFETIME_MS },
 };

@@ -68,6 +68,10 @@ export const MIGRATE_SETTINGS = {
     placeholder: "KEY=VALUE",
     help: "A label that `list` finds the migration by",
   }),
+  priority: withDefault(parsePriority, "0", {
+    placeholder: "N",
+    help: "Of those that wait for their turn, higher ones go first; -100 to 100",
+  }),
   "dry-run": onOff("Check only: tell all that would refuse it, and change nothing"),
   wait: onOff("Show progress and stay until the migration has ended"),
   ...COMMON_SETTINGS,
@@ -161,6 +165,12 @@ function parseMode(text: string, field: string): MigrationMode {
   throw invalidArgument(field, `${field}: "${text}" is neither live nor post-copy.`);
 }
 
+function parsePriority(text: string, field: string): number {
+  const priority = /^-?\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
+  if (Math.abs(priority) <= 100) return priority;
+  throw invalidArgument(field, `${field}: "${text}" is not a whole number from -100 to 100.`);
+}
+
 function parseRequestId(text: string, field: string): string {
   if (/^[A-Za-z0-9_-]{1,63}$/.test(text)) return text;
   throw invalidArgument(field, `${field}: "${text}" is not 1 to 63 letters, digits, "_" or "-".`);
@@ -208,6 +218,7 @@ export function startRequest(values: MigrateValues): StartMigrationRequest {
       },
       postCopy: { trigger: triggerOf(values) },
       labels: labelsOf(values.label),
+      priority: values.priority,
     },
   };
 }

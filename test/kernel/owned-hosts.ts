@@ -1,4 +1,5 @@
 /** Two hosts, each an agent behind gRPC in a namespace with a br0 of its own, a coordinator, and no VMM: their owner is the test. */
+
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { HostAgent } from "../../agent/host-agent.ts";
 import type { HandOffBus } from "../../agent/host-agent-ports.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { openRouteSocket, type RouteSocket } from "../../agent/netlink/route-socket.ts";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { claimGuest } from "../../coordinator/record/guest-record.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { CpuState, type GuestInstance, VmmDemand } from "../../proto/gen/switchover/v1/guest.ts";
@@ -170,7 +172,15 @@ async function drive(
   const clock = openHostClock();
   const store = new MemoryStore();
   const [feed, fencing] = [new MemoryFeed(), new PretendedFencing()];
-  const runner = new MigrationRunner({ clock, store, feed, agents: clients, fencing, log: SILENT_LOG });
+  const runner = new MigrationRunner({
+    clock,
+    store,
+    feed,
+    agents: clients,
+    fencing,
+    admission: OPEN_DOOR,
+    log: SILENT_LOG,
+  });
   let migrationId = "";
   try {
     await body({
@@ -216,6 +226,7 @@ function specOf(source: OwnedHost, destination: OwnedHost, mode: MigrationMode):
     transfer: undefined,
     postCopy: undefined,
     labels: {},
+    priority: 0,
   };
 }
 

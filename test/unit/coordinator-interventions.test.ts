@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { type Migration, MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
@@ -27,6 +28,7 @@ function apiOf(runner: MigrationRunner): MigrationApi {
     hosts,
     agents: world.hosts,
     runner,
+    admission: OPEN_DOOR,
   });
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import {
@@ -58,6 +59,7 @@ describe("the migration service", () => {
       hosts,
       agents: world.hosts,
       runner: driver,
+      admission: OPEN_DOOR,
     });
   }
 
@@ -421,6 +423,7 @@ describe("the migration service", () => {
       clock: world.clock,
       random: () => 0.5,
       runner: world.startRunner(),
+      admission: OPEN_DOOR,
     });
     const seen = await watched(late, migrationId, new AbortController().signal);
     assert.deepEqual(

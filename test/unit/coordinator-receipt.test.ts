@@ -1,3 +1,4 @@
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { receiptOf } from "../../coordinator/inventory/receipt.ts";
@@ -148,7 +149,7 @@ describe("a receipt", () => {
     const { store, clock } = world;
     const runner = world.startRunner();
     const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner });
+    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner, admission: OPEN_DOOR });
     const noHosts = { hosts: () => assert.fail(), host: () => assert.fail() };
     const inventory = new InventoryApi({ catalogue: new MemoryCatalogue(), hosts: noHosts, store, clock });
     world.hosts.moves = "when told";

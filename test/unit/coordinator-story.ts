@@ -36,6 +36,7 @@ export function specOf(change: Partial<MigrationSpec> = {}): MigrationSpec {
     transfer: undefined,
     postCopy: undefined,
     labels: {},
+    priority: 0,
     ...change,
   };
 }

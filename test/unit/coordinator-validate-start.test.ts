@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import type { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
@@ -24,7 +25,7 @@ describe("a validate_only StartMigration", () => {
         hostId === "hx" ? null : HostRecord.create({ hostId }),
     };
     const { store, clock, hosts: agents } = world;
-    api = new MigrationApi({ store, hosts, agents, clock, random: () => 0.5, runner });
+    api = new MigrationApi({ store, hosts, agents, clock, random: () => 0.5, runner, admission: OPEN_DOOR });
   });
   afterEach(() => world.close());
 

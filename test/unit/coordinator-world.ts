@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { type AdmissionPort, OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import type { Clock } from "../../coordinator/clock.ts";
 import type { Log } from "../../coordinator/log.ts";
 import { completeState } from "../../coordinator/migration/complete-state.ts";
@@ -219,9 +220,10 @@ export class World {
   readonly fencing = new PretendedFencing();
   readonly #runners: MigrationRunner[] = [];
 
-  startRunner(limits: Partial<RunnerLimits> = {}): MigrationRunner {
+  startRunner(limits: Partial<RunnerLimits> = {}, admission: AdmissionPort = OPEN_DOOR): MigrationRunner {
     const { clock, store, feed, hosts: agents, fencing } = this;
-    const runner = new MigrationRunner({ clock, store, feed, agents, fencing, log: SILENT }, limits);
+    const ports = { clock, store, feed, agents, fencing, admission, log: SILENT };
+    const runner = new MigrationRunner(ports, limits);
     this.#runners.push(runner);
     return runner;
   }

@@ -48,6 +48,7 @@ const SPEC = {
   mode: MigrationMode.LIVE,
   transfer: undefined,
   postCopy: undefined,
+  priority: 0,
   labels: {},
 };
 
@@ -207,6 +208,9 @@ const ROWS: readonly WrongInput[] = [
     "INVALID_ARGUMENT",
     "OUT_OF_RANGE",
     "spec.post_copy.after_passes",
+  ),
+  ...[-101, 101].map((priority) =>
+    start(`a priority of ${priority}`, { priority }, "INVALID_ARGUMENT", "OUT_OF_RANGE", "spec.priority"),
   ),
   start(
     "a source without an agent",

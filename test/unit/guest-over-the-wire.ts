@@ -47,6 +47,7 @@ export class GuestOverTheWire {
         mode: MigrationMode.LIVE,
         transfer: undefined,
         postCopy: undefined,
+        priority: 0,
         labels: {},
       },
     };

@@ -67,6 +67,7 @@ const spec = {
   },
   postCopy: { trigger: { $case: "afterPasses" as const, value: 2 } },
   labels: { team: "blue", "drain/of": "ha" },
+  priority: -7,
 };
 
 test("StartMigrationRequest is the same to generated code and descriptors", () => {

@@ -126,6 +126,7 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
     mode: MigrationMode.LIVE,
     transfer: undefined,
     postCopy: undefined,
+    priority: 0,
     labels: {},
   };
   const { migration } = await callUnary(

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { decodeGuestRecord, decodeMigrationState } from "../../coordinator/record/record-codec.ts";
@@ -36,7 +37,7 @@ const REQUEST = { requestId: "r1", spec: specOf({ transfer: TRANSFER }), validat
 function apiOf(world: World, hostRecord: HostRecord): MigrationApi {
   const { store, clock, hosts: agents } = world;
   // The number that the version before drew, so that the migration gets the id of the fixture.
-  const ports = { store, clock, agents, random: () => 0.125, runner: world.startRunner() };
+  const ports = { store, clock, agents, random: () => 0.125, runner: world.startRunner(), admission: OPEN_DOOR };
   return new MigrationApi({ ...ports, hosts: { get: async () => hostRecord } });
 }
 

@@ -1,6 +1,7 @@
 import type { BeforeOperation } from "../../../agent/guest/guest-operation.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
+import { OPEN_DOOR } from "../../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
@@ -270,6 +271,8 @@ export class World {
         agents: this.breakage.agentPort(agents),
         feed: nats.feedPort(peer),
         fencing: { fence: (hostId) => this.#fence(hostId) },
+        // One guest alone never waits for others; test/unit/admission-property.test.ts plays many.
+        admission: OPEN_DOOR,
         clock: process,
         log: this.#logOf(name),
       },
@@ -283,6 +286,7 @@ export class World {
       clock: process,
       random: () => this.#random.next(),
       runner,
+      admission: OPEN_DOOR,
     });
     this.coordinators[index] = { runner, api, ...peer };
     this.trace?.(name, "started");

@@ -1,0 +1,38 @@
+import {
+  type AdmissionLimits,
+  DEFAULT_ADMISSION_LIMITS,
+} from "../../coordinator/admission/admission-limits.ts";
+import { parseWhole } from "../config/parsers.ts";
+import type { Values } from "../config/read-settings.ts";
+import { withDefault } from "../config/setting.ts";
+
+const { perSource, perDestination, inAll, queued } = DEFAULT_ADMISSION_LIMITS;
+
+/** How many migrations may be under way, and wait. All coordinators of one NATS should have the same. */
+export const ADMISSION_SETTINGS = {
+  "max-migrations-per-source": withDefault(parseWhole(1, 10_000), String(perSource), {
+    placeholder: "N",
+    help: "How many may leave one host at a time; the others wait in PENDING",
+  }),
+  "max-migrations-per-destination": withDefault(parseWhole(1, 10_000), String(perDestination), {
+    placeholder: "N",
+    help: "How many may come to one host at a time",
+  }),
+  "max-migrations": withDefault(parseWhole(1, 1_000_000), String(inAll), {
+    placeholder: "N",
+    help: "How many may be under way at a time in all",
+  }),
+  "max-queued-migrations": withDefault(parseWhole(1, 1_000_000), String(queued), {
+    placeholder: "N",
+    help: "How many may wait; beyond that StartMigration is refused (RESOURCE_EXHAUSTED)",
+  }),
+};
+
+export function admissionLimitsIn(values: Values<typeof ADMISSION_SETTINGS>): AdmissionLimits {
+  return {
+    perSource: values["max-migrations-per-source"],
+    perDestination: values["max-migrations-per-destination"],
+    inAll: values["max-migrations"],
+    queued: values["max-queued-migrations"],
+  };
+}

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { Admission } from "../../coordinator/admission/admission.ts";
+import type { AdmissionLimits } from "../../coordinator/admission/admission-limits.ts";
+import { MigrationApi } from "../../coordinator/migration-api.ts";
+import { type Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
+import { SlotBucket } from "./admission-world.ts";
+import { phaseName, specOf } from "./coordinator-story.ts";
+import { World } from "./coordinator-world.ts";
+
+const ONE_EACH: AdmissionLimits = { perSource: 1, perDestination: 1, inAll: 10, queued: 2 };
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+describe("admission", () => {
+  let world: World;
+  let bucket: SlotBucket;
+  let ending: AbortController;
+
+  beforeEach(() => {
+    world = new World();
+    world.hosts.moves = "when told";
+    bucket = new SlotBucket();
+    ending = new AbortController();
+  });
+  afterEach(() => {
+    ending.abort();
+    world.close();
+  });
+
+  function coordinator(limits: AdmissionLimits = ONE_EACH) {
+    const { clock, store, hosts: agents } = world;
+    const dead = new AbortController();
+    ending.signal.addEventListener("abort", () => dead.abort());
+    const slots = bucket.storeOf(dead.signal);
+    const admission = new Admission({ slots, store, clock, log: SILENT }, limits, dead.signal);
+    for (const watch of slots.watches) watch.advance(Number.POSITIVE_INFINITY);
+    const runner = world.startRunner({}, admission);
+    const hosts = {
+      get: async (hostId: string) => HostRecord.create({ hostId }),
+    };
+    const api = new MigrationApi({ store, hosts, agents, clock, random: () => 0.5, runner, admission });
+    const kill = () => {
+      dead.abort();
+      runner.close();
+    };
+    return { api, runner, kill };
+  }
+
+  async function start(
+    api: MigrationApi,
+    guestId: string,
+    change: Partial<MigrationSpec> = {},
+  ): Promise<Migration> {
+    const spec = specOf({ guestId, ...change });
+    const { migration } = await api.startMigration({ requestId: "r1", spec, validateOnly: false });
+    assert.ok(migration !== undefined);
+    return migration;
+  }
+
+  const get = async (api: MigrationApi, { migrationId }: Migration): Promise<Migration> => {
+    const { migration } = await api.getMigration({ migrationId });
+    assert.ok(migration !== undefined);
+    return migration;
+  };
+
+  it("lets a migration begin at once where there is room, and takes its slot back when it has ended", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    assert.deepEqual(
+      bucket.values.map(({ slot }) => slot.guestId),
+      ["web-7"],
+    );
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    await world.until(() => bucket.values.every(({ slot }) => slot.released), "the slot is released");
+  });
+
+  it("keeps the next one in PENDING and tells its place and what it waits for, in the feed too", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const second = await start(api, "web-8", { destinationHostId: "hc" });
+    const third = await start(api, "web-9", { destinationHostId: "hd", priority: 1 });
+    await world.until(async () => (await get(api, third)).queuePlace?.position === 1, "it has its place");
+    const waiting = await get(api, second);
+    assert.equal(waiting.phase, Phase.PENDING);
+    assert.deepEqual(waiting.queuePlace, {
+      position: 2,
+      reasonCode: "SOURCE_HOST_BUSY",
+      reason: "Host ha is the source of 1 migrations, which is the limit.",
+    });
+    assert.equal(waiting.reasonCode, "SOURCE_HOST_BUSY");
+    const told = world.feed.events.find(({ guestId }) => guestId === "web-8")?.event;
+    assert.ok(told?.$case === "phaseChanged");
+    assert.match(told.value.reason, /^It is number 1 in line: Host ha is the source/);
+  });
+
+  it("lets the next begin when the one before it has ended, the higher priority first", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await start(api, "web-8");
+    await start(api, "web-9", { priority: 1 });
+    world.hosts.held = "prepareDestination";
+    world.hosts.moveCpus();
+    await world.untilPhase("web-9", "PREPARING");
+    await world.untilPhase("web-8", "PENDING");
+  });
+
+  it("shows whoever watches each change of the place", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const second = await start(api, "web-8");
+    const seen: string[] = [];
+    const watch = (async () => {
+      const stream = api.watchMigration({ migrationId: second.migrationId, afterRevision: 0n }, ending.signal);
+      for await (const { migration } of stream) {
+        if (migration === undefined) continue;
+        seen.push(`${phaseName(migration.phase)} ${migration.queuePlace?.position ?? "-"}`);
+      }
+    })();
+    await world.until(() => seen.includes("PENDING 1"), "the first place is shown");
+    await start(api, "web-9", { priority: 1 });
+    await world.until(() => seen.includes("PENDING 2"), "the second place is shown");
+    ending.abort();
+    await watch;
+  });
+
+  it("cancels one that waits, which then takes no slot", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const second = await start(api, "web-8");
+    await api.cancelMigration({ migrationId: second.migrationId });
+    await world.untilArchived("web-8");
+    assert.equal((await get(api, second)).phase, Phase.CANCELLED);
+    assert.deepEqual(world.feed.phasesOf(second.migrationId), ["PENDING", "CANCELLING", "CANCELLED"]);
+    assert.equal(bucket.values.length, 1);
+  });
+
+  it("refuses with a retry delay what is beyond the line's end", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await start(api, "web-8");
+    await start(api, "web-9");
+    await assert.rejects(start(api, "web-10"), {
+      code: "RESOURCE_EXHAUSTED",
+      reason: "QUEUE_FULL",
+      metadata: { retry_after_ms: "5000" },
+    });
+  });
+
+  it("is taken over by another coordinator, which lets those begin that the dead one had waiting", async () => {
+    const first = coordinator();
+    const second = coordinator();
+    await Promise.all([first.runner.resume(), second.runner.resume()]);
+    await start(first.api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await start(first.api, "web-8");
+    first.kill();
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    await world.until(async () => {
+      const held = await world.store.get("web-8" as never);
+      return held?.record.migration?.migration?.phase !== Phase.PENDING;
+    }, "the one that waited begins");
+  });
+
+  it("is driven by the one coordinator that let it begin, though others waited with it", async () => {
+    const first = coordinator();
+    const second = coordinator();
+    await Promise.all([first.runner.resume(), second.runner.resume()]);
+    const under = await start(first.api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const { migrationId } = await start(first.api, "web-8");
+    const waits = () => second.runner.current("web-8" as never, migrationId as never) !== null;
+    await world.until(waits, "the other one waits with it");
+    await first.api.cancelMigration({ migrationId: under.migrationId });
+    await world.until(
+      async () => (await get(first.api, { ...under, migrationId })).phase !== Phase.PENDING,
+      "it begins",
+    );
+    await world.until(() => !waits(), "the other one lets go");
+  });
+
+  it("counts a migration under way whose slot was lost", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    bucket.lose("web-7");
+    const others = coordinator();
+    await others.runner.resume();
+    await world.until(() => bucket.values.some(({ slot }) => !slot.released), "it has a slot again");
+  });
+});
