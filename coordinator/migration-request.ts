@@ -1,5 +1,7 @@
 import { invalidArgument, unknownEnum } from "../proto/error.ts";
 import {
+  DeadlineAction,
+  type MigrationDeadline,
   MigrationMode,
   type MigrationSpec,
   type PostCopyPolicy,
@@ -10,6 +12,8 @@ import { checkCount, checkTransferParameters } from "../proto/transfer-parameter
 import { parseLabels } from "./labels.ts";
 import type { MigrationRequest } from "./record/guest-record.ts";
 
+/** A week, which timers can hold. */
+const DEADLINE_AT_MOST_MS = 604_800_000;
 const PRIORITY_AT_MOST = 100;
 const UINT32_AT_MOST = 2 ** 32 - 1;
 
@@ -30,6 +34,7 @@ export function parseStartMigration({ requestId, spec }: StartMigrationRequest):
   if (spec.transfer !== undefined) checkTransferParameters(spec.transfer, spec.mode, "spec.transfer");
   if (spec.postCopy !== undefined) checkPostCopy(spec.postCopy, spec.mode);
   checkPriority(spec.priority);
+  if (spec.deadline !== undefined) checkDeadline(spec.deadline, spec.mode);
   return { requestId, guestId, spec: { ...spec, labels: parseLabels(spec.labels, "spec.labels") } };
 }
 
@@ -62,6 +67,21 @@ function checkPostCopy({ trigger }: PostCopyPolicy, mode: MigrationMode): void {
   checkCount(field, trigger.value, UINT32_AT_MOST);
   if (trigger.$case === "afterPasses" && trigger.value === 0) {
     throw invalidArgument(field, "The CPUs move after one pass over memory at the earliest.", "OUT_OF_RANGE");
+  }
+}
+
+function checkDeadline({ afterMs, action }: MigrationDeadline, mode: MigrationMode): void {
+  const at = "spec.deadline";
+  checkCount(`${at}.after_ms`, afterMs, DEADLINE_AT_MOST_MS);
+  if (afterMs === 0)
+    throw invalidArgument(`${at}.after_ms`, "A deadline lies after the request.", "REQUIRED");
+  if (action !== DeadlineAction.CANCEL && action !== DeadlineAction.SWITCH_TO_POST_COPY) {
+    const sentence = "What happens at the deadline is required: cancel, or switch to post-copy.";
+    throw unknownEnum(`${at}.action`, action, sentence);
+  }
+  if (action === DeadlineAction.SWITCH_TO_POST_COPY && mode !== MigrationMode.POST_COPY) {
+    const sentence = "A live migration has no moment to switch to post-copy.";
+    throw invalidArgument(`${at}.action`, sentence, "POST_COPY_MODE_ONLY");
   }
 }
 

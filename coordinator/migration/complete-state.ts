@@ -108,6 +108,7 @@ export function newMigrationState(
     pauseHeld: false,
     pauses: 0,
     recoveryDue: false,
+    deadlinePassed: false,
   };
 }
 
@@ -190,6 +191,7 @@ function copyState(state: CompleteState): CompleteState {
     pauseHeld: state.pauseHeld,
     pauses: state.pauses,
     recoveryDue: state.recoveryDue,
+    deadlinePassed: state.deadlinePassed,
   };
 }
 

@@ -7,6 +7,7 @@ import { areInstantsComplete } from "./instants.ts";
 import type { DeadlineName } from "./migration-event.ts";
 import { isTerminal } from "./phase-edges.ts";
 import { recoveryDueAtUnixUs } from "./post-copy.ts";
+import { specDeadlineAtUnixUs } from "./spec-deadline.ts";
 
 /** A moment after which the migration is to hear `DeadlinePassed`. */
 export interface Deadline {
@@ -79,6 +80,8 @@ export function deadlinesOf(
     const name = side === "source" ? "fenceSource" : "fenceDestination";
     deadlines.push({ name, atUnixUs: nowUnixUs + BigInt(fenceAfterMs) * 1_000n });
   }
+  const specDeadline = specDeadlineAtUnixUs(state);
+  if (specDeadline !== null) deadlines.push({ name: "spec", atUnixUs: specDeadline });
   const recoveryDue = recoveryDueAtUnixUs(state, enteredAtUnixUs, nowUnixUs);
   if (recoveryDue !== null) deadlines.push({ name: "recover", atUnixUs: recoveryDue });
   if (phase === Phase.COMPLETING && !state.wordsClosed && !areInstantsComplete(state)) {

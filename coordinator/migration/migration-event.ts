@@ -101,7 +101,7 @@ export interface CommandError {
  * postCopy: the policy's time is up. handOff: a destination has been ready for so long that the source is asked whether
  * it keeps the guest. takeOver: a destination that has the word has said nothing of it. recall: a source that forgot its
  * words says no more. askAgain: those who did not answer may be asked again. fenceSource, fenceDestination: that host
- * cannot be asked, and has been so for long enough to be powered off. words: the last words of both agents are not
+ * cannot be asked, and has been so for long enough to be powered off. spec: the caller's own deadline. words: the last words of both agents are not
  * waited for. recover: a transfer that broke has been left alone for long enough.
  */
 export type DeadlineName =
@@ -112,6 +112,7 @@ export type DeadlineName =
   | "askAgain"
   | "fenceSource"
   | "fenceDestination"
+  | "spec"
   | "words"
   | "recover";
 

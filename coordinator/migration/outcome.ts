@@ -13,7 +13,9 @@ import {
   NOT_GIVEN,
 } from "./facts.ts";
 import { restBeforeRecoveryUs } from "./post-copy.ts";
+import { NOTHING_WRONG, type Reason } from "./reason.ts";
 import { isSourceRunning, isWordUnheard } from "./rollback.ts";
+import { reasonOfDeadline } from "./spec-deadline.ts";
 import { isReleaseMissing } from "./switch-over.ts";
 
 /** Where the guest is when the migration ends in `phase` now. */
@@ -48,13 +50,7 @@ function isResumeRefused(state: CompleteState): boolean {
   return !state.takenBack && isRefused(state, "source", "resumeSource");
 }
 
-/** Why a migration fails or waits; both empty when nothing is wrong. */
-export interface Reason {
-  readonly code: string;
-  readonly sentence: string;
-}
-
-const NOTHING_WRONG: Reason = { code: "", sentence: "" };
+const CANCELLED: Reason = { code: "CANCELLED", sentence: "The migration was cancelled." };
 
 export function reasonIn(state: CompleteState, phase: Phase): Reason {
   switch (phase) {
@@ -63,7 +59,7 @@ export function reasonIn(state: CompleteState, phase: Phase): Reason {
     case Phase.FAILED:
       return withLeftovers(state, reasonOfFailure(state));
     case Phase.CANCELLED:
-      return withLeftovers(state, { code: "CANCELLED", sentence: "The migration was cancelled." });
+      return withLeftovers(state, reasonOfDeadline(state) ?? CANCELLED);
     case Phase.AMBIGUOUS:
       return reasonOfAmbiguity(state);
     case Phase.HANDING_BACK:
@@ -73,9 +69,19 @@ export function reasonIn(state: CompleteState, phase: Phase): Reason {
     case Phase.CANCELLING:
     case Phase.ROLLING_BACK:
       return reasonOfRollback(state);
+    case Phase.COMPLETING:
+      return reasonOfWaiting(state) ?? endingOf(state);
     default:
-      return reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
+      return reasonOfWaiting(state) ?? endingOrDeadlineOf(state);
   }
+}
+
+function endingOf({ endingReasonCode, endingReason }: CompleteState): Reason {
+  return { code: endingReasonCode, sentence: endingReason };
+}
+
+function endingOrDeadlineOf(state: CompleteState): Reason {
+  return state.endingReasonCode === "" ? (reasonOfDeadline(state) ?? NOTHING_WRONG) : endingOf(state);
 }
 
 function reasonOfFailure(state: CompleteState): Reason {
@@ -122,7 +128,7 @@ function reasonOfAmbiguity(state: CompleteState): Reason {
 
 /** The guest runs nowhere while it is on its way back: what that waits for is to be plain. */
 function reasonOfHandingBack(state: CompleteState): Reason {
-  const ending = { code: state.endingReasonCode, sentence: state.endingReason };
+  const ending = endingOf(state);
   const waiting = reasonOfWaiting(state) ?? ending;
   // The destination is asked for its word at once, and mostly answers.
   if (waiting === ending && ending.code !== "RESOLVED") return ending;
@@ -136,7 +142,7 @@ function reasonOfHandingBack(state: CompleteState): Reason {
 
 /** Where the source cannot say whether it handed off, the guest waits for somebody who can: who that is is to be plain. */
 function reasonOfRollback(state: CompleteState): Reason {
-  const waiting = reasonOfWaiting(state) ?? { code: state.endingReasonCode, sentence: state.endingReason };
+  const waiting = reasonOfWaiting(state) ?? endingOrDeadlineOf(state);
   const awaited = isWordUnheard(state) ? awaitedWithoutWord(state) : "";
   return { code: waiting.code, sentence: `${waiting.sentence} ${awaited}`.trim() };
 }

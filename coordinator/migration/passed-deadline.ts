@@ -5,6 +5,7 @@ import { mayBeAskedAgain, withEnding, withoutFailures } from "./facts.ts";
 import { withFenceWanted } from "./fence-host.ts";
 import type { DeadlineName } from "./migration-event.ts";
 import { withRecoveryDue } from "./post-copy.ts";
+import { withSpecDeadlinePassed } from "./spec-deadline.ts";
 
 /** What follows from a wait that has ended; nothing where it is not waited for any more. */
 export function learnDeadline(state: CompleteState, deadline: DeadlineName): CompleteState {
@@ -38,6 +39,8 @@ export function learnDeadline(state: CompleteState, deadline: DeadlineName): Com
       return withFenceWanted(state, "source");
     case "fenceDestination":
       return withFenceWanted(state, "destination");
+    case "spec":
+      return withSpecDeadlinePassed(state);
     case "words":
       return phase === Phase.COMPLETING ? withFacts(state, { wordsClosed: true }) : state;
     case "recover":

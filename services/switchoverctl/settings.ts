@@ -1,6 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { invalidArgument } from "../../proto/error.ts";
-import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  DeadlineAction,
+  type MigrationDeadline,
+  MigrationMode,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { parseGuestId, parseHostId, parseInstanceId } from "../../proto/ids.ts";
 import { parseBytes, parseTarget, parseWhole } from "../config/parsers.ts";
@@ -72,6 +76,14 @@ export const MIGRATE_SETTINGS = {
     placeholder: "N",
     help: "Of those that wait for their turn, higher ones go first; -100 to 100",
   }),
+  deadline: optional(parseWhole(1, 604_800_000), "it may take as long as it takes", {
+    placeholder: "MS",
+    help: "By when the CPUs are to move, from the request on",
+  }),
+  "at-deadline": withDefault(parseDeadlineAction, "cancel", {
+    placeholder: "WHAT",
+    help: "cancel, or post-copy: move the CPUs then; in post-copy mode",
+  }),
   "dry-run": onOff("Check only: tell all that would refuse it, and change nothing"),
   wait: onOff("Show progress and stay until the migration has ended"),
   ...COMMON_SETTINGS,
@@ -100,6 +112,7 @@ export const MIGRATE_USAGE: UsageText = {
     "switchoverctl migrate --guest web-7 --from ha --to hb --wait",
     "switchoverctl migrate --guest web-7 --from ha --to hb --dry-run",
     "switchoverctl migrate --guest web-7 --from ha --to hb --mode post-copy --post-copy-after-passes 2 --wait",
+    "switchoverctl migrate --guest web-7 --from ha --to hb --priority 5 --deadline 60000 --wait",
     "switchoverctl migrate --guest web-7 --from ha --to hb --max-bandwidth 500M --downtime-limit 100 --json",
   ],
 };
@@ -165,6 +178,12 @@ function parseMode(text: string, field: string): MigrationMode {
   throw invalidArgument(field, `${field}: "${text}" is neither live nor post-copy.`);
 }
 
+function parseDeadlineAction(text: string, field: string): DeadlineAction {
+  if (text === "cancel") return DeadlineAction.CANCEL;
+  if (text === "post-copy") return DeadlineAction.SWITCH_TO_POST_COPY;
+  throw invalidArgument(field, `${field}: "${text}" is neither cancel nor post-copy.`);
+}
+
 function parsePriority(text: string, field: string): number {
   const priority = /^-?\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
   if (Math.abs(priority) <= 100) return priority;
@@ -190,6 +209,13 @@ export function checkMigrateValues(values: MigrateValues): readonly Fault[] {
   }
   if (values.multifd !== undefined && values.mode === MigrationMode.POST_COPY) {
     faults.push({ name: "--multifd", sentence: "--multifd needs --mode live." });
+  }
+  const isPostCopyAtDeadline = values["at-deadline"] === DeadlineAction.SWITCH_TO_POST_COPY;
+  if (isPostCopyAtDeadline && values.deadline === undefined) {
+    faults.push({ name: "--at-deadline", sentence: "--at-deadline needs --deadline." });
+  }
+  if (isPostCopyAtDeadline && values.mode !== MigrationMode.POST_COPY) {
+    faults.push({ name: "--mode", sentence: "--at-deadline post-copy needs --mode post-copy." });
   }
   if (values["dry-run"] === "on" && values.wait === "on") {
     faults.push({ name: "--wait", sentence: "--wait and --dry-run exclude each other: nothing begins." });
@@ -219,8 +245,14 @@ export function startRequest(values: MigrateValues): StartMigrationRequest {
       postCopy: { trigger: triggerOf(values) },
       labels: labelsOf(values.label),
       priority: values.priority,
+      deadline: deadlineOf(values),
     },
   };
+}
+
+function deadlineOf(values: MigrateValues): MigrationDeadline | undefined {
+  const { deadline } = values;
+  return deadline === undefined ? undefined : { afterMs: deadline, action: values["at-deadline"] };
 }
 
 function triggerOf(values: MigrateValues) {

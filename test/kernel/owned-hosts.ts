@@ -227,6 +227,7 @@ function specOf(source: OwnedHost, destination: OwnedHost, mode: MigrationMode):
     postCopy: undefined,
     labels: {},
     priority: 0,
+    deadline: undefined,
   };
 }
 

@@ -37,6 +37,7 @@ export function specOf(change: Partial<MigrationSpec> = {}): MigrationSpec {
     postCopy: undefined,
     labels: {},
     priority: 0,
+    deadline: undefined,
     ...change,
   };
 }

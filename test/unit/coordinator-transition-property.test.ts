@@ -21,7 +21,7 @@ import { outstandingCommands, transition } from "../../coordinator/migration/tra
 import { decodeMigrationState, encodeMigrationState } from "../../coordinator/record/record-codec.ts";
 import type { ErrorCode } from "../../proto/error.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
-import { MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { DeadlineAction, MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { handOffOf, MIGRATION_ID, phaseName, progressOf, Story, specOf } from "./coordinator-story.ts";
 
 /** An event that is made for the state it meets: numbers and epochs are drawn relative to that. */
@@ -230,6 +230,7 @@ const statements: fc.Arbitrary<Draw> = fc
         "recall",
         "words",
         "recover",
+        "spec",
       )
       .map((deadline): MigrationEvent => ({ t: "DeadlinePassed", deadline })),
   )
@@ -247,8 +248,15 @@ const draws = fc.array(
   { minLength: 10, maxLength: 60 },
 );
 const specs = fc
-  .constantFrom(MigrationMode.LIVE, MigrationMode.POST_COPY)
-  .map((mode) => specOf({ mode, sourceInstanceId: "a1", destinationInstanceId: "b1" }));
+  .constantFrom(
+    { mode: MigrationMode.LIVE, action: DeadlineAction.CANCEL },
+    { mode: MigrationMode.POST_COPY, action: DeadlineAction.CANCEL },
+    { mode: MigrationMode.POST_COPY, action: DeadlineAction.SWITCH_TO_POST_COPY },
+  )
+  .map(({ mode, action }) => {
+    const deadline = { afterMs: 5_000, action };
+    return specOf({ mode, sourceInstanceId: "a1", destinationInstanceId: "b1", deadline });
+  });
 
 function restored(state: CompleteState): CompleteState {
   return completeState(decodeMigrationState(encodeMigrationState(state)));

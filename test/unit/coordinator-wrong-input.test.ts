@@ -8,7 +8,13 @@ import type { NatsConnection } from "nats";
 import { HostAgent } from "../../agent/host-agent.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
 import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
-import { MigrationMode, Phase, TransferParameters } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  DeadlineAction,
+  type MigrationDeadline,
+  MigrationMode,
+  Phase,
+  TransferParameters,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import {
   MigrationFilter,
   MigrationServiceService as methods,
@@ -39,6 +45,7 @@ const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const UNKNOWN_ENUM = 99;
 const UNKNOWN_MIGRATION = "web-mk3v0q8ya1z9";
 
+const POST_COPY = MigrationMode.POST_COPY;
 const SPEC = {
   guestId: "web",
   sourceHostId: "ha",
@@ -49,6 +56,7 @@ const SPEC = {
   transfer: undefined,
   postCopy: undefined,
   priority: 0,
+  deadline: undefined,
   labels: {},
 };
 
@@ -88,6 +96,23 @@ function labels(
   return start(`labels: ${what}`, { labels: told }, "INVALID_ARGUMENT", reason, field);
 }
 
+function deadline(
+  what: string,
+  told: Partial<MigrationDeadline>,
+  reason: string,
+  field: string,
+  mode: MigrationMode = POST_COPY,
+): WrongInput {
+  const whole = { afterMs: 1_000, action: DeadlineAction.CANCEL, ...told };
+  return start(
+    `deadline: ${what}`,
+    { mode, deadline: whole },
+    "INVALID_ARGUMENT",
+    reason,
+    `spec.deadline.${field}`,
+  );
+}
+
 function filter(
   what: string,
   told: Readonly<Record<string, unknown>>,
@@ -98,7 +123,6 @@ function filter(
   return { rpc: "listMigrations", what, changes, answer: ["INVALID_ARGUMENT", reason, field] };
 }
 
-const POST_COPY = MigrationMode.POST_COPY;
 const SAME_HOST = { destinationHostId: "ha" };
 
 const ROWS: readonly WrongInput[] = [
@@ -211,6 +235,17 @@ const ROWS: readonly WrongInput[] = [
   ),
   ...[-101, 101].map((priority) =>
     start(`a priority of ${priority}`, { priority }, "INVALID_ARGUMENT", "OUT_OF_RANGE", "spec.priority"),
+  ),
+  deadline("at once", { afterMs: 0 }, "REQUIRED", "after_ms"),
+  deadline("beyond a week", { afterMs: 604_800_001 }, "OUT_OF_RANGE", "after_ms"),
+  deadline("no action", { action: DeadlineAction.UNSPECIFIED }, "REQUIRED", "action"),
+  deadline("an unknown action", { action: UNKNOWN_ENUM as DeadlineAction }, "UNKNOWN_VALUE", "action"),
+  deadline(
+    "post-copy in live mode",
+    { action: DeadlineAction.SWITCH_TO_POST_COPY },
+    "POST_COPY_MODE_ONLY",
+    "action",
+    MigrationMode.LIVE,
   ),
   start(
     "a source without an agent",

@@ -48,6 +48,7 @@ export class GuestOverTheWire {
         transfer: undefined,
         postCopy: undefined,
         priority: 0,
+        deadline: undefined,
         labels: {},
       },
     };

@@ -68,6 +68,7 @@ const spec = {
   postCopy: { trigger: { $case: "afterPasses" as const, value: 2 } },
   labels: { team: "blue", "drain/of": "ha" },
   priority: -7,
+  deadline: { afterMs: 60_000, action: 2 as const },
 };
 
 test("StartMigrationRequest is the same to generated code and descriptors", () => {

@@ -44,7 +44,14 @@ test("callers are answered within two seconds while NATS does not answer, and as
   const spec = { ...ends, sourceInstanceId: "", destinationInstanceId: "", mode: MigrationMode.LIVE };
   const start = {
     requestId: "r1",
-    spec: { ...spec, transfer: undefined, postCopy: undefined, labels: {}, priority: 0 },
+    spec: {
+      ...spec,
+      transfer: undefined,
+      postCopy: undefined,
+      labels: {},
+      priority: 0,
+      deadline: undefined,
+    },
     validateOnly: false,
   };
   const answered = async (call: Promise<unknown>): Promise<SwitchoverError> =>

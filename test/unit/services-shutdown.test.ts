@@ -127,6 +127,7 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
     transfer: undefined,
     postCopy: undefined,
     priority: 0,
+    deadline: undefined,
     labels: {},
   };
   const { migration } = await callUnary(

@@ -108,5 +108,6 @@ export function labMigration(
     postCopy: mode === "live" ? undefined : { trigger: { $case: "afterMs", value: postCopyAfterMs } },
     labels: {},
     priority: 0,
+    deadline: undefined,
   };
 }
