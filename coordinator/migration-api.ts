@@ -32,6 +32,7 @@ import { watchMigration } from "./migration-watch.ts";
 import { compareAndSet } from "./record/compare-and-set.ts";
 import { earlierMigration } from "./record/earlier-migration.ts";
 import { claimGuest, type MigrationRequest } from "./record/guest-record.ts";
+import { checkMoveBudget, type MoveBudget } from "./record/move-budget.ts";
 import type { RecordStore, StoredRecord } from "./record/record-store.ts";
 import { checkCapabilities } from "./required-capabilities.ts";
 import { checkResolution, parseResolution } from "./resolution-request.ts";
@@ -50,6 +51,8 @@ export interface MigrationApiPorts {
   readonly random: () => number;
   readonly runner: MigrationRunner;
   readonly admission: AdmissionPort;
+  /** Null: a guest may move as often as it is asked to. */
+  readonly moveBudget: MoveBudget | null;
 }
 
 /** No caller waits longer for a store that is away. */
@@ -74,8 +77,9 @@ export class MigrationApi {
    * ALREADY_EXISTS / REQUEST_REUSED for other content, FAILED_PRECONDITION / GUEST_BUSY while another migration of
    * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent,
    * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need,
-   * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already. It waits in PENDING where a limit is reached. With
-   * `validate_only` all of that, and what both agents' preflight refuses, is told and nothing is stored or changed.
+   * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already, / MOVE_BUDGET for a guest that moved too often lately.
+   * It waits in PENDING where a limit is reached. With `validate_only` all of that, and what both agents' preflight
+   * refuses, is told and nothing is stored or changed.
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
     const request = parseStartMigration(asked);
@@ -108,6 +112,7 @@ export class MigrationApi {
       case "earlier":
         return earlierMigration(store, request, claim.migrationId);
       case "claimed": {
+        checkMoveBudget(found?.record ?? null, this.#ports.moveBudget, BigInt(clock.unixUs()));
         await this.#checkHosts(request);
         const place = admission.foretell(request);
         // The record is the last migration's only home until that is archived.

@@ -11,6 +11,7 @@ import type { Side } from "./migration/complete-state.ts";
 import { nicDifferenceOf } from "./migration/prepare.ts";
 import { earlierMigration } from "./record/earlier-migration.ts";
 import { claimGuest, type MigrationRequest } from "./record/guest-record.ts";
+import { checkMoveBudget, type MoveBudget } from "./record/move-budget.ts";
 import type { RecordStore } from "./record/record-store.ts";
 import { checkCapabilities } from "./required-capabilities.ts";
 import type { AgentPort } from "./runner/agent-port.ts";
@@ -20,6 +21,7 @@ export interface ValidationPorts {
   readonly store: Pick<RecordStore, "get" | "readArchived">;
   readonly hosts: HostPort;
   readonly agents: Pick<AgentPort, "preflight">;
+  readonly moveBudget: MoveBudget | null;
   readonly admission: Pick<AdmissionPort, "foretell">;
   readonly clock: Clock;
 }
@@ -54,14 +56,19 @@ export async function validateStart(
 }
 
 async function tryClaim(
-  { store, admission, clock }: ValidationPorts,
+  { store, admission, moveBudget, clock }: ValidationPorts,
   request: MigrationRequest,
 ): Promise<{ readonly migration?: Migration; readonly refusals: readonly StartRefusal[] }> {
   const found = await store.get(request.guestId);
   const claim = claimGuest(found?.record ?? null, request, BigInt(clock.unixUs()), 0);
   switch (claim.t) {
     case "claimed":
-      return { refusals: refusalsOf(() => admission.foretell(request)) };
+      return {
+        refusals: [
+          ...refusalsOf(() => checkMoveBudget(found?.record ?? null, moveBudget, BigInt(clock.unixUs()))),
+          ...refusalsOf(() => admission.foretell(request)),
+        ],
+      };
     case "already":
       return { migration: claim.state.migration, refusals: [] };
     case "refused":

@@ -9,6 +9,7 @@ import {
   withMigration,
 } from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
+import { movesIn } from "./move-budget.ts";
 
 /**
  * The record of one guest: one value holds the claim, the requests, the epoch and the live migration, so that one
@@ -61,7 +62,12 @@ export function claimGuest(
   const migrationId = migrationIdOf(guestId, Number(atUnixUs / 1_000n), random);
   const requests = [...(record?.requests ?? []), { requestId, migrationId }].slice(-REQUESTS_AT_MOST);
   const migration = newMigrationState(migrationId, requestId, spec, { epoch, revision }, atUnixUs);
-  return { t: "claimed", record: { guestId, epoch, revision, migration, requests, committedBy: "" } };
+  const movesAtUnixUs = [...movesIn(record)];
+  const committedBy = "";
+  return {
+    t: "claimed",
+    record: { guestId, epoch, revision, migration, requests, committedBy, movesAtUnixUs },
+  };
 }
 
 /** Two requests that ask for the same thing, field by field. */

@@ -2,6 +2,7 @@ import {
   type AdmissionLimits,
   DEFAULT_ADMISSION_LIMITS,
 } from "../../coordinator/admission/admission-limits.ts";
+import { MOVES_KEPT, type MoveBudget } from "../../coordinator/record/move-budget.ts";
 import { parseWhole } from "../config/parsers.ts";
 import type { Values } from "../config/read-settings.ts";
 import { withDefault } from "../config/setting.ts";
@@ -26,7 +27,20 @@ export const ADMISSION_SETTINGS = {
     placeholder: "N",
     help: "How many may wait; beyond that StartMigration is refused (RESOURCE_EXHAUSTED)",
   }),
+  "move-budget": withDefault(parseWhole(0, MOVES_KEPT), "4", {
+    placeholder: "N",
+    help: "How often a guest may move within --move-budget-window-ms; 0: as often as it is asked to",
+  }),
+  "move-budget-window-ms": withDefault(parseWhole(1_000, 86_400_000), "180000", {
+    placeholder: "MS",
+    help: "EVPN takes 5 moves of a MAC within 180 s for a duplicate, and stops forwarding to it",
+  }),
 };
+
+export function moveBudgetIn(values: Values<typeof ADMISSION_SETTINGS>): MoveBudget | null {
+  const moves = values["move-budget"];
+  return moves === 0 ? null : { moves, windowMs: values["move-budget-window-ms"] };
+}
 
 export function admissionLimitsIn(values: Values<typeof ADMISSION_SETTINGS>): AdmissionLimits {
   return {

@@ -24,7 +24,7 @@ import { NatsSlotStore } from "../nats/slot-store.ts";
 import { ensureStores } from "../nats/streams.ts";
 import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
-import { admissionLimitsIn } from "./admission-settings.ts";
+import { admissionLimitsIn, moveBudgetIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
 import { FencingCommand } from "./fencing-command.ts";
 import { bindMigrationApi } from "./migration-service.ts";
@@ -116,7 +116,17 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
-  const api = new MigrationApi({ store, hosts, agents, clock, random: Math.random, runner, admission });
+  const moveBudget = moveBudgetIn(values);
+  const api = new MigrationApi({
+    store,
+    hosts,
+    agents,
+    clock,
+    random: Math.random,
+    runner,
+    admission,
+    moveBudget,
+  });
   const inventory = new InventoryApi({
     catalogue: new NatsRecordCatalogue(link),
     hosts: new NatsHostCatalogue(link),

@@ -39,7 +39,16 @@ describe("admission", () => {
     const hosts = {
       get: async (hostId: string) => HostRecord.create({ hostId }),
     };
-    const api = new MigrationApi({ store, hosts, agents, clock, random: () => 0.5, runner, admission });
+    const api = new MigrationApi({
+      store,
+      hosts,
+      agents,
+      clock,
+      random: () => 0.5,
+      runner,
+      admission,
+      moveBudget: null,
+    });
     const kill = () => {
       dead.abort();
       runner.close();

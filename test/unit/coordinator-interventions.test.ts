@@ -29,6 +29,7 @@ function apiOf(runner: MigrationRunner): MigrationApi {
     agents: world.hosts,
     runner,
     admission: OPEN_DOOR,
+    moveBudget: null,
   });
 }
 

@@ -60,6 +60,7 @@ describe("the migration service", () => {
       agents: world.hosts,
       runner: driver,
       admission: OPEN_DOOR,
+      moveBudget: null,
     });
   }
 
@@ -424,6 +425,7 @@ describe("the migration service", () => {
       random: () => 0.5,
       runner: world.startRunner(),
       admission: OPEN_DOOR,
+      moveBudget: null,
     });
     const seen = await watched(late, migrationId, new AbortController().signal);
     assert.deepEqual(

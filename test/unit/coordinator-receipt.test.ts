@@ -149,7 +149,7 @@ describe("a receipt", () => {
     const { store, clock } = world;
     const runner = world.startRunner();
     const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner, admission: OPEN_DOOR });
+    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner, admission: OPEN_DOOR, moveBudget: null });
     const noHosts = { hosts: () => assert.fail(), host: () => assert.fail() };
     const inventory = new InventoryApi({ catalogue: new MemoryCatalogue(), hosts: noHosts, store, clock });
     world.hosts.moves = "when told";

@@ -25,7 +25,16 @@ describe("a validate_only StartMigration", () => {
         hostId === "hx" ? null : HostRecord.create({ hostId }),
     };
     const { store, clock, hosts: agents } = world;
-    api = new MigrationApi({ store, hosts, agents, clock, random: () => 0.5, runner, admission: OPEN_DOOR });
+    api = new MigrationApi({
+      store,
+      hosts,
+      agents,
+      clock,
+      random: () => 0.5,
+      runner,
+      admission: OPEN_DOOR,
+      moveBudget: null,
+    });
   });
   afterEach(() => world.close());
 

@@ -78,6 +78,8 @@ export class Cluster {
       args: [
         join(PROGRAMS, "coordinator", "main.js"),
         ...["--coordinator-id", "lab", "--listen", this.coordinatorTarget],
+        // A lab's guests move to and fro faster than any cloud's.
+        ...["--move-budget", "0"],
         ...(this.#natsServer === undefined
           ? [
               ...["--nats-listen", `${controlAddress}:${NATS_PORT}`],

@@ -287,6 +287,7 @@ export class World {
       random: () => this.#random.next(),
       runner,
       admission: OPEN_DOOR,
+      moveBudget: null,
     });
     this.coordinators[index] = { runner, api, ...peer };
     this.trace?.(name, "started");
