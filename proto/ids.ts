@@ -55,6 +55,21 @@ export function guestIdIn(migrationId: string): GuestId | null {
   return (MIGRATION_ID_TEXT.exec(migrationId)?.[1] as GuestId | undefined) ?? null;
 }
 
+/** Returns the host that a drain's id names; it has the form of a migration's id, with the host for the guest. */
+export function parseDrainId(text: string, field: string): { drainId: string; hostId: HostId } {
+  if (text === "") throw invalidArgument(field, "A drain id is required.", "REQUIRED");
+  const match = MIGRATION_ID_TEXT.exec(text);
+  if (match?.[1] === undefined) {
+    throw invalidArgument(field, `"${text.slice(0, 90)}" is not a drain id like ha-mk3v0q8ya1z9.`);
+  }
+  return { drainId: text, hostId: match[1] as HostId };
+}
+
+/** The id of a drain of `hostId`, made as a migration's. */
+export function drainIdOf(hostId: HostId, atUnixMs: number, random: number): string {
+  return migrationIdOf(hostId as string as GuestId, atUnixMs, random);
+}
+
 /**
  * The id of a migration of `guestId` asked for at `atUnixMs`; ids of one guest sort by time.
  * `random` is in [0, 1) and keeps two of the same millisecond apart.

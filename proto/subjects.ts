@@ -27,6 +27,9 @@ export const HOST_BUCKET = "switchover_hosts";
 /** Key: guest id. Value: AdmissionSlot as proto3 JSON. */
 export const SLOT_BUCKET = "switchover_slots";
 
+/** Key: host id. Value: DrainRecord as proto3 JSON. */
+export const DRAIN_BUCKET = "switchover_drains";
+
 export type FeedPublisher = { readonly t: "coordinator" } | { readonly t: "host"; readonly hostId: HostId };
 export type FeedTopic =
   | { readonly t: "migration"; readonly migrationId: MigrationId }

@@ -8,5 +8,6 @@ export function queueFull(queued: number): SwitchoverError {
   return new SwitchoverError("RESOURCE_EXHAUSTED", sentence, {
     reason: "QUEUE_FULL",
     metadata: { retry_after_ms: String(RETRY_AFTER_MS) },
+    retryAfterMs: RETRY_AFTER_MS,
   });
 }

@@ -64,5 +64,6 @@ export function checkMoveBudget(
     reason: "MOVE_BUDGET",
     field: "spec.guest_id",
     metadata: { guest_id: record.guestId, retry_after_ms: String(retryAfterMs) },
+    retryAfterMs: Number(retryAfterMs),
   });
 }

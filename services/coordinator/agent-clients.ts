@@ -1,4 +1,5 @@
 import type { Client, MethodDefinition } from "@grpc/grpc-js";
+import type { DrainedHostPort } from "../../coordinator/drain/survey-drain.ts";
 import type { AgentCall, AgentPort } from "../../coordinator/runner/agent-port.ts";
 import { knownCapabilities, rpcCapability } from "../../proto/agent-capabilities.ts";
 import { SwitchoverError } from "../../proto/error.ts";
@@ -40,7 +41,7 @@ export interface HostDirectory {
  * target. A host that fell silent is still called at its last target, for the registry may be away and the host not.
  * UNIMPLEMENTED / CAPABILITY_MISSING, without a call, for one that its agent does not know.
  */
-export class AgentClients implements AgentPort {
+export class AgentClients implements AgentPort, DrainedHostPort {
   readonly #hosts: HostDirectory;
   readonly #channels = new Map<HostId, { readonly target: string; readonly client: Client }>();
 
@@ -102,6 +103,14 @@ export class AgentClients implements AgentPort {
 
   recoverMigration(hostId: HostId, request: RecoverMigrationRequest, call: AgentCall) {
     return this.#call(hostId, methods.recoverMigration, request, call);
+  }
+
+  describe(hostId: HostId, call: AgentCall) {
+    return this.#call(hostId, methods.describe, {}, call);
+  }
+
+  getGuest(hostId: HostId, guestId: string, call: AgentCall) {
+    return this.#call(hostId, methods.getGuest, { guestId }, call);
   }
 
   async *follow(

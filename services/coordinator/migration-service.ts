@@ -1,3 +1,4 @@
+import type { DrainApi } from "../../coordinator/drain/drain-api.ts";
 import type { InventoryApi } from "../../coordinator/inventory-api.ts";
 import type { MigrationApi } from "../../coordinator/migration-api.ts";
 import {
@@ -9,10 +10,11 @@ import { serveServerStream } from "../grpc/server-stream.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
-/** MigrationService on the wire. Open WatchMigration streams end when `ending` aborts. */
+/** MigrationService on the wire. Open streams end when `ending` aborts. */
 export function bindMigrationApi(
   api: MigrationApi,
   inventory: InventoryApi,
+  drains: DrainApi,
   log: Log,
   ending: AbortSignal,
 ): ServiceBinding {
@@ -30,6 +32,12 @@ export function bindMigrationApi(
     resolveMigration: serveUnary("ResolveMigration", log, (request) => api.resolveMigration(request)),
     watchMigration: serveServerStream("WatchMigration", log, ending, (request, context) =>
       api.watchMigration(request, context.signal),
+    ),
+    drainHost: serveUnary("DrainHost", log, (request) => drains.drainHost(request)),
+    getDrain: serveUnary("GetDrain", log, (request) => drains.getDrain(request)),
+    cancelDrain: serveUnary("CancelDrain", log, (request) => drains.cancelDrain(request)),
+    watchDrain: serveServerStream("WatchDrain", log, ending, (request, context) =>
+      drains.watchDrain(request, context.signal),
     ),
   };
   return { name: "switchover.v1.MigrationService", definition: MigrationServiceService, implementation };

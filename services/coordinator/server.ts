@@ -1,7 +1,10 @@
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { Admission } from "../../coordinator/admission/admission.ts";
+import { DrainApi } from "../../coordinator/drain/drain-api.ts";
+import { DrainRunner } from "../../coordinator/drain/drain-runner.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
@@ -14,6 +17,7 @@ import type { Log } from "../log/log.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { CoordinatorPresence } from "../nats/coordinator-presence.ts";
+import { NatsDrainStore } from "../nats/drain-store.ts";
 import { FeedConsumer } from "../nats/feed-consumer.ts";
 import { NatsGuestRecordStore } from "../nats/guest-record-store.ts";
 import { NatsHostCatalogue } from "../nats/host-catalogue.ts";
@@ -133,11 +137,21 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
     store,
     clock,
   });
+  const drainStore = new NatsDrainStore(link);
+  const drainPorts = { store: drainStore, hosts: agents, migrations: api, clock, log };
+  const drainRunner = new DrainRunner(drainPorts, randomUUID(), leaving.signal);
+  const drains = new DrainApi({
+    store: drainStore,
+    hosts,
+    runner: drainRunner,
+    clock,
+    random: Math.random,
+  });
   const ending = new AbortController();
   stop.throwIfAborted();
   const server = await startGrpcServer({
     targets: values.listen,
-    services: [bindMigrationApi(api, inventory, log, ending.signal)],
+    services: [bindMigrationApi(api, inventory, drains, log, ending.signal)],
     log,
   });
   onClose(() => server.close(CALL_GRACE_MS));

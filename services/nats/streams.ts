@@ -8,6 +8,7 @@ import {
   type StreamConfig,
 } from "nats";
 import {
+  DRAIN_BUCKET,
   FEED_ALL,
   FEED_STREAM,
   GUEST_BUCKET,
@@ -23,6 +24,7 @@ import { isNameInUse, isNotFound, JETSTREAM_TIMEOUT_MS, natsFault } from "./faul
  *   SWITCHOVER_FEED      every event, 7 days
  *   switchover_guests    one record a guest, for ever
  *   switchover_slots     one value a guest: whether its migration counts against the limits
+ *   switchover_drains    one value a host: its last evacuation
  *   switchover_history   ended migrations, 30 days and 100,000 of them unless told otherwise
  *   switchover_hosts     one heartbeat a host, 15 s
  */
@@ -41,6 +43,7 @@ export const HOST_LIFETIME_MS = 15_000;
 const BUCKETS: Readonly<Record<string, Partial<KvOptions>>> = {
   [GUEST_BUCKET]: {},
   [SLOT_BUCKET]: {},
+  [DRAIN_BUCKET]: {},
   [HISTORY_BUCKET]: { ttl: HISTORY_DAYS * DAY_MS },
   [HOST_BUCKET]: { ttl: HOST_LIFETIME_MS },
 };

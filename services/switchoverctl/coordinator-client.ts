@@ -1,5 +1,6 @@
 import type { Client, MethodDefinition } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import type { CancelDrainRequest, Drain, DrainHostRequest } from "../../proto/gen/switchover/v1/drain.ts";
 import type { Host } from "../../proto/gen/switchover/v1/host.ts";
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import {
@@ -108,17 +109,47 @@ export class CoordinatorClient {
     signal: AbortSignal,
     has: Migration | null = null,
   ): AsyncGenerator<Migration, void, undefined> {
-    let coordinator: "heard" | "silent" = "heard";
     let afterRevision = revisionOf(has);
+    const request = () => ({ migrationId, afterRevision });
+    for await (const { migration } of this.#follow(methods.watchMigration, request, signal)) {
+      yield present(migration);
+      afterRevision = revisionOf(present(migration));
+    }
+  }
+
+  async drain(request: DrainHostRequest): Promise<Drain> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    return present((await callUnary(this.#client, methods.drainHost, request, options)).drain);
+  }
+
+  async getDrain(drainId: string): Promise<Drain> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    return present((await callUnary(this.#client, methods.getDrain, { drainId }, options)).drain);
+  }
+
+  async cancelDrain(request: CancelDrainRequest): Promise<Drain> {
+    const options = { timeoutMs: CALL_TIMEOUT_MS };
+    return present((await callUnary(this.#client, methods.cancelDrain, request, options)).drain);
+  }
+
+  /** As `watch`, of a drain. */
+  async *watchDrain(drainId: string, signal: AbortSignal): AsyncGenerator<Drain, void, undefined> {
+    const request = () => ({ drainId });
+    for await (const { drain } of this.#follow(methods.watchDrain, request, signal)) yield present(drain);
+  }
+
+  async *#follow<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    request: () => Request,
+    signal: AbortSignal,
+  ): AsyncGenerator<Response, void, undefined> {
+    let coordinator: "heard" | "silent" = "heard";
     for (let heardAtMs = performance.now(); ; ) {
       try {
-        const request = { migrationId, afterRevision };
-        const stream = callServerStream(this.#client, methods.watchMigration, request, { signal });
-        for await (const { migration } of stream) {
+        for await (const response of callServerStream(this.#client, method, request(), { signal })) {
           heardAtMs = performance.now();
           coordinator = "heard";
-          yield present(migration);
-          afterRevision = revisionOf(present(migration));
+          yield response;
         }
         return;
       } catch (thrown) {

@@ -1,5 +1,7 @@
+import { Drain } from "../../proto/gen/switchover/v1/drain.ts";
 import { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { StartMigrationResponse } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { drainLines } from "./drain-lines.ts";
 import { progressLine } from "./progress-line.ts";
 import { renderTimeline } from "./timeline.ts";
 import { validationText } from "./validation-text.ts";
@@ -18,6 +20,7 @@ export class Display {
   readonly #screen: Screen;
   readonly #form: "text" | "json";
   #shown = "";
+  #drainShown: ReadonlySet<string> = new Set();
 
   constructor(screen: Screen, form: "text" | "json") {
     this.#screen = screen;
@@ -53,6 +56,18 @@ export class Display {
         ? `${JSON.stringify(StartMigrationResponse.toJSON(answer))}\n`
         : `${validationText(answer)}\n`,
     );
+  }
+
+  /** A drain on its way: its sum, and each guest that has changed. */
+  drain(drain: Drain): void {
+    if (this.#form === "json") {
+      this.#screen.write(`${JSON.stringify(Drain.toJSON(drain))}\n`);
+      return;
+    }
+    for (const line of drainLines(drain)) {
+      if (!this.#drainShown.has(line)) this.#screen.write(`${line}\n`);
+    }
+    this.#drainShown = new Set(drainLines(drain));
   }
 
   /** A sentence beside the states; for people only. */

@@ -7,6 +7,17 @@ import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import { backup, restore } from "./backup.ts";
 import { BACKUP_SETTINGS, BACKUP_USAGE, RESTORE_SETTINGS, RESTORE_USAGE } from "./backup-settings.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
+import { cancelDrain, drain, showDrain, watchDrain } from "./drain.ts";
+import {
+  CANCEL_DRAIN_SETTINGS,
+  CANCEL_DRAIN_USAGE,
+  checkDrainValues,
+  DRAIN_SETTINGS,
+  DRAIN_USAGE,
+  SHOW_DRAIN_SETTINGS,
+  SHOW_DRAIN_USAGE,
+  WATCH_DRAIN_USAGE,
+} from "./drain-settings.ts";
 import { EXIT_CODES } from "./exit-code.ts";
 import { abortDestination, cancelTransfer, type FencedCall, handBack } from "./fenced-calls.ts";
 import {
@@ -60,7 +71,7 @@ interface CommandLine<S extends Settings> {
   readonly settings: S;
   readonly usage: UsageText;
   /** What stands beside the flags, as help calls it. */
-  readonly operand: "none" | "MIGRATION_ID" | "HOST_ID" | "FILE";
+  readonly operand: "none" | "MIGRATION_ID" | "HOST_ID" | "DRAIN_ID" | "FILE";
   readonly check: (values: Values<S>) => readonly Fault[];
 }
 
@@ -219,6 +230,34 @@ const COMMANDS: ReadonlyMap<string, Run> = new Map([
     operand: "MIGRATION_ID",
     check: checkResolveValues,
     run: resolve,
+  }),
+  command("drain", {
+    settings: DRAIN_SETTINGS,
+    usage: DRAIN_USAGE,
+    operand: "none",
+    check: checkDrainValues,
+    run: (values, _operand, ports) => drain(values, ports),
+  }),
+  command("show-drain", {
+    settings: SHOW_DRAIN_SETTINGS,
+    usage: SHOW_DRAIN_USAGE,
+    operand: "DRAIN_ID",
+    check: () => [],
+    run: (_values, operand, ports) => showDrain(operand, ports),
+  }),
+  command("watch-drain", {
+    settings: SHOW_DRAIN_SETTINGS,
+    usage: WATCH_DRAIN_USAGE,
+    operand: "DRAIN_ID",
+    check: () => [],
+    run: (_values, operand, ports) => watchDrain(operand, ports),
+  }),
+  command("cancel-drain", {
+    settings: CANCEL_DRAIN_SETTINGS,
+    usage: CANCEL_DRAIN_USAGE,
+    operand: "DRAIN_ID",
+    check: () => [],
+    run: cancelDrain,
   }),
   [
     "orphans",

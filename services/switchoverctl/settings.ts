@@ -149,6 +149,10 @@ Commands:
   pause              Pause a post-copy transfer
   recover            Recover a paused post-copy transfer
   resolve            State that a host is dead, or where a waiting migration ends
+  drain              Evacuate a host: move all its guests to other hosts
+  show-drain         Show an evacuation as it stands
+  watch-drain        Follow an evacuation to its end
+  cancel-drain       Send no further guest away
 
 Commands to NATS, where coordinators keep all they know:
   backup             Write records and history to a file
@@ -172,25 +176,25 @@ Example:
   switchoverctl migrate --guest web-7 --from ha --to hb --wait
 `;
 
-function parseMode(text: string, field: string): MigrationMode {
+export function parseMode(text: string, field: string): MigrationMode {
   if (text === "live") return MigrationMode.LIVE;
   if (text === "post-copy") return MigrationMode.POST_COPY;
   throw invalidArgument(field, `${field}: "${text}" is neither live nor post-copy.`);
 }
 
-function parseDeadlineAction(text: string, field: string): DeadlineAction {
+export function parseDeadlineAction(text: string, field: string): DeadlineAction {
   if (text === "cancel") return DeadlineAction.CANCEL;
   if (text === "post-copy") return DeadlineAction.SWITCH_TO_POST_COPY;
   throw invalidArgument(field, `${field}: "${text}" is neither cancel nor post-copy.`);
 }
 
-function parsePriority(text: string, field: string): number {
+export function parsePriority(text: string, field: string): number {
   const priority = /^-?\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
   if (Math.abs(priority) <= 100) return priority;
   throw invalidArgument(field, `${field}: "${text}" is not a whole number from -100 to 100.`);
 }
 
-function parseRequestId(text: string, field: string): string {
+export function parseRequestId(text: string, field: string): string {
   if (/^[A-Za-z0-9_-]{1,63}$/.test(text)) return text;
   throw invalidArgument(field, `${field}: "${text}" is not 1 to 63 letters, digits, "_" or "-".`);
 }

@@ -51,6 +51,9 @@ export class CoordinatorProcess {
     const flags = { "coordinator-id": coordinatorId, listen: this.#target, "nats-url": natsUrl };
     const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
     args.push("--nats-replicas", String(natsReplicas));
+    // What a coordinator drives at a time is under test, and not how much a host or a guest is spared.
+    args.push("--max-migrations-per-source", "10000", "--max-migrations-per-destination", "10000");
+    args.push("--max-migrations", "1000000", "--move-budget", "0");
     const intoLog = ["sh", "-c", 'exec "$@" 2>>"$LOG_FILE"', "sh"];
     const env = { LOG_FILE: this.logFile };
     const cwd = this.#options.folder;

@@ -55,7 +55,12 @@ export async function requestMigration(
     if (client === undefined) throw new Error("There is no coordinator.");
     try {
       const call = { timeoutMs: ASK_WITHIN_MS };
-      const { migration } = await callUnary(client, methods.startMigration, { requestId, spec, validateOnly: false }, call);
+      const { migration } = await callUnary(
+        client,
+        methods.startMigration,
+        { requestId, spec, validateOnly: false },
+        call,
+      );
       if (migration !== undefined) return { migrationId: migration.migrationId, repeats };
     } catch (thrown) {
       if (givenUp() || !PASSING.has(SwitchoverError.from(thrown).code)) throw thrown;

@@ -129,7 +129,10 @@ describe("admission", () => {
     const second = await start(api, "web-8");
     const seen: string[] = [];
     const watch = (async () => {
-      const stream = api.watchMigration({ migrationId: second.migrationId, afterRevision: 0n }, ending.signal);
+      const stream = api.watchMigration(
+        { migrationId: second.migrationId, afterRevision: 0n },
+        ending.signal,
+      );
       for await (const { migration } of stream) {
         if (migration === undefined) continue;
         seen.push(`${phaseName(migration.phase)} ${migration.queuePlace?.position ?? "-"}`);

@@ -1,6 +1,6 @@
-import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { receiptOf } from "../../coordinator/inventory/receipt.ts";
 import { switchoverSpans } from "../../coordinator/inventory/switchover-spans.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
@@ -149,7 +149,16 @@ describe("a receipt", () => {
     const { store, clock } = world;
     const runner = world.startRunner();
     const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-    const api = new MigrationApi({ store, clock, random: () => 0.5, hosts, agents: world.hosts, runner, admission: OPEN_DOOR, moveBudget: null });
+    const api = new MigrationApi({
+      store,
+      clock,
+      random: () => 0.5,
+      hosts,
+      agents: world.hosts,
+      runner,
+      admission: OPEN_DOOR,
+      moveBudget: null,
+    });
     const noHosts = { hosts: () => assert.fail(), host: () => assert.fail() };
     const inventory = new InventoryApi({ catalogue: new MemoryCatalogue(), hosts: noHosts, store, clock });
     world.hosts.moves = "when told";

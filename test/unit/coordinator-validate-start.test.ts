@@ -4,8 +4,8 @@ import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import type { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
-import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import { specOf } from "./coordinator-story.ts";
 import { World } from "./coordinator-world.ts";
@@ -21,8 +21,7 @@ describe("a validate_only StartMigration", () => {
     world = new World();
     runner = world.startRunner();
     const hosts = {
-      get: async (hostId: string) =>
-        hostId === "hx" ? null : HostRecord.create({ hostId }),
+      get: async (hostId: string) => (hostId === "hx" ? null : HostRecord.create({ hostId })),
     };
     const { store, clock, hosts: agents } = world;
     api = new MigrationApi({

@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import type { NatsConnection } from "nats";
 import { HostAgent } from "../../agent/host-agent.ts";
 import { openJournalDirectory } from "../../agent/journal/guest-journal.ts";
+import { DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
 import { MigrationRole } from "../../proto/gen/switchover/v1/guest.ts";
 import {
   DeadlineAction,
@@ -60,7 +61,14 @@ const SPEC = {
   labels: {},
 };
 
+const DRAIN_SPEC = DrainSpec.fromPartial({
+  hostId: "ha",
+  destinationHostIds: ["hb"],
+  mode: MigrationMode.LIVE,
+});
+
 const BY_ID = { migrationId: UNKNOWN_MIGRATION };
+const BY_DRAIN_ID = { drainId: "ha-mk3v0q8ya1z9" };
 const REQUESTS: Requests = {
   startMigration: { requestId: "r1", spec: SPEC, validateOnly: false },
   getMigration: BY_ID,
@@ -74,6 +82,10 @@ const REQUESTS: Requests = {
   listMigrations: { filter: undefined, pageSize: 0, pageToken: "" },
   listHosts: { pageSize: 0, pageToken: "" },
   getHost: { hostId: "ha" },
+  drainHost: { requestId: "d1", spec: DRAIN_SPEC },
+  getDrain: BY_DRAIN_ID,
+  cancelDrain: { ...BY_DRAIN_ID, cancelMigrations: false },
+  watchDrain: BY_DRAIN_ID,
 };
 
 type Answer = WrongInput["answer"];
@@ -94,6 +106,10 @@ function labels(
   field: string,
 ): WrongInput {
   return start(`labels: ${what}`, { labels: told }, "INVALID_ARGUMENT", reason, field);
+}
+
+function drain(what: string, told: Partial<DrainSpec>, ...answer: Answer): WrongInput {
+  return { rpc: "drainHost", what, changes: { spec: { ...DRAIN_SPEC, ...told } }, answer };
 }
 
 function deadline(
@@ -306,6 +322,84 @@ const ROWS: readonly WrongInput[] = [
     changes: { hostId: "hx" },
     answer: ["NOT_FOUND", "HOST_UNKNOWN", "host_id"],
   },
+
+  ...["getDrain", "cancelDrain", "watchDrain"].flatMap((rpc): readonly WrongInput[] => [
+    { rpc, what: "no id", changes: { drainId: "" }, answer: ["INVALID_ARGUMENT", "REQUIRED", "drain_id"] },
+    ...["?", "ha", "x".repeat(1_000_000), `${"x".repeat(89)}\u{1f600}`].map(
+      (drainId): WrongInput => ({
+        rpc,
+        what: `"${drainId.slice(0, 20)}", which is no id`,
+        changes: { drainId },
+        answer: ["INVALID_ARGUMENT", "MALFORMED", "drain_id"],
+      }),
+    ),
+    { rpc, what: "an unknown drain", changes: {}, answer: ["NOT_FOUND", "DRAIN_UNKNOWN", "drain_id"] },
+  ]),
+  ...wrongIds("drainHost", "request_id", (requestId) => ({ requestId })),
+  ...wrongIds("drainHost", "spec.host_id", (hostId) => ({ spec: { ...DRAIN_SPEC, hostId } })),
+  ...wrongIds("drainHost", "spec.destination_host_ids[1]", (hostId) => ({
+    spec: { ...DRAIN_SPEC, destinationHostIds: ["hb", hostId] },
+  })),
+  {
+    rpc: "drainHost",
+    what: "no spec",
+    changes: { spec: undefined },
+    answer: ["INVALID_ARGUMENT", "REQUIRED", "spec"],
+  },
+  drain(
+    "no destinations",
+    { destinationHostIds: [] },
+    "INVALID_ARGUMENT",
+    "REQUIRED",
+    "spec.destination_host_ids",
+  ),
+  drain(
+    "65 destinations",
+    { destinationHostIds: Array.from({ length: 65 }, (_, n) => `h${n}`) },
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "spec.destination_host_ids",
+  ),
+  drain(
+    "the host itself for a destination",
+    { destinationHostIds: ["hb", "ha"] },
+    "INVALID_ARGUMENT",
+    "SAME_HOST",
+    "spec.destination_host_ids[1]",
+  ),
+  drain(
+    "a destination twice",
+    { destinationHostIds: ["hb", "hb"] },
+    "INVALID_ARGUMENT",
+    "DUPLICATE",
+    "spec.destination_host_ids[1]",
+  ),
+  drain("101 at a time", { maxParallel: 101 }, "INVALID_ARGUMENT", "OUT_OF_RANGE", "spec.max_parallel"),
+  drain("11 attempts", { attempts: 11 }, "INVALID_ARGUMENT", "OUT_OF_RANGE", "spec.attempts"),
+  drain(
+    "more than a week",
+    { giveUpAfterMs: 604_800_001 },
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "spec.give_up_after_ms",
+  ),
+  drain("no mode", { mode: MigrationMode.UNSPECIFIED }, "INVALID_ARGUMENT", "REQUIRED", "spec.mode"),
+  drain(
+    "an unknown mode",
+    { mode: UNKNOWN_ENUM as MigrationMode },
+    "INVALID_ARGUMENT",
+    "UNKNOWN_VALUE",
+    "spec.mode",
+  ),
+  drain("a priority of 101", { priority: 101 }, "INVALID_ARGUMENT", "OUT_OF_RANGE", "spec.priority"),
+  drain("a host without an agent", { hostId: "hx" }, "NOT_FOUND", "HOST_UNKNOWN", "spec.host_id"),
+  drain(
+    "a destination without an agent",
+    { destinationHostIds: ["hb", "hx"] },
+    "NOT_FOUND",
+    "HOST_UNKNOWN",
+    "spec.destination_host_ids[1]",
+  ),
 
   {
     rpc: "resolveMigration",

@@ -39,6 +39,10 @@ function coordinatorWith(states: readonly Migration[], answer: "confirmed" | "no
     client: {
       start: () => call("start"),
       validate: () => assert.fail("nothing is validated in these tests"),
+      drain: () => assert.fail("nothing is drained in these tests"),
+      getDrain: () => assert.fail("nothing is drained in these tests"),
+      cancelDrain: () => assert.fail("nothing is drained in these tests"),
+      watchDrain: () => assert.fail("nothing is drained in these tests"),
       get: () => call("get"),
       list: () => assert.fail("not asked for"),
       getReceipt: () => assert.fail("not asked for"),

@@ -112,6 +112,25 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   assert.equal(unconfirmed.code, 2);
   assert.match(unconfirmed.stderr, /--yes/);
 
+  const rehearsed = ["migrate", "--dry-run", "--guest", "web-8", "--from", "ha"];
+  const dryRun = await runToEnd(t, "switchoverctl", [...rehearsed, "--to", "hx"], environment);
+  assert.equal(dryRun.code, 1);
+  assert.match(dryRun.stdout, /ha, spec.guest_id: .*GUEST_UNKNOWN/);
+  assert.match(dryRun.stdout, /hx, spec.destination_host_id: .*HOST_UNKNOWN/);
+
+  const evacuation = ["drain", "--host", "ha", "--to", "hb", "--request-id", "d-1"];
+  const drained = await runToEnd(t, "switchoverctl", [...evacuation, "--wait", "--json"], environment);
+  assert.equal(drained.code, 0, drained.stderr);
+  const last = JSON.parse(drained.stdout.trim().split("\n").at(-1) ?? "") as Record<string, string>;
+  assert.equal(last.phase, "DRAIN_PHASE_DRAINED");
+  const drainId = last.drainId ?? "";
+  const shownDrain = await runToEnd(t, "switchoverctl", ["show-drain", drainId], environment);
+  assert.equal(shownDrain.code, 0, shownDrain.stderr);
+  assert.match(shownDrain.stdout, /^ha is drained, no guests/);
+  const endedDrain = await runToEnd(t, "switchoverctl", ["cancel-drain", drainId], environment);
+  assert.equal(endedDrain.code, 1);
+  assert.match(endedDrain.stderr, /DRAIN_ENDED/);
+
   for (const agent of agents) assert.equal(await terminate(agent), 0);
   assert.equal(await terminate(coordinator), 0);
 });

@@ -37,7 +37,15 @@ const REQUEST = { requestId: "r1", spec: specOf({ transfer: TRANSFER }), validat
 function apiOf(world: World, hostRecord: HostRecord): MigrationApi {
   const { store, clock, hosts: agents } = world;
   // The number that the version before drew, so that the migration gets the id of the fixture.
-  const ports = { store, clock, agents, random: () => 0.125, runner: world.startRunner(), admission: OPEN_DOOR, moveBudget: null };
+  const ports = {
+    store,
+    clock,
+    agents,
+    random: () => 0.125,
+    runner: world.startRunner(),
+    admission: OPEN_DOOR,
+    moveBudget: null,
+  };
   return new MigrationApi({ ...ports, hosts: { get: async () => hostRecord } });
 }
 

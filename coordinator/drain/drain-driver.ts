@@ -1,0 +1,168 @@
+import { SwitchoverError } from "../../proto/error.ts";
+import {
+  type Drain,
+  type DrainedGuest,
+  DrainPhase,
+  type DrainRecord,
+} from "../../proto/gen/switchover/v1/drain.ts";
+import type { HostId } from "../../proto/ids.ts";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import type { MigrationApi } from "../migration-api.ts";
+import { pause } from "../runner/pause.ts";
+import { commitDrain, isDrainOpen } from "./drain-record.ts";
+import { migrationSpecOf } from "./drain-request.ts";
+import type { DrainStore, StoredDrain } from "./drain-store.ts";
+import {
+  guestsOnTheirWay,
+  guestsToAskFor,
+  guestsToTry,
+  requestIdOf,
+  withEnd,
+  withFound,
+  withMigrationHeard,
+  withMigrationId,
+  withStartForgotten,
+  withStartRefused,
+  withTrials,
+} from "./drained-guests.ts";
+import { type DrainedHostPort, inTurns, surveyDrain, tryGuest } from "./survey-drain.ts";
+
+export interface DrainPorts {
+  readonly store: DrainStore;
+  readonly hosts: DrainedHostPort;
+  readonly migrations: Pick<MigrationApi, "startMigration" | "getMigration" | "cancelMigration">;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Between two rounds of a drain; a record that stands still for many of them has no driver. */
+const ROUND_EVERY_MS = 1_000;
+
+/** Answers after which it is not known whether the migration was made: it is asked for again. */
+const UNSURE: ReadonlySet<string> = new Set([
+  "UNAVAILABLE",
+  "DEADLINE_EXCEEDED",
+  "ABORTED",
+  "CANCELLED",
+  "INTERNAL",
+]);
+
+/**
+ * Drives one drain in rounds: asks who lives where, hears of the migrations under way, and begins others. What is to be
+ * asked of a migration is committed before it is asked, so a round that is cut off is done again, by anybody, and changes
+ * nothing twice. Resolves once the drain has ended, another coordinator drives it, or with the signal.
+ */
+export async function driveDrain(
+  ports: DrainPorts,
+  hostId: HostId,
+  driver: string,
+  signal: AbortSignal,
+): Promise<void> {
+  for (let taken: "yes" | "no" = "no"; !signal.aborted; await pause(ports.clock, ROUND_EVERY_MS, signal)) {
+    try {
+      let stands = await ports.store.get(hostId);
+      if (stands?.record.drain === undefined || !isDrainOpen(stands.record.drain)) return;
+      if (stands.record.driver !== driver) {
+        if (taken === "yes") return;
+        stands = await ports.store.write(commitDrain(stands.record, { driver }), stands.revision);
+      }
+      taken = "yes";
+      await playRound(ports, stands, signal);
+    } catch (thrown) {
+      const { message, code, reason } = SwitchoverError.from(thrown);
+      const fields = { host_id: hostId, code, reason };
+      // A caller's cancel, or another driver: what stands then is read again.
+      if (code === "ABORTED") ports.log.debug(fields, `A round of a drain was overtaken: ${message}`);
+      else ports.log.warn(fields, `A round of a drain was cut off: ${message}`);
+    }
+  }
+}
+
+async function playRound(ports: DrainPorts, stored: StoredDrain, signal: AbortSignal): Promise<void> {
+  const { clock, hosts, store } = ports;
+  const { record } = stored;
+  const before = record.drain;
+  if (before === undefined) return;
+  const survey = await surveyDrain(hosts, before, signal);
+  let drain = withCancelAsked(before, record);
+  if (survey.living !== null) drain = withFound(drain, survey.living);
+  drain = await withMigrations(ports, drain, record);
+  const wanted = guestsToTry(drain, survey.preparedAt, BigInt(clock.unixUs()));
+  const trials = await inTurns(wanted, (guest) => tryGuest(hosts, drain, guest, signal));
+  const nowUnixUs = BigInt(clock.unixUs());
+  drain = withTrials(drain, trials, survey.preparedAt, nowUnixUs);
+  drain = withEnd(drain, survey.living === null ? "not all" : "all", nowUnixUs);
+  const { reasonCode, reason } = survey.hindrance ?? { reasonCode: "", reason: "" };
+  drain = { ...drain, reasonCode, reason };
+  if (signal.aborted) return;
+  // Also where nothing is new: it is the driver's sign of life.
+  const committed = await store.write(commitDrain(record, { drain }), stored.revision);
+  if (isDrainOpen(drain)) await askForMigrations(ports, committed, drain);
+}
+
+function withCancelAsked(drain: Drain, { cancelAsked }: DrainRecord): Drain {
+  return cancelAsked ? { ...drain, phase: DrainPhase.CANCELLING } : drain;
+}
+
+async function withMigrations({ clock, migrations }: DrainPorts, drain: Drain, record: DrainRecord) {
+  const heard = await inTurns(guestsOnTheirWay(drain), async ({ guestId, migrationId }) => {
+    if (record.cancelMigrations) await cancel(migrations, migrationId);
+    return { guestId, migration: await find(migrations, migrationId) };
+  });
+  return heard.reduce(
+    (known, { guestId, migration }) => withMigrationHeard(known, guestId, migration, BigInt(clock.unixUs())),
+    drain,
+  );
+}
+
+async function find(migrations: DrainPorts["migrations"], migrationId: string) {
+  try {
+    return (await migrations.getMigration({ migrationId })).migration ?? null;
+  } catch (thrown) {
+    if (SwitchoverError.from(thrown).code === "NOT_FOUND") return null;
+    throw thrown;
+  }
+}
+
+/** It may be too late for some, which then come to their end. */
+async function cancel(migrations: DrainPorts["migrations"], migrationId: string): Promise<void> {
+  try {
+    await migrations.cancelMigration({ migrationId });
+  } catch (thrown) {
+    const { code } = SwitchoverError.from(thrown);
+    if (code !== "FAILED_PRECONDITION" && code !== "NOT_FOUND") throw thrown;
+  }
+}
+
+async function askForMigrations(ports: DrainPorts, stored: StoredDrain, drain: Drain): Promise<void> {
+  const guests = guestsToAskFor(drain);
+  if (guests.length === 0) return;
+  const changes = await inTurns(guests, (guest) => askForMigration(ports, drain, guest));
+  const asked = changes.reduce((known, change) => change(known), drain);
+  await ports.store.write(commitDrain(stored.record, { drain: asked }), stored.revision);
+}
+
+type Change = (drain: Drain) => Drain;
+
+async function askForMigration(
+  { migrations, clock }: DrainPorts,
+  drain: Drain,
+  guest: DrainedGuest,
+): Promise<Change> {
+  const { guestId, destinationHostId } = guest;
+  // A cancelled drain begins none, but wants to know of one that was begun.
+  const validateOnly = drain.phase === DrainPhase.CANCELLING;
+  const requestId = requestIdOf(drain, guest);
+  try {
+    if (drain.spec === undefined) return (known) => known;
+    const spec = migrationSpecOf(drain.spec, drain.drainId, guestId, destinationHostId);
+    const { migration } = await migrations.startMigration({ requestId, spec, validateOnly });
+    if (migration === undefined) return (known) => withStartForgotten(known, guestId);
+    return (known) => withMigrationId(known, guestId, migration.migrationId);
+  } catch (thrown) {
+    const error = SwitchoverError.from(thrown);
+    if (UNSURE.has(error.code)) return (known) => known;
+    return (known) => withStartRefused(known, guestId, error, BigInt(clock.unixUs()));
+  }
+}

@@ -1,0 +1,238 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { DrainApi } from "../../coordinator/drain/drain-api.ts";
+import { DrainRunner } from "../../coordinator/drain/drain-runner.ts";
+import type { DrainStore, StoredDrain } from "../../coordinator/drain/drain-store.ts";
+import type { DrainedHostPort } from "../../coordinator/drain/survey-drain.ts";
+import { SwitchoverError } from "../../proto/error.ts";
+import { type Drain, DrainRecord, type DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
+import { GuestInstance, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
+import { DescribeResponse } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { Migration, MigrationMode, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
+import type { HostId } from "../../proto/ids.ts";
+import { broken, VirtualClock } from "./coordinator-world.ts";
+
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+export function drainSpecOf(change: Partial<DrainSpec> = {}): DrainSpec {
+  return {
+    hostId: "ha",
+    destinationHostIds: ["hb", "hc"],
+    mode: MigrationMode.LIVE,
+    transfer: undefined,
+    postCopy: undefined,
+    maxParallel: 0,
+    priority: 0,
+    deadline: undefined,
+    attempts: 0,
+    giveUpAfterMs: 0,
+    ...change,
+  };
+}
+
+/** Drains in memory, as bytes; a write can be the last thing that its coordinator does. */
+export class MemoryDrains {
+  readonly commits: Drain[] = [];
+  readonly #records = new Map<string, { readonly bytes: Uint8Array; readonly revision: number }>();
+  readonly #wakes = new Set<() => void>();
+  #revision = 0;
+  /** Before a write, and after it. */
+  beforeWrite: (() => void) | null = null;
+  afterWrite: (() => void) | null = null;
+
+  storeOf(dead: AbortSignal): DrainStore {
+    const read = (hostId: string): StoredDrain | null => {
+      const held = this.#records.get(hostId);
+      return held === undefined ? null : { record: DrainRecord.decode(held.bytes), revision: held.revision };
+    };
+    const alive = () => {
+      if (dead.aborted) throw broken("UNAVAILABLE", "DEAD");
+    };
+    return {
+      get: async (hostId) => {
+        alive();
+        return read(hostId);
+      },
+      write: async (record, expectedRevision) => {
+        this.beforeWrite?.();
+        alive();
+        if ((this.#records.get(record.hostId)?.revision ?? 0) !== expectedRevision)
+          throw broken("ABORTED", "REVISION_CONFLICT");
+        this.#revision += 1;
+        const revision = this.#revision;
+        this.#records.set(record.hostId, { bytes: DrainRecord.encode(record).finish(), revision });
+        if (record.drain !== undefined) this.commits.push(record.drain);
+        for (const wake of this.#wakes) wake();
+        this.afterWrite?.();
+        alive();
+        return { record, revision };
+      },
+      watch: (signal) => this.#watch(signal, dead, read),
+    };
+  }
+
+  async *#watch(signal: AbortSignal, dead: AbortSignal, read: (hostId: string) => StoredDrain | null) {
+    let seen = 0;
+    let wake = () => {};
+    const rouse = () => wake();
+    this.#wakes.add(rouse);
+    for (const each of [signal, dead]) each.addEventListener("abort", rouse);
+    while (!signal.aborted && !dead.aborted) {
+      const next = [...this.#records.keys()]
+        .map(read)
+        .filter((stored) => stored !== null)
+        .filter(({ revision }) => revision > seen)
+        .sort((left, right) => left.revision - right.revision)[0];
+      if (next !== undefined) {
+        seen = next.revision;
+        yield next;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    this.#wakes.delete(rouse);
+  }
+}
+
+/** Guests, where they live and where they are prepared, and migrations that end when they are told to. */
+export class PretendedCloud {
+  readonly livesOn = new Map<string, string>();
+  readonly preparedAt = new Map<string, Set<string>>();
+  readonly silent = new Set<string>();
+  readonly migrations = new Map<string, { migration: Migration; request: StartMigrationRequest }>();
+  /** Taken by the next starts of a guest, in order. */
+  readonly refusals = new Map<string, SwitchoverError[]>();
+  /** Answers of starts that are lost, once made. */
+  answersLost = 0;
+  mostUnderWay = 0;
+
+  prepare(guestId: string, hostId: string): void {
+    this.preparedAt.set(hostId, (this.preparedAt.get(hostId) ?? new Set()).add(guestId));
+  }
+
+  underWay(): { migration: Migration; request: StartMigrationRequest }[] {
+    return [...this.migrations.values()].filter(({ migration }) => migration.phase === Phase.TRANSFERRING);
+  }
+
+  guestsUnderWay(): string[] {
+    return this.underWay().map(({ migration }) => migration.spec?.guestId ?? "");
+  }
+
+  end(guestId: string, phase: Phase, reasonCode = ""): void {
+    for (const [key, { migration, request }] of this.migrations) {
+      if (migration.spec?.guestId !== guestId || migration.phase !== Phase.TRANSFERRING) continue;
+      this.migrations.set(key, { migration: { ...migration, phase, reasonCode }, request });
+      const destination = migration.spec.destinationHostId;
+      this.preparedAt.get(destination)?.delete(guestId);
+      if (phase === Phase.COMPLETED) this.livesOn.set(guestId, destination);
+    }
+  }
+
+  readonly hosts: DrainedHostPort = {
+    describe: async (hostId) => {
+      this.#answers(hostId);
+      const living = [...this.livesOn].filter(([, host]) => host === hostId).map(([guestId]) => guestId);
+      return DescribeResponse.fromPartial({ guestIds: [...living, ...(this.preparedAt.get(hostId) ?? [])] });
+    },
+    getGuest: async (hostId, guestId) => {
+      this.#answers(hostId);
+      const lives = this.livesOn.get(guestId) === hostId;
+      const rightToRun = lives ? RightToRun.HELD : RightToRun.AWAITED;
+      return { instances: [GuestInstance.fromPartial({ guestId, hostId, rightToRun })] };
+    },
+    preflight: async (hostId) => {
+      this.#answers(hostId);
+      return { refusals: [], instance: undefined };
+    },
+  };
+
+  readonly api = {
+    startMigration: async (request: StartMigrationRequest) => {
+      const guestId = request.spec?.guestId ?? "";
+      const key = `${guestId} ${request.requestId}`;
+      const known = this.migrations.get(key);
+      if (known !== undefined) {
+        const same = JSON.stringify(known.request.spec) === JSON.stringify(request.spec);
+        if (!same) throw new SwitchoverError("ALREADY_EXISTS", "Another.", { reason: "REQUEST_REUSED" });
+        return { migration: { ...known.migration }, refusals: [] };
+      }
+      if (request.validateOnly) return { migration: undefined, refusals: [] };
+      const refusal = this.refusals.get(guestId)?.shift();
+      if (refusal !== undefined) throw refusal;
+      if (this.guestsUnderWay().includes(guestId))
+        throw new SwitchoverError("FAILED_PRECONDITION", "Busy.", { reason: "GUEST_BUSY" });
+      const number = String(this.migrations.size).padStart(12, "0");
+      const migration = Migration.fromPartial({
+        migrationId: `${guestId}-${number}`,
+        phase: Phase.TRANSFERRING,
+        ...(request.spec === undefined ? {} : { spec: request.spec }),
+      });
+      this.migrations.set(key, { migration, request });
+      this.mostUnderWay = Math.max(this.mostUnderWay, this.underWay().length);
+      if (this.answersLost > 0) {
+        this.answersLost -= 1;
+        throw broken("UNAVAILABLE", "OUTCOME_UNKNOWN");
+      }
+      return { migration: { ...migration }, refusals: [] };
+    },
+    getMigration: async ({ migrationId }: { migrationId: string }) => {
+      const found = [...this.migrations.values()].find(
+        ({ migration }) => migration.migrationId === migrationId,
+      );
+      if (found === undefined) throw broken("NOT_FOUND", "MIGRATION_UNKNOWN");
+      return { migration: { ...found.migration } };
+    },
+    cancelMigration: async ({ migrationId }: { migrationId: string }) => {
+      const { migration } = await this.api.getMigration({ migrationId });
+      this.end(migration.spec?.guestId ?? "", Phase.CANCELLED, "CANCELLED");
+      return { migration };
+    },
+  };
+
+  #answers(hostId: string): void {
+    if (this.silent.has(hostId)) throw broken("UNAVAILABLE", "UNREACHABLE");
+  }
+}
+
+export class DrainWorld {
+  readonly clock = new VirtualClock();
+  readonly drains = new MemoryDrains();
+  readonly cloud = new PretendedCloud();
+  readonly #dead: AbortController[] = [];
+
+  coordinator(name: string) {
+    const dead = new AbortController();
+    this.#dead.push(dead);
+    const { clock } = this;
+    const store = this.drains.storeOf(dead.signal);
+    const { hosts, api: migrations } = this.cloud;
+    const runner = new DrainRunner({ store, hosts, migrations, clock, log: SILENT }, name, dead.signal);
+    const known = { get: async (hostId: HostId) => (hostId === "hx" ? null : ({ hostId } as never)) };
+    const api = new DrainApi({ store, hosts: known, runner, clock, random: () => 0.5 });
+    return { api, kill: () => dead.abort("closed") };
+  }
+
+  /** Lets everything that can happen happen, then time pass, until the condition holds; throws after a while. */
+  async until(condition: () => boolean, what: string): Promise<void> {
+    for (let turn = 0; turn < 2_000; turn += 1) {
+      for (let step = 0; step < 12; step += 1) await nextTurn();
+      if (condition()) return;
+      this.clock.advance(50);
+    }
+    throw new Error(`It did not happen that ${what}.`);
+  }
+
+  get drain(): Drain | undefined {
+    return this.drains.commits.at(-1);
+  }
+
+  guest(guestId: string) {
+    return this.drain?.guests.find((guest) => guest.guestId === guestId);
+  }
+
+  close(): void {
+    for (const dead of this.#dead) dead.abort("closed");
+  }
+}
