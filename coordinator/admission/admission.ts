@@ -9,7 +9,13 @@ import type { RecordStore, StoredRecord } from "../record/record-store.ts";
 import { pause } from "../runner/pause.ts";
 import type { AdmissionLimits } from "./admission-limits.ts";
 import type { AdmissionPort, Standby } from "./admission-port.ts";
-import { type AdmissionPlan, byTurn, planAdmission, type WaitingMigration } from "./plan-admission.ts";
+import {
+  type AdmissionPlan,
+  competes,
+  fullFor,
+  planAdmission,
+  type WaitingMigration,
+} from "./plan-admission.ts";
 import { queueFull } from "./queue-full.ts";
 import { queuePlaceOf } from "./queue-place.ts";
 import { RecordedGuests } from "./recorded-guests.ts";
@@ -26,8 +32,9 @@ export interface AdmissionPorts {
   readonly log: Log;
 }
 
-/** Between two looks at the whole line; a first one is not delayed. */
+/** Between two looks at the whole line; a first one is not delayed. A long line is looked at more rarely. */
 const LOOK_AGAIN_AFTER_MS = 10;
+const LOOKING_AT_MOST_ONE_IN = 10;
 /** A coordinator that took a migration over leaves it so long to the one that it was asked of. */
 const STAND_BACK_MS = 500;
 /** Where the client does not say that all slots were brought. */
@@ -76,6 +83,7 @@ export class Admission implements AdmissionPort {
   #current: "yes" | "no" = "no";
   #lookedAtUnixUs = Number.NEGATIVE_INFINITY;
   #looking: "yes" | "no" = "no";
+  #restMs = LOOK_AGAIN_AFTER_MS;
   #nextLook: { readonly atUnixUs: number; readonly cancel: () => void } | null = null;
 
   /** Works until the signal. */
@@ -104,9 +112,9 @@ export class Admission implements AdmissionPort {
     const { migration } = record;
     // One that is not whole costs its own guest only; whoever drives it is told.
     if (migration?.migration?.spec === undefined || migration.migration.fence === undefined) return;
-    if (!this.#guests.note(completeState(migration))) return;
-    this.#keeper.onRecord(record.guestId as GuestId);
-    if (this.#guests.waitingCount > 0) this.#lookSoon();
+    const noted = this.#guests.note(completeState(migration));
+    if (noted !== "known") this.#keeper.onRecord(record.guestId as GuestId);
+    if (noted === "line changed") this.#lookSoon();
   }
 
   placeOf(guestId: GuestId, migrationId: string): QueuePlace | null {
@@ -116,17 +124,20 @@ export class Admission implements AdmissionPort {
     return queuePlaceOf(waiting, standing, this.#limits);
   }
 
-  foretell({ guestId, requestId, spec }: MigrationRequest): QueuePlace | null {
-    const others = this.#line().filter((other) => other.guestId !== guestId);
-    if (others.length >= this.#limits.queued) throw queueFull(this.#limits.queued);
-    const requestedAtUnixUs = BigInt(this.#ports.clock.unixUs());
+  foretell({ guestId, spec }: MigrationRequest): QueuePlace | null {
+    const line = this.#line();
+    if (line.length >= this.#limits.queued) throw queueFull(this.#limits.queued);
     const { priority, sourceHostId, destinationHostId } = spec;
     const route = { sourceHostId, destinationHostId };
-    const asked = { guestId, migrationId: requestId, priority, requestedAtUnixUs, ...route };
-    const inOrder = [...others, asked].sort(byTurn);
-    const { waiting } = planAdmission(inOrder, (of) => this.#occupancyOf(of), this.#limits);
-    const standing = waiting.get(guestId);
-    return standing === undefined ? null : queuePlaceOf(route, standing, this.#limits);
+    const waitsFor = fullFor(this.#occupancyOf(route), this.#limits) ?? "turn";
+    const isAhead = (other: WaitingMigration) =>
+      other.guestId !== guestId &&
+      other.priority >= priority &&
+      this.#plan.waiting.get(other.guestId)?.waitsFor === waitsFor &&
+      competes(other, route, waitsFor);
+    const position = line.filter(isAhead).length + 1;
+    if (waitsFor === "turn" && position === 1) return null;
+    return queuePlaceOf(route, { waitsFor, position }, this.#limits);
   }
 
   observe(guestId: GuestId, listener: () => void): () => void {
@@ -168,7 +179,7 @@ export class Admission implements AdmissionPort {
   #lookSoon(): void {
     const sinceMs = (this.#ports.clock.unixUs() - this.#lookedAtUnixUs) / 1_000;
     // What is heard while it looks is looked at next time.
-    if (this.#looking === "yes" || sinceMs < LOOK_AGAIN_AFTER_MS) this.#lookWithin(LOOK_AGAIN_AFTER_MS);
+    if (this.#looking === "yes" || sinceMs < this.#restMs) this.#lookWithin(this.#restMs);
     else this.#lookAtLine();
   }
 
@@ -200,6 +211,8 @@ export class Admission implements AdmissionPort {
       onAdmitted();
     }
     this.#looking = "no";
+    const tookMs = (this.#ports.clock.unixUs() - this.#lookedAtUnixUs) / 1_000;
+    this.#restMs = Math.max(LOOK_AGAIN_AFTER_MS, tookMs * LOOKING_AT_MOST_ONE_IN);
     this.#tellObservers(before);
     const standsBack = [...this.#entered.values()].some(({ dueSinceUnixUs }) => dueSinceUnixUs !== null);
     if (standsBack) this.#lookWithin(STAND_BACK_MS);

@@ -62,15 +62,32 @@ export function planAdmission(
     const position = queues.add(queue);
     if (position === 1 && isSourceFull && !isDestinationFull) kept.add(destination);
     if (position === 1 && isDestinationFull && !isSourceFull) kept.add(source);
-    waiting.set(migration.guestId, { waitsFor: waitsFor(taken, limits), position });
+    waiting.set(migration.guestId, { waitsFor: fullFor(taken, limits) ?? "turn", position });
   }
   return { admitted, waiting };
 }
 
-function waitsFor(taken: Occupancy, limits: AdmissionLimits): Standing["waitsFor"] {
+/** The first that is full of what a migration needs; null where there is room. */
+export function fullFor(taken: Occupancy, limits: AdmissionLimits): "source" | "destination" | "all" | null {
   if (taken.ofSource >= limits.perSource) return "source";
   if (taken.ofDestination >= limits.perDestination) return "destination";
-  return taken.inAll >= limits.inAll ? "all" : "turn";
+  return taken.inAll >= limits.inAll ? "all" : null;
+}
+
+/** Whether two that wait for the same kind of thing wait for the same one. */
+export function competes(left: Route, right: Route, waitsFor: Standing["waitsFor"]): boolean {
+  const sharesSource = left.sourceHostId === right.sourceHostId;
+  const sharesDestination = left.destinationHostId === right.destinationHostId;
+  switch (waitsFor) {
+    case "source":
+      return sharesSource;
+    case "destination":
+      return sharesDestination;
+    case "all":
+      return true;
+    case "turn":
+      return sharesSource || sharesDestination;
+  }
 }
 
 class Tally {

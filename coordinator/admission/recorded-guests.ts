@@ -8,7 +8,6 @@ import type { RecordedMigration } from "./slot.ts";
 
 interface RecordedGuest extends RecordedMigration {
   readonly fence: Fence;
-  readonly waiting: WaitingMigration | null;
 }
 
 /** What the records say of every guest's last migration, as far as admission goes, and who of them waits, in order. */
@@ -39,18 +38,20 @@ export class RecordedGuests {
     return this.#inOrder;
   }
 
-  /** Takes in what is newer than what is known; returns whether it was. */
-  note(state: CompleteState): boolean {
+  /** Takes in what is newer than what is known; returns whether the line is another for it. */
+  note(state: CompleteState): "line changed" | "line as before" | "known" {
     const guestId = guestIdOf(state);
     const { fence, migrationId, phase } = state.migration;
     const known = this.#guests.get(guestId);
-    if (known !== undefined && compareFences(fence, known.fence) <= 0) return false;
+    if (known !== undefined && compareFences(fence, known.fence) <= 0) return "known";
     const waiting = phase === Phase.PENDING ? waitingIn(state) : null;
-    this.#guests.set(guestId, { migrationId, epoch: fence.epoch, phase, fence, waiting });
-    if (waiting === null ? this.#waiting.delete(guestId) : this.#waiting.set(guestId, waiting)) {
-      this.#inOrder = null;
-    }
-    return true;
+    this.#guests.set(guestId, { migrationId, epoch: fence.epoch, phase, fence });
+    const before = this.#waiting.get(guestId);
+    if (before?.migrationId === waiting?.migrationId) return "line as before";
+    if (waiting === null) this.#waiting.delete(guestId);
+    else this.#waiting.set(guestId, waiting);
+    this.#inOrder = null;
+    return "line changed";
   }
 }
 
