@@ -6,6 +6,7 @@ import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { AgentPort } from "../../coordinator/runner/agent-port.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { waitMs } from "../../services/nats/connection.ts";
@@ -87,7 +88,7 @@ async function openCoordinator(t: TestContext, hosts: RefusingHosts) {
   const runner = new MigrationRunner({ store, agents, feed, fencing, admission, clock, log });
   await runner.resume();
   const known = {
-    get: async (hostId: string) => ({ hostId, target: "", version: "", heartbeatAtUnixUs: 1n }),
+    get: async (hostId: string) => HostRecord.create({ hostId }),
   };
   const random = Math.random;
   const api = new MigrationApi({
