@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Admission } from "../../coordinator/admission/admission.ts";
 import type { AdmissionLimits } from "../../coordinator/admission/admission-limits.ts";
+import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
+import type { StoredRecord } from "../../coordinator/record/record-store.ts";
 import { type Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { SlotBucket } from "./admission-world.ts";
@@ -203,6 +205,27 @@ describe("admission", () => {
       "it begins",
     );
     await world.until(() => !waits(), "the other one lets go");
+  });
+
+  it("hears of each commit of a migration that is driven here, which the watch of records leaves out", async () => {
+    const heard: Phase[] = [];
+    const hear = ({ record }: StoredRecord): void => {
+      heard.push(record.migration?.migration?.phase ?? Phase.UNSPECIFIED);
+    };
+    const door = { ...OPEN_DOOR, hear };
+    const { clock, store, hosts: agents } = world;
+    // The watch brings nothing that this coordinator has not asked for itself.
+    world.store.watchAll = async function* () {};
+    const runner = world.startRunner({}, door);
+    const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
+    const ports = { store, hosts, agents, clock, random: () => 0.5, runner, admission: door };
+    await start(new MigrationApi({ ...ports, moveBudget: null }), "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    for (const phase of [Phase.PREPARING, Phase.TRANSFERRING, Phase.COMPLETED]) {
+      assert.ok(heard.includes(phase), phaseName(phase));
+    }
   });
 
   it("counts a migration under way whose slot was lost", async () => {

@@ -90,8 +90,14 @@ export class MemoryStore implements RecordStore {
     return this.#watch(() => [guestId], signal);
   }
 
-  watchAll(signal: AbortSignal): AsyncIterable<StoredRecord> {
-    return this.#watch(() => [...this.#records.keys()], signal);
+  /** Leaves out all that is known, as the store of NATS does. */
+  async *watchAll(
+    signal: AbortSignal,
+    isKnown: (guestId: GuestId, revision: number) => boolean = () => false,
+  ): AsyncIterable<StoredRecord> {
+    for await (const stored of this.#watch(() => [...this.#records.keys()], signal)) {
+      if (!isKnown(stored.record.guestId as GuestId, stored.revision)) yield stored;
+    }
   }
 
   async *#watch(guestIds: () => readonly string[], signal: AbortSignal): AsyncIterable<StoredRecord> {
