@@ -3,7 +3,7 @@ import { parseMigrationId } from "../../proto/ids.ts";
 import type { CoordinatorClient } from "./coordinator-client.ts";
 import type { Display } from "./display.ts";
 import { EXIT_CODES, exitCodeOf } from "./exit-code.ts";
-import { type MigrateValues, startRequest } from "./settings.ts";
+import { type MigrateValues, startRequest } from "./migrate-settings.ts";
 
 /** What each command does; returns the exit code, throws SwitchoverError. */
 export interface CommandPorts {

@@ -4,7 +4,7 @@ import type { StartMigrationRequest, StartRefusal } from "../../proto/gen/switch
 import { readSettings } from "../../services/config/read-settings.ts";
 import { type CommandPorts, migrate } from "../../services/switchoverctl/commands.ts";
 import { Display } from "../../services/switchoverctl/display.ts";
-import { checkMigrateValues, MIGRATE_SETTINGS } from "../../services/switchoverctl/settings.ts";
+import { checkMigrateValues, MIGRATE_SETTINGS } from "../../services/switchoverctl/migrate-settings.ts";
 
 const REFUSAL: StartRefusal = {
   code: "FAILED_PRECONDITION",

@@ -1,0 +1,44 @@
+/** What `switchoverctl --help` prints. */
+export const PROGRAM_USAGE = `Usage: switchoverctl COMMAND [flags]
+
+Moves guests between hosts, and their network identity with their CPUs.
+
+Commands:
+  migrate            Move a guest to another host
+  show               Show a migration as it stands
+  list               List migrations, by guest, host, phase, label or time
+  watch              Follow a migration to its end
+  receipt            Show what happened when in a migration that has ended
+  hosts              List the hosts whose agents live
+  host               Show one of them, with what its agent knows
+  cancel             Leave the guest where it is, if it is not too late
+  post-copy          Move the CPUs now, the remaining pages after
+  pause              Pause a post-copy transfer
+  recover            Recover a paused post-copy transfer
+  resolve            State that a host is dead, or where a waiting migration ends
+  drain              Evacuate a host: move all its guests to other hosts
+  show-drain         Show an evacuation as it stands
+  watch-drain        Follow an evacuation to its end
+  cancel-drain       Send no further guest away
+
+Commands to NATS, where coordinators keep all they know:
+  backup             Write records and history to a file
+  restore            Bring them back from it
+
+Commands to one host's agent:
+  orphans            Show, and remove, what no guest uses any more there
+  start-cpus         Have a guest registered, so that its CPUs may be started
+  report-cpu-state   Tell how a VMM stands that the agent does not drive
+  attach-nic         Give a guest there one NIC more, before QEMU's device_add
+  detach-nic         Take a NIC from a guest there, after QEMU's DEVICE_DELETED
+
+Commands to one host's agent that a coordinator gives by itself, for when none is left:
+  cancel-transfer    Ask the source to keep the guest
+  abort-destination  Have the destination never start the guest, and end its VMM
+  hand-back          Ask the destination for its word that it never started the guest
+
+Help for a command: switchoverctl COMMAND --help
+
+Example:
+  switchoverctl migrate --guest web-7 --from ha --to hb --wait
+`;
