@@ -9,6 +9,8 @@ import { validationText } from "./validation-text.ts";
 /** Where text goes; process.stdout is one. */
 export interface Screen {
   readonly isTTY?: boolean;
+  /** Of a terminal. */
+  readonly columns?: number;
   write(text: string): unknown;
 }
 
@@ -36,7 +38,7 @@ export class Display {
     const line = progressLine(migration);
     if (line === this.#shown) return;
     this.#shown = line;
-    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_LINE}${line}` : `${line}\n`);
+    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_LINE}${this.#cut(line)}` : `${line}\n`);
   }
 
   /** The last state, with its timeline. */
@@ -84,9 +86,11 @@ export class Display {
     else this.#screen.write(`${text()}\n`);
   }
 
-  /** A text in place of the one before; where no terminal is, below it. */
+  /** A text in place of the one before; where no terminal is, below it; for people only. */
   screen(text: string): void {
-    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_SCREEN}${text}\n` : `${text}\n\n`);
+    if (this.#form === "json") return;
+    const lines = text.split("\n").map((line) => this.#cut(line));
+    this.#screen.write(this.#screen.isTTY === true ? `${CLEAR_SCREEN}${lines.join("\n")}\n` : `${text}\n\n`);
   }
 
   /** Lets the line that is overwritten stand, so that what comes next is below it, whoever writes it. */
@@ -94,6 +98,11 @@ export class Display {
     if (this.#form === "json" || this.#screen.isTTY !== true || this.#shown === "") return;
     this.#screen.write("\n");
     this.#shown = "";
+  }
+
+  /** A line that a terminal wraps could not be overwritten. */
+  #cut(line: string): string {
+    return line.slice(0, this.#screen.columns ?? line.length);
   }
 
   #json(migration: Migration): void {

@@ -83,7 +83,7 @@ export const MIGRATE_SETTINGS = {
     help: "cancel, or post-copy: move the CPUs then; in post-copy mode",
   }),
   "dry-run": onOff("Check only: tell all that would refuse it, and change nothing"),
-  wait: onOff("Show progress and stay until the migration has ended"),
+  wait: onOff("Show bytes, rate and expected switchover, and stay until the migration has ended"),
   ...COMMON_SETTINGS,
 };
 

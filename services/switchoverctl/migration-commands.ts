@@ -19,6 +19,7 @@ import { checkMigrateValues, MIGRATE_SETTINGS, MIGRATE_USAGE } from "./migrate-s
 import { receipt } from "./receipt.ts";
 import { RECEIPT_SETTINGS, RECEIPT_USAGE } from "./receipt-settings.ts";
 import { SHOW_SETTINGS, SHOW_USAGE, WATCH_SETTINGS, WATCH_USAGE } from "./show-settings.ts";
+import { watchOpen } from "./watch-open.ts";
 
 /** A command that asks something of a migration that has begun. */
 function intervention(
@@ -56,8 +57,11 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
   ),
   coordinatorCommand(
     "watch",
-    { settings: WATCH_SETTINGS, usage: WATCH_USAGE, operands: ["MIGRATION_ID"] },
-    (_values, migrationId, ports) => watch(migrationId, ports),
+    { settings: WATCH_SETTINGS, usage: WATCH_USAGE, operands: ["[MIGRATION_ID]"] },
+    (values, migrationId, ports) =>
+      migrationId === ""
+        ? watchOpen(values.json === "on" ? "json" : "text", ports)
+        : watch(migrationId, ports),
   ),
   coordinatorCommand(
     "receipt",

@@ -7,7 +7,7 @@ Commands:
   migrate            Move a guest to another host
   show               Show a migration as it stands
   list               List migrations, by guest, host, phase, label or time
-  watch              Follow a migration to its end
+  watch              Follow a migration to its end, or all that are open
   receipt            Show what happened when in a migration that has ended
   hosts              List the hosts whose agents live
   host               Show one of them, with what its agent knows

@@ -9,6 +9,7 @@ import type { CommandPorts } from "../../services/switchoverctl/commands.ts";
 import { Display } from "../../services/switchoverctl/display.ts";
 import { list, watchList } from "../../services/switchoverctl/list.ts";
 import { checkListValues, filterOf, LIST_SETTINGS } from "../../services/switchoverctl/list-settings.ts";
+import { watchOpen } from "../../services/switchoverctl/watch-open.ts";
 
 const NOW_MS = 1_795_456_900_000;
 
@@ -126,7 +127,7 @@ test("a watched list is shown anew, also after no coordinator answered, until th
   assert.ok(shown.every((text) => text.startsWith("\u001b[H\u001b[2J")));
   assert.match(shown[0] ?? "", /There are none/);
   assert.match(shown[1] ?? "", /No coordinator answers, trying on for 30 s: Nobody is there/);
-  assert.match(shown[2] ?? "", /transferring +1\.0 MiB sent +1\.0 of 2\.0 MiB to go/);
+  assert.match(shown[2] ?? "", /transferring +\[#{10}-{10}\] +50 % +1\.0 MiB sent +1\.0 of 2\.0 MiB to go/);
 });
 
 test("a watched list ends with a refusal", async () => {
@@ -135,4 +136,47 @@ test("a watched list ends with a refusal", async () => {
   const display = new Display({ write: () => undefined }, "text");
   const ports = { client, display, signal: new AbortController().signal } as unknown as CommandPorts;
   await assert.rejects(watchList(valuesOf("--watch"), ports, 1), refusal);
+});
+
+/** A coordinator whose answers to list are these, one after the other; the person goes with the last one. */
+function openOnes(answers: readonly (readonly Migration[])[], ended: Migration, form: "text" | "json") {
+  const leaving = new AbortController();
+  const left = [...answers];
+  const client: Pick<CommandPorts["client"], "list" | "get"> = {
+    list: async ({ filter }) => {
+      assert.equal(filter?.standing, Standing.OPEN);
+      const migrations = left.shift() ?? assert.fail("It asks after the person went.");
+      if (left.length === 0) leaving.abort();
+      return { migrations, nextPageToken: "" };
+    },
+    get: async (migrationId) => {
+      assert.equal(migrationId, ended.migrationId);
+      return ended;
+    },
+  };
+  const shown: string[] = [];
+  const display = new Display({ isTTY: true, write: (text) => shown.push(text) }, form);
+  return { shown, ports: { client, display, signal: leaving.signal } as unknown as CommandPorts };
+}
+
+const OPEN_ONE = Migration.create({ migrationId: "web-7-mk3v0q8ya1z9", phase: Phase.TRANSFERRING });
+const ENDED_ONE = Migration.create({ migrationId: "web-7-mk3v0q8ya1z9", phase: Phase.COMPLETED });
+
+test("all open migrations are a table that is shown anew, with those that end meanwhile", async () => {
+  const { shown, ports } = openOnes([[OPEN_ONE], [], []], ENDED_ONE, "text");
+  assert.equal(await watchOpen("text", ports, 1), 0);
+  assert.ok(shown.every((text) => text.startsWith("\u001b[H\u001b[2J")));
+  const [first, second, third] = shown.map((text) => text.slice(7).trimEnd());
+  assert.match(first ?? "", /^MIGRATION .*STATE\nweb-7-mk3v0q8ya1z9 .* transferring$/);
+  assert.equal(second, "No migration is open.\n\nEnded meanwhile:\nweb-7-mk3v0q8ya1z9: completed");
+  assert.equal(third, second);
+});
+
+test("as JSON each state of an open migration comes once, and its end", async () => {
+  const { shown, ports } = openOnes([[OPEN_ONE], [OPEN_ONE], []], ENDED_ONE, "json");
+  assert.equal(await watchOpen("json", ports, 1), 0);
+  assert.deepEqual(
+    shown.map((text) => (JSON.parse(text) as { phase: string }).phase),
+    ["PHASE_TRANSFERRING", "PHASE_COMPLETED"],
+  );
 });

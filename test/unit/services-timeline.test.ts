@@ -5,10 +5,12 @@ import {
   InstantKind,
   Migration,
   MigrationMode,
+  MigrationSpec,
   Outcome,
   Phase,
 } from "../../proto/gen/switchover/v1/migration.ts";
 import { Display } from "../../services/switchoverctl/display.ts";
+import { durationText } from "../../services/switchoverctl/duration-text.ts";
 import { exitCodeOf, exitCodeOfError } from "../../services/switchoverctl/exit-code.ts";
 import { progressLine } from "../../services/switchoverctl/progress-line.ts";
 import { renderTimeline } from "../../services/switchoverctl/timeline.ts";
@@ -102,21 +104,73 @@ test("a migration that never switched over says so, with the reason", () => {
   assert.match(text, /No switchover took place\./);
 });
 
-test("a progress line shows phase, bytes, rate and pass", () => {
+const PROGRESS = {
+  transferredBytes: 10n << 20n,
+  remainingBytes: 96n << 20n,
+  totalBytes: 128n << 20n,
+  rateBitsPerSecond: 240_000_000n,
+  passes: 1,
+};
+
+test("a progress line shows phase, bytes, rate, pass, and when the switchover is to be expected", () => {
   const migration = Migration.create({
     phase: Phase.TRANSFERRING,
-    progress: {
-      transferredBytes: 10n << 20n,
-      remainingBytes: 118n << 20n,
-      totalBytes: 128n << 20n,
-      rateBitsPerSecond: 240_000_000n,
-      passes: 1,
-    },
+    progress: { ...PROGRESS, expectedDowntimeMs: 40 },
   });
   assert.equal(
     progressLine(migration),
-    "transferring    10.0 MiB sent  118.0 of 128.0 MiB to go  30.0 MB/s  pass 1",
+    "transferring    [#####---------------]  25 %  10.0 MiB sent  96.0 of 128.0 MiB to go  30.0 MB/s  pass 1" +
+      "  switchover in 3.3 s or later  expected stop 40 ms",
   );
+});
+
+test("the switchover is expected by what triggers it, and after it the last page", () => {
+  const expectation = (
+    phase: Phase,
+    trigger: NonNullable<MigrationSpec["postCopy"]>["trigger"],
+    rate = 240n,
+  ) => {
+    const spec = MigrationSpec.create({ mode: MigrationMode.POST_COPY, postCopy: { trigger } });
+    const progress = { ...PROGRESS, passes: 0, rateBitsPerSecond: rate * 1_000_000n };
+    return progressLine(Migration.create({ phase, spec, progress })).split("MB/s").at(-1)?.trim();
+  };
+  assert.equal(
+    expectation(Phase.TRANSFERRING, { $case: "afterPasses", value: 2 }),
+    "switchover after pass 2",
+  );
+  assert.equal(
+    expectation(Phase.TRANSFERRING, { $case: "afterMs", value: 200_000 }),
+    "switchover 3 min 20 s after its begin",
+  );
+  assert.equal(expectation(Phase.TRANSFERRING, undefined), "switchover in 3.3 s or later");
+  assert.equal(expectation(Phase.TRANSFERRING, undefined, 0n), "");
+  assert.equal(expectation(Phase.POST_COPY, undefined), "all there in 3.3 s");
+  assert.equal(expectation(Phase.SWITCHING_OVER, undefined), "");
+});
+
+test("a bar is never longer than its frame, whatever the VMM says", () => {
+  const barOf = (remainingBytes: bigint) =>
+    progressLine(Migration.create({ phase: Phase.TRANSFERRING, progress: { ...PROGRESS, remainingBytes } }))
+      .slice(16, 45)
+      .trimEnd();
+  assert.equal(barOf(0n), "[####################] 100 %");
+  assert.equal(barOf(200n << 20n), "[--------------------]   0 %");
+});
+
+test("how long is told in the unit that fits", () => {
+  const texts = [-5, 0, 999, 59_999, 60_000, 3_599_999, 3_600_000, 7_500_000].map(durationText);
+  assert.deepEqual(texts, [
+    ...["0.0 s", "0.0 s", "0.9 s", "59.9 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "2 h 5 min"],
+  ]);
+});
+
+test("a terminal never gets a line that it would wrap", () => {
+  let text = "";
+  const display = new Display({ isTTY: true, columns: 20, write: (part) => (text += part) }, "text");
+  display.progress(Migration.create({ phase: Phase.TRANSFERRING, progress: PROGRESS }));
+  assert.equal(text, "\r\u001b[2Ktransferring    [###");
+  display.screen("x".repeat(30));
+  assert.ok(text.endsWith(`J${"x".repeat(20)}\n`));
 });
 
 test("JSON display writes one migration a line and no notes", () => {
@@ -124,6 +178,7 @@ test("JSON display writes one migration a line and no notes", () => {
   const display = new Display({ write: (part) => (text += part) }, "json");
   display.progress(Migration.create({ migrationId: "a", phase: Phase.PENDING }));
   display.note("For people.");
+  display.screen("For people.");
   display.end(Migration.create({ migrationId: "a", phase: Phase.COMPLETED }));
   const phases = text
     .trim()
