@@ -28,10 +28,10 @@ export interface DeadlineLimits {
 }
 
 /** A destination that is ready has everything; its source is about to hand off, or never will. */
-const HAND_OFF_WITHIN_US = 10_000_000n;
+export const HAND_OFF_WITHIN_US = 10_000_000n;
 
 /** A destination that has the word starts the guest, or gives it back within that time. */
-const TAKE_OVER_WITHIN_US = 12_000_000n;
+export const TAKE_OVER_WITHIN_US = 12_000_000n;
 
 /** A transfer tells of itself every second; one of which nothing is heard for so long is over, and how was forgotten. */
 const TRANSFER_TOLD_WITHIN_US = 12_000_000n;

@@ -2,6 +2,8 @@ import type { Values } from "../config/read-settings.ts";
 import type { UsageText } from "../config/usage.ts";
 import { type Command, coordinatorCommand } from "./command-line.ts";
 import { type CommandPorts, migrate, show, watch } from "./commands.ts";
+import { explain } from "./explain.ts";
+import { EXPLAIN_SETTINGS, EXPLAIN_USAGE } from "./explain-settings.ts";
 import {
   CANCEL_USAGE,
   checkResolveValues,
@@ -62,6 +64,11 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
       migrationId === ""
         ? watchOpen(values.json === "on" ? "json" : "text", ports)
         : watch(migrationId, ports),
+  ),
+  coordinatorCommand(
+    "explain",
+    { settings: EXPLAIN_SETTINGS, usage: EXPLAIN_USAGE, operands: ["MIGRATION_ID"] },
+    (_values, migrationId, ports) => explain(migrationId, ports),
   ),
   coordinatorCommand(
     "receipt",

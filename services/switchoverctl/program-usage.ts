@@ -8,6 +8,7 @@ Commands:
   show               Show a migration as it stands
   list               List migrations, by guest, host, phase, label or time
   watch              Follow a migration to its end, or all that are open
+  explain            Say what a migration waits for, on whom, and what to type next
   receipt            Show what happened when in a migration that has ended
   hosts              List the hosts whose agents live
   host               Show one of them, with what its agent knows
