@@ -1,8 +1,9 @@
 import { invalidArgument } from "../../proto/error.ts";
 
 /**
- * One thing that a program can be told: by the flag `--NAME`, by the environment as `SWITCHOVER_NAME`, or, a server
- * program, by its configuration file, where each wins over the next. `read` turns all texts given for it into its value and throws SwitchoverError for what is wrong.
+ * One thing that a program can be told: by the flag `--NAME`, by the environment as `SWITCHOVER_NAME`, or by its
+ * configuration file, where each wins over the next. `read` turns all texts given for it into its value and throws
+ * SwitchoverError for what is wrong.
  */
 export interface Setting<T> {
   /** A switch takes no text: given or not. */

@@ -1,7 +1,16 @@
-import { type Fault, readSettings, type Settings, type Values } from "../config/read-settings.ts";
+import { readConfigFile } from "../config/config-file.ts";
+import { CONFIG_SETTING } from "../config/program-settings.ts";
+import {
+  environmentName,
+  type Fault,
+  readSettings,
+  type Settings,
+  type Values,
+} from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
 import type { AgentClient } from "./agent-client.ts";
 import type { CommandPorts } from "./commands.ts";
+import { CONFIG_SETTINGS, CONNECTION_SETTINGS, defaultConfigPath } from "./connection-settings.ts";
 import { EXIT_CODES } from "./exit-code.ts";
 import type { CommonValues } from "./settings.ts";
 import { withAgent, withCoordinator } from "./with-client.ts";
@@ -56,12 +65,19 @@ async function runCommand<S extends Settings>(
   argv: readonly string[],
   run: (values: Values<S>, operands: readonly string[]) => Promise<number>,
 ): Promise<number> {
-  // Other variables of the environment belong to the server programs.
+  const settings = { ...line.settings, ...CONFIG_SETTINGS };
+  // Other variables belong to the server programs: the file that SWITCHOVER_CONFIG names there is an agent's, say.
   const { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR, SWITCHOVER_NATS_URL } = process.env;
-  const environment = { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR, SWITCHOVER_NATS_URL };
-  const reading = readSettings(line.settings, argv, environment, line.operands.length);
+  const environment = {
+    SWITCHOVER_AGENT,
+    SWITCHOVER_COORDINATOR,
+    SWITCHOVER_NATS_URL,
+    [environmentName(CONFIG_SETTING)]: defaultConfigPath(process.env),
+  };
+  const readFile = (path: string) => readConfigFile(path, CONNECTION_SETTINGS);
+  const reading = readSettings(settings, argv, environment, line.operands.length, readFile);
   if (reading.t === "help") {
-    process.stdout.write(usage(line.usage, line.settings));
+    process.stdout.write(usage(line.usage, settings));
     return EXIT_CODES.done;
   }
   const faults = reading.t === "faults" ? [...reading.faults] : [...(line.check?.(reading.values) ?? [])];

@@ -15,7 +15,8 @@ export const HOSTS_USAGE: UsageText = {
   synopsis: "switchoverctl hosts [flags]",
   purpose:
     "Lists the hosts whose agents live, by id. LACKS is what this switchoverctl knows of and the agent does not: it is\n" +
-    "older. A migration that needs what an agent lacks is refused at its start.",
+    "older. A migration that needs what an agent lacks is refused at its start.\n" +
+    "Exits with 0, 2 for a wrong command line, 3 when no coordinator answers.",
   environment: COMMON_ENVIRONMENT,
   examples: ["switchoverctl hosts", "switchoverctl hosts --json"],
 };

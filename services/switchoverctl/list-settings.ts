@@ -35,7 +35,9 @@ export type ListValues = Values<typeof LIST_SETTINGS>;
 
 export const LIST_USAGE: UsageText = {
   synopsis: "switchoverctl list [flags]",
-  purpose: "Lists migrations, open and ended, newest first.",
+  purpose:
+    "Lists migrations, open and ended, newest first. Exits with 0, 1 when it is refused, 2 for a wrong command line, 3 when\n" +
+    "no coordinator answers.",
   environment: COMMON_ENVIRONMENT,
   examples: [
     "switchoverctl list --open --watch",

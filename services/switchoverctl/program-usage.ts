@@ -38,6 +38,19 @@ Commands to one host's agent that a coordinator gives by itself, for when none i
   abort-destination  Have the destination never start the guest, and end its VMM
   hand-back          Ask the destination for its word that it never started the guest
 
+Whom to ask is told by the flags --coordinator, --agent and --nats-url, by the environment (SWITCHOVER_COORDINATOR,
+SWITCHOVER_AGENT, SWITCHOVER_NATS_URL), or by a file of YAML or JSON, whose keys are these flags without "--"; each wins
+over the next. The file is the one that --config names, else ~/.config/switchover/switchoverctl.yaml, else
+/etc/switchover/switchoverctl.yaml:
+  coordinator: 10.0.0.1:7440
+  nats-url: nats://10.0.0.1:4222
+
+Exit codes:
+  0  The migration is complete, or what was asked for is done
+  1  The migration failed or was cancelled, or what was asked for is refused
+  2  The command line, the configuration or the request is wrong
+  3  Nobody answered, so that nothing is known
+
 Help for a command: switchoverctl COMMAND --help
 
 Example:
