@@ -8,8 +8,15 @@ import { FLEET_COMMANDS } from "./fleet-commands.ts";
 import { MIGRATION_COMMANDS } from "./migration-commands.ts";
 import { NATS_COMMANDS } from "./nats-commands.ts";
 import { PROGRAM_USAGE } from "./program-usage.ts";
+import { SERVICE_COMMANDS } from "./service-commands.ts";
 
-const COMMANDS = new Map([...MIGRATION_COMMANDS, ...FLEET_COMMANDS, ...NATS_COMMANDS, ...AGENT_COMMANDS]);
+const COMMANDS = new Map([
+  ...MIGRATION_COMMANDS,
+  ...FLEET_COMMANDS,
+  ...NATS_COMMANDS,
+  ...AGENT_COMMANDS,
+  ...SERVICE_COMMANDS,
+]);
 
 async function main([name, ...rest]: readonly string[]): Promise<number> {
   const run = name === undefined ? undefined : COMMANDS.get(name);

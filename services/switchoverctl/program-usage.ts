@@ -33,6 +33,10 @@ Commands to one host's agent:
   attach-nic         Give a guest there one NIC more, before QEMU's device_add
   detach-nic         Take a NIC from a guest there, after QEMU's DEVICE_DELETED
 
+Commands to any coordinator or agent, as it describes itself:
+  call               Call a method with a request in JSON
+  describe           Show services, methods and messages
+
 Commands to one host's agent that a coordinator gives by itself, for when none is left:
   cancel-transfer    Ask the source to keep the guest
   abort-destination  Have the destination never start the guest, and end its VMM

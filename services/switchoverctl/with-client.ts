@@ -1,4 +1,6 @@
+import type { Client } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import { openChannel } from "../grpc/channel.ts";
 import type { Log } from "../log/log.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { AgentClient } from "./agent-client.ts";
@@ -45,13 +47,24 @@ export async function withAgent(
   try {
     return await run(client);
   } catch (thrown) {
-    const error = SwitchoverError.from(thrown);
-    const exitCode = exitCodeOfError(error);
-    // An agent may itself answer that it waits, or has not restored its guests yet.
-    const isSilent = exitCode === EXIT_CODES.unreachable && error.reason.startsWith("GRPC_");
-    const sentence = isSilent ? `no agent answers at ${target}: ${wordsOf(error)}` : wordsOf(error);
-    process.stderr.write(`switchoverctl: ${sentence}\n`);
-    return exitCode;
+    return complainOfSilence(thrown, `no agent answers at ${target}`);
+  } finally {
+    client.close();
+  }
+}
+
+/** Asks any server as it describes itself. */
+export async function withServer(
+  target: string,
+  run: (client: Client, signal: AbortSignal) => Promise<number>,
+): Promise<number> {
+  const leaving = new AbortController();
+  process.once("SIGINT", () => leaving.abort());
+  const client = openChannel(target, { retriedServices: [] });
+  try {
+    return await run(client, leaving.signal);
+  } catch (thrown) {
+    return complainOfSilence(thrown, `nobody answers at ${target}`);
   } finally {
     client.close();
   }
@@ -80,6 +93,15 @@ export function confirmAtTerminal(statement: string): Promise<boolean> {
   return confirm(statement, process.stdin, process.stderr);
 }
 
+/** The called side may itself answer that it waits, or has not restored its guests yet: that is no silence. */
+function complainOfSilence(thrown: unknown, silence: string): number {
+  const error = SwitchoverError.from(thrown);
+  const exitCode = exitCodeOfError(error);
+  const isSilent = exitCode === EXIT_CODES.unreachable && error.reason.startsWith("GRPC_");
+  process.stderr.write(`switchoverctl: ${isSilent ? `${silence}: ` : ""}${wordsOf(error)}\n`);
+  return exitCode;
+}
+
 function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
   if (leaving.aborted) return "no longer watching; the migration goes on.";
   return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
@@ -89,6 +111,6 @@ function silence(target: string, error: SwitchoverError, also: string): string {
   return `no coordinator answers at ${target}${also}: ${wordsOf(error)}`;
 }
 
-function wordsOf(error: SwitchoverError): string {
-  return `${error.message} [${error.code}, ${error.reason}]`;
+function wordsOf({ message, code, reason, field }: SwitchoverError): string {
+  return `${message} [${[code, reason, ...(field === undefined ? [] : [field])].join(", ")}]`;
 }
