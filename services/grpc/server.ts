@@ -12,7 +12,7 @@ import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
-import { loadContract } from "./descriptors.ts";
+import { readDescribedContract } from "./described-contract.ts";
 import { limitCalls } from "./limit-calls.ts";
 import { type CallLimits, DEFAULT_CALL_LIMITS, TRANSPORT_LIMITS } from "./limits.ts";
 
@@ -57,7 +57,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])),
   );
   health.addToServer(server);
-  new ReflectionService(loadContract(), { services: names }).addToServer(server);
+  new ReflectionService(readDescribedContract(), { services: names }).addToServer(server);
   const targets: string[] = [];
   try {
     for (const target of options.targets) targets.push(await listen(server, target));

@@ -14,9 +14,9 @@ import {
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { EntryMobility, MacTableManager, NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { GuestRecord } from "../../proto/gen/switchover/v1/record.ts";
-import { loadContract } from "../../services/grpc/descriptors.ts";
+import { loadContract } from "./contract-definitions.ts";
 
-/** The generated code and the descriptors that reflection shows must be one contract: bytes of one read by the other. */
+/** The generated code and the .proto files must be one contract: bytes of one read by the other. */
 const contract = loadContract();
 
 interface GeneratedType<T> {

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { MessageTypeDefinition } from "@grpc/proto-loader";
 import { SwitchoverError } from "../../proto/error.ts";
-import { loadContract } from "../../services/grpc/descriptors.ts";
 import { fromGrpcError, toGrpcStatus } from "../../services/grpc/status.ts";
+import { loadContract } from "./contract-definitions.ts";
 
 const contract = loadContract();
 

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { describe, it, type TestContext } from "node:test";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import { HostAgentServiceService as agentMethods } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import {
   DeadlineAction,
   InstantKind,
@@ -21,7 +22,7 @@ import {
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
-import { startGrpcServer } from "../../services/grpc/server.ts";
+import { type ServiceBinding, startGrpcServer } from "../../services/grpc/server.ts";
 import { serveServerStream } from "../../services/grpc/server-stream.ts";
 import { serveUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
@@ -60,8 +61,8 @@ interface Served {
   readonly watches: EventEmitter;
 }
 
-/** A coordinator's service on a real server, which knows one migration. */
-async function serve(t: TestContext): Promise<Served> {
+/** A coordinator's service on a real server, which knows one migration; beside it others, which answer nothing. */
+async function serve(t: TestContext, others: readonly ServiceBinding[] = []): Promise<Served> {
   const started: StartMigrationRequest[] = [];
   const watches = new EventEmitter();
   const ending = new AbortController();
@@ -92,7 +93,7 @@ async function serve(t: TestContext): Promise<Served> {
       },
     ),
   };
-  const services = [{ name: SERVICE, definition: methods, implementation }];
+  const services = [{ name: SERVICE, definition: methods, implementation }, ...others];
   const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: LOG });
   t.after(() => {
     ending.abort();
@@ -208,7 +209,7 @@ describe("switchoverctl call", () => {
     for (const name of ["GetMigration", "MigrationService/GetMigration", `${SERVICE}.GetMigration`]) {
       assert.equal((await asked(t, target, [name, ...get])).exitCode, 0);
     }
-    // HostAgentService, which this server does not serve, has one of that name, too.
+    // HostAgentService has one of that name, too, and is not served here.
     await assert.rejects(asked(t, target, ["RecoverMigration"]), { reason: "NOT_PAUSED" });
     await assert.rejects(asked(t, target, ["Migration"]), { field: "METHOD", reason: "UNKNOWN_NAME" });
     await assert.rejects(asked(t, target, ["HostAgentService/GetGuest"]), { reason: "UNKNOWN_NAME" });
@@ -298,8 +299,10 @@ function methodOf(service: string): Method {
 }
 
 describe("switchoverctl describe", () => {
+  const agent = { name: "switchover.v1.HostAgentService", definition: agentMethods, implementation: {} };
+
   async function described(t: TestContext, name: string, ...flags: readonly string[]): Promise<string> {
-    const { target } = await serve(t);
+    const { target } = await serve(t, name === "StartCpusRequest" ? [agent] : []);
     const client = openChannel(target, { retriedServices: [] });
     t.after(() => client.close());
     const reading = readSettings(DESCRIBE_SETTINGS, flags, {});

@@ -5,9 +5,9 @@ import { test } from "node:test";
 import { Client, credentials, type MethodDefinition, type ServiceDefinition } from "@grpc/grpc-js";
 import type { ServiceDefinition as LoadedService, MessageTypeDefinition } from "@grpc/proto-loader";
 import { type ErrorCode, SwitchoverError } from "../../proto/error.ts";
-import { loadContract } from "../../services/grpc/descriptors.ts";
 import { callServerStream } from "../../services/grpc/server-stream.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
+import { loadContract } from "./contract-definitions.ts";
 
 export interface WrongInput {
   readonly rpc: string;
@@ -58,7 +58,7 @@ function rpcsOf(service: ServiceDefinition): readonly string[] {
   return Object.keys(service);
 }
 
-/** Of the contract's files, as reflection shows them. */
+/** Of the contract's files, as proto-loader reads them. */
 function fieldCount(serviceName: string, rpc: string): number {
   const method = Object.values(loadContract()[serviceName] as LoadedService).find(
     ({ originalName }) => originalName === rpc,

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { loadSync, type PackageDefinition } from "@grpc/proto-loader";
 
-/** The folder of the contract's files, seen from the compiled file (dist/services/grpc). */
+/** The folder of the contract's files, seen from the compiled file (dist/test/unit). */
 const PROTO_FOLDER = fileURLToPath(new URL("../../../proto/", import.meta.url));
 
 const CONTRACT_FILES = [
@@ -12,7 +12,7 @@ const CONTRACT_FILES = [
   "google/rpc/error_details.proto",
 ];
 
-/** The descriptors of the whole contract, parsed from proto/ (reads files; call it once at start). */
+/** The whole contract as proto-loader reads the .proto files themselves, as a client of another make does. */
 export function loadContract(): PackageDefinition {
   return loadSync(CONTRACT_FILES, {
     includeDirs: [PROTO_FOLDER],
