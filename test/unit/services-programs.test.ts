@@ -71,6 +71,21 @@ test("coordinator, agents and switchoverctl work together and end cleanly", asyn
   assert.match(headings ?? "", /^MIGRATION +FROM +TO +MODE/);
   assert.match(row ?? "", new RegExp(`^${migrationId} +ha +hb +live +20.*Z +team=blue +failed, guest`));
   assert.deepEqual(others, []);
+  const explained = await runToEnd(t, "switchoverctl", ["explain", migrationId], environment);
+  assert.equal(explained.code, 0, explained.stderr);
+  assert.match(
+    explained.stdout,
+    /web-7, ha -> hb, live, .* ago: failed, guest runs on source: .*\n {2}heard of +ha/,
+  );
+  const getMigration = ["call", "GetMigration", JSON.stringify({ migrationId }), "--json"];
+  const called = await runToEnd(t, "switchoverctl", getMigration, environment);
+  assert.equal(called.code, 0, called.stderr);
+  const { migration } = JSON.parse(called.stdout) as { readonly migration: Record<string, string> };
+  assert.deepEqual([migration.migrationId, migration.phase], [migrationId, "PHASE_FAILED"]);
+  const [agentAt = ""] =
+    (await runToEnd(t, "switchoverctl", ["host", "ha"], environment)).stdout.match(/127\.\S+/) ?? [];
+  const agentServes = await runToEnd(t, "switchoverctl", ["describe", "--target", agentAt]);
+  assert.match(agentServes.stdout, /^service switchover\.v1\.HostAgentService \{/);
   const receipt = await runToEnd(t, "switchoverctl", ["receipt", migrationId], environment);
   assert.equal(receipt.code, 0, receipt.stderr);
   assert.match(receipt.stdout, /request +r-1\n/);
