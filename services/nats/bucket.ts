@@ -1,5 +1,6 @@
-import type { KV, KvEntry, NatsConnection } from "nats";
+import type { KV, NatsConnection } from "nats";
 import { SwitchoverError } from "../../proto/error.ts";
+import { type BucketEntry, watchBucket } from "./bucket-watch.ts";
 import { type NatsLink, waitMs } from "./connection.ts";
 import { JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
 
@@ -52,16 +53,15 @@ export class Bucket {
 
   /**
    * The values of `key` (or all keys) as they stand, then every newer one, until the signal. While NATS is away it waits,
-   * and begins anew when NATS is back, so that a value may come twice; the client's own watch would notice a restarted
-   * server only by missing heartbeats, after 10 s and more. Deleted values are left out. `onCurrent` is called once all
-   * that stood there has been brought; the client may miss that moment where values are written meanwhile.
+   * and begins anew when NATS is back, so that a value may come twice. Deleted values are left out. `onCurrent` is called
+   * once all that stood there has been brought, each time that it begins.
    */
   async *watch(
     what: string,
     key: string,
     signal: AbortSignal,
-    onCurrent: () => void = () => undefined,
-  ): AsyncGenerator<KvEntry, void, undefined> {
+    onCurrent?: () => void,
+  ): AsyncGenerator<BucketEntry, void, undefined> {
     while (!signal.aborted) {
       const renewal = new AbortController();
       const forget = this.#link.onReturn(() => renewal.abort());
@@ -80,19 +80,14 @@ export class Bucket {
     what: string,
     key: string,
     signal: AbortSignal,
-    onCurrent: () => void,
-  ): AsyncGenerator<KvEntry, void, undefined> {
-    const entries = await this.run(what, (kv) => kv.watch({ key, initializedFn: onCurrent }));
-    const stop = (): void => entries.stop();
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
+    onCurrent: (() => void) | undefined,
+  ): AsyncGenerator<BucketEntry, void, undefined> {
+    const connection = this.#link.connection;
+    if (connection === undefined) throw natsUnreachable(what);
     try {
-      for await (const entry of entries) if (entry.operation === "PUT") yield entry;
+      yield* watchBucket(connection, this.#name, { key, signal, onCurrent });
     } catch (thrown) {
       throw natsFault(thrown, what);
-    } finally {
-      signal.removeEventListener("abort", stop);
-      stop();
     }
   }
 

@@ -1,10 +1,10 @@
-import type { KvEntry } from "nats";
 import type { DrainStore, StoredDrain } from "../../coordinator/drain/drain-store.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { DrainRecord } from "../../proto/gen/switchover/v1/drain.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { DRAIN_BUCKET } from "../../proto/subjects.ts";
 import { Bucket } from "./bucket.ts";
+import type { BucketEntry } from "./bucket-watch.ts";
 import type { NatsLink } from "./connection.ts";
 import { isConflict } from "./fault.ts";
 
@@ -43,7 +43,7 @@ export class NatsDrainStore implements DrainStore {
   }
 }
 
-function storedDrain(entry: KvEntry): StoredDrain {
+function storedDrain(entry: BucketEntry): StoredDrain {
   try {
     return { record: DrainRecord.fromJSON(JSON.parse(entry.string())), revision: entry.revision };
   } catch (thrown) {

@@ -28,6 +28,11 @@ export function isNameInUse(thrown: unknown): boolean {
   return apiErrorOf(thrown)?.err_code === NAME_IN_USE;
 }
 
+/** A consumer's server sends nothing any more, not even heartbeats. */
+export function isSilence(thrown: unknown): boolean {
+  return thrown instanceof NatsError && thrown.code === ErrorCode.JetStreamIdleHeartBeat;
+}
+
 /** No repetition makes it succeed: the message itself is at fault. */
 export function isHopeless(thrown: unknown): boolean {
   if (!(thrown instanceof NatsError)) return !(thrown instanceof SwitchoverError);

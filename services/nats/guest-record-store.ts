@@ -1,4 +1,3 @@
-import type { KvEntry } from "nats";
 import {
   decodeMigrationState,
   encodeGuestRecord,
@@ -11,6 +10,7 @@ import type { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/
 import type { GuestId, MigrationId } from "../../proto/ids.ts";
 import { GUEST_BUCKET, HISTORY_BUCKET } from "../../proto/subjects.ts";
 import { Bucket } from "./bucket.ts";
+import type { BucketEntry } from "./bucket-watch.ts";
 import type { NatsLink } from "./connection.ts";
 import { isConflict } from "./fault.ts";
 
@@ -100,17 +100,17 @@ export class NatsGuestRecordStore implements RecordStore {
   }
 }
 
-function isPresent(entry: KvEntry | null): entry is KvEntry {
+function isPresent(entry: BucketEntry | null): entry is BucketEntry {
   return entry !== null && entry.operation === "PUT";
 }
 
-function storedRecord(entry: KvEntry): StoredRecord {
+function storedRecord(entry: BucketEntry): StoredRecord {
   const { unknownValues, value: record } = readGuestRecord(entry.value, whereIs(entry));
   const { revision } = entry;
   return unknownValues.length === 0 ? { record, revision } : { record, revision, unknownValues };
 }
 
-function whereIs({ bucket, key, revision }: KvEntry): Record<string, string> {
+function whereIs({ bucket, key, revision }: BucketEntry): Record<string, string> {
   return { bucket, key, revision: String(revision) };
 }
 

@@ -1,10 +1,10 @@
-import type { KvEntry } from "nats";
 import type { SlotStore, StoredSlot } from "../../coordinator/admission/slot-store.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { AdmissionSlot } from "../../proto/gen/switchover/v1/admission.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import { SLOT_BUCKET } from "../../proto/subjects.ts";
 import { Bucket } from "./bucket.ts";
+import type { BucketEntry } from "./bucket-watch.ts";
 import type { NatsLink } from "./connection.ts";
 import { isConflict } from "./fault.ts";
 
@@ -47,7 +47,7 @@ export class NatsSlotStore implements SlotStore {
   }
 }
 
-function storedSlot(entry: KvEntry): StoredSlot {
+function storedSlot(entry: BucketEntry): StoredSlot {
   try {
     return { slot: AdmissionSlot.fromJSON(JSON.parse(entry.string())), revision: entry.revision };
   } catch (thrown) {

@@ -86,6 +86,12 @@ export class NatsNode {
     return { in_msgs, out_msgs };
   }
 
+  /** Which server of the cluster places streams and consumers, as this one knows it. */
+  async placingServer(): Promise<string | undefined> {
+    const said = (await this.#ask("jsz")) as { readonly meta_cluster?: { readonly leader?: string } } | null;
+    return said?.meta_cluster?.leader;
+  }
+
   async kill(): Promise<void> {
     await this.#process?.kill();
   }
