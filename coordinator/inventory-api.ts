@@ -9,6 +9,8 @@ import type {
   ListMigrationsResponse,
 } from "../proto/gen/switchover/v1/migration_service.ts";
 import { type GuestId, type MigrationId, parseMigrationId } from "../proto/ids.ts";
+import type { AdmissionPort } from "./admission/admission-port.ts";
+import { withQueuePlace } from "./admission/queue-place.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
 import { migrationUnknown } from "./interventions.ts";
@@ -25,6 +27,8 @@ export interface InventoryPorts {
   readonly catalogue: RecordCatalogue;
   readonly hosts: HostCatalogue;
   readonly store: Pick<RecordStore, "get" | "readArchived">;
+  /** Knows the places of those that wait. */
+  readonly admission: Pick<AdmissionPort, "placeOf">;
   readonly clock: Clock;
 }
 
@@ -43,8 +47,10 @@ export class InventoryApi {
   }
 
   /** One page, newest first. INVALID_ARGUMENT names the field of filter, page_size or page_token that cannot be. */
-  listMigrations(asked: ListMigrationsRequest): Promise<ListMigrationsResponse> {
-    return this.#inTime(listMigrations(this.#ports.catalogue, asked));
+  async listMigrations(asked: ListMigrationsRequest): Promise<ListMigrationsResponse> {
+    const { admission, catalogue } = this.#ports;
+    const page = await this.#inTime(listMigrations(catalogue, asked));
+    return { ...page, migrations: page.migrations.map((each) => withQueuePlace(each, admission)) };
   }
 
   /** One page of the hosts that live, by id. */

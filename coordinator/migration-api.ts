@@ -23,6 +23,7 @@ import type { AdmissionPort } from "./admission/admission-port.ts";
 import { claimedInLine, withQueuePlace } from "./admission/queue-place.ts";
 import { answerWithin } from "./answer-within.ts";
 import type { Clock } from "./clock.ts";
+import type { DrainingHosts } from "./drain/draining-hosts.ts";
 import { hostUnknown } from "./host-unknown.ts";
 import { intervene, migrationUnknown } from "./interventions.ts";
 import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
@@ -51,6 +52,7 @@ export interface MigrationApiPorts {
   readonly random: () => number;
   readonly runner: MigrationRunner;
   readonly admission: AdmissionPort;
+  readonly draining: Pick<DrainingHosts, "checkDestination">;
   /** Null: a guest may move as often as it is asked to. */
   readonly moveBudget: MoveBudget | null;
 }
@@ -77,6 +79,7 @@ export class MigrationApi {
    * ALREADY_EXISTS / REQUEST_REUSED for other content, FAILED_PRECONDITION / GUEST_BUSY while another migration of
    * the guest has not ended, NOT_FOUND / HOST_UNKNOWN for a host without an agent,
    * FAILED_PRECONDITION / CAPABILITY_MISSING for one whose agent does not know what the migration may need,
+   * / HOST_DRAINING for a destination that is to be empty,
    * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already, / MOVE_BUDGET for a guest that moved too often lately.
    * It waits in PENDING where a limit is reached. With `validate_only` all of that, and what both agents' preflight
    * refuses, is told and nothing is stored or changed.
@@ -130,6 +133,7 @@ export class MigrationApi {
   async #checkHosts({ spec }: MigrationRequest): Promise<void> {
     await this.#checkHost(spec, "source", spec.sourceHostId as HostId);
     await this.#checkHost(spec, "destination", spec.destinationHostId as HostId);
+    this.#ports.draining.checkDestination(spec.destinationHostId as HostId, "spec.destination_host_id");
   }
 
   async #checkHost(spec: MigrationSpec, side: Side, hostId: HostId): Promise<void> {

@@ -6,6 +6,7 @@ import type { StartMigrationResponse, StartRefusal } from "../proto/gen/switchov
 import type { HostId } from "../proto/ids.ts";
 import type { AdmissionPort } from "./admission/admission-port.ts";
 import type { Clock } from "./clock.ts";
+import type { DrainingHosts } from "./drain/draining-hosts.ts";
 import { hostUnknown } from "./host-unknown.ts";
 import type { Side } from "./migration/complete-state.ts";
 import { nicDifferenceOf } from "./migration/prepare.ts";
@@ -21,6 +22,7 @@ export interface ValidationPorts {
   readonly store: Pick<RecordStore, "get" | "readArchived">;
   readonly hosts: HostPort;
   readonly agents: Pick<AgentPort, "preflight">;
+  readonly draining: Pick<DrainingHosts, "checkDestination">;
   readonly moveBudget: MoveBudget | null;
   readonly admission: Pick<AdmissionPort, "foretell">;
   readonly clock: Clock;
@@ -91,7 +93,7 @@ interface HostAnswer {
 }
 
 async function preflight(
-  { agents, hosts }: ValidationPorts,
+  { agents, draining, hosts }: ValidationPorts,
   { guestId, spec }: MigrationRequest,
   side: Side,
 ): Promise<HostAnswer> {
@@ -102,6 +104,7 @@ async function preflight(
   if (host === null) return { refusals: [refusalFrom(hostUnknown(hostId, field), hostId)], nics: null };
   try {
     checkCapabilities(spec, side, host, field);
+    if (side === "destination") draining.checkDestination(hostId, field);
   } catch (thrown) {
     return { refusals: [refusalFrom(SwitchoverError.from(thrown), hostId)], nics: null };
   }

@@ -21,11 +21,13 @@ import { claimDrain, commitDrain, drainUnknown, isDrainOpen } from "./drain-reco
 import { type DrainRequest, parseDrainHost } from "./drain-request.ts";
 import type { DrainRunner } from "./drain-runner.ts";
 import type { DrainStore, StoredDrain } from "./drain-store.ts";
+import type { DrainingHosts } from "./draining-hosts.ts";
 
 export interface DrainApiPorts {
   readonly store: DrainStore;
   readonly hosts: HostPort;
   readonly runner: DrainRunner;
+  readonly draining: DrainingHosts;
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;
@@ -46,8 +48,8 @@ export class DrainApi {
 
   /**
    * Begins the evacuation; returns once that is stored. Idempotent by request id: ALREADY_EXISTS / REQUEST_REUSED for
-   * other content, FAILED_PRECONDITION / HOST_DRAINING while another one of the host has not ended, NOT_FOUND /
-   * HOST_UNKNOWN for a host without an agent.
+   * other content, FAILED_PRECONDITION / HOST_DRAINING while another one of the host has not ended or where a destination
+   * is drained itself, NOT_FOUND / HOST_UNKNOWN for a host without an agent.
    */
   async drainHost(asked: DrainHostRequest): Promise<DrainHostResponse> {
     const request = parseDrainHost(asked);
@@ -63,7 +65,9 @@ export class DrainApi {
     if (claim.t === "already") return { drain: claim.drain };
     await this.#checkHost(request.hostId, "spec.host_id");
     for (const [index, hostId] of request.spec.destinationHostIds.entries()) {
-      await this.#checkHost(hostId as HostId, `spec.destination_host_ids[${index}]`);
+      const field = `spec.destination_host_ids[${index}]`;
+      await this.#checkHost(hostId as HostId, field);
+      this.#ports.draining.checkDestination(hostId as HostId, field);
     }
     return { record: claim.record };
   }

@@ -26,12 +26,15 @@ import {
   withStartRefused,
   withTrials,
 } from "./drained-guests.ts";
+import type { DrainingHosts } from "./draining-hosts.ts";
 import { type DrainedHostPort, inTurns, surveyDrain, tryGuest } from "./survey-drain.ts";
 
 export interface DrainPorts {
   readonly store: DrainStore;
   readonly hosts: DrainedHostPort;
   readonly migrations: Pick<MigrationApi, "startMigration" | "getMigration" | "cancelMigration">;
+  /** Told of every drain that is heard of. */
+  readonly draining: DrainingHosts;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -80,16 +83,16 @@ export async function driveDrain(
 }
 
 async function playRound(ports: DrainPorts, stored: StoredDrain, signal: AbortSignal): Promise<void> {
-  const { clock, hosts, store } = ports;
+  const { clock, store } = ports;
   const { record } = stored;
   const before = record.drain;
   if (before === undefined) return;
-  const survey = await surveyDrain(hosts, before, signal);
+  const survey = await surveyDrain(ports.hosts, before, signal);
   let drain = withCancelAsked(before, record);
   if (survey.living !== null) drain = withFound(drain, survey.living);
   drain = await withMigrations(ports, drain, record);
   const wanted = guestsToTry(drain, survey.preparedAt, BigInt(clock.unixUs()));
-  const trials = await inTurns(wanted, (guest) => tryGuest(hosts, drain, guest, signal));
+  const trials = await inTurns(wanted, (guest) => tryGuest(ports, drain, guest, signal));
   const nowUnixUs = BigInt(clock.unixUs());
   drain = withTrials(drain, trials, survey.preparedAt, nowUnixUs);
   drain = withEnd(drain, survey.living === null ? "not all" : "all", nowUnixUs);

@@ -29,7 +29,8 @@ export function claimDrain(
   }
   const earlier = record?.earlierRequestIds ?? [];
   if (earlier.includes(requestId)) return { t: "refused", error: requestReused(requestId) };
-  if (last !== undefined && isDrainOpen(last)) return { t: "refused", error: hostDraining(last) };
+  if (last !== undefined && isDrainOpen(last))
+    return { t: "refused", error: hostDraining(hostId, last.drainId, "spec.host_id") };
   const drain: Drain = {
     drainId: drainIdOf(hostId, Number(atUnixUs / 1_000n), random),
     requestId,
@@ -56,7 +57,7 @@ export function claimDrain(
   };
 }
 
-export function isDrainOpen({ phase }: Drain): boolean {
+export function isDrainOpen({ phase }: Pick<Drain, "phase">): boolean {
   return phase === DrainPhase.DRAINING || phase === DrainPhase.CANCELLING;
 }
 
@@ -77,10 +78,10 @@ function isSameSpec(left: DrainSpec | undefined, right: DrainSpec): boolean {
   return left !== undefined && bytes(left).equals(bytes(right));
 }
 
-function hostDraining({ drainId, spec }: Drain): SwitchoverError {
-  return new SwitchoverError(
-    "FAILED_PRECONDITION",
-    `Host ${spec?.hostId ?? ""} is being drained by ${drainId}.`,
-    { reason: "HOST_DRAINING", field: "spec.host_id", metadata: { drain_id: drainId } },
-  );
+export function hostDraining(hostId: string, drainId: string, field: string): SwitchoverError {
+  return new SwitchoverError("FAILED_PRECONDITION", `Host ${hostId} is being drained by ${drainId}.`, {
+    reason: "HOST_DRAINING",
+    field,
+    metadata: { drain_id: drainId },
+  });
 }

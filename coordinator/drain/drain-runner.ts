@@ -70,6 +70,7 @@ export class DrainRunner {
     this.#timers.get(hostId)?.();
     this.#timers.delete(hostId);
     if (record.drain === undefined) return;
+    this.#ports.draining.hear(record.drain);
     for (const listener of this.#observers.get(hostId) ?? []) listener(record.drain);
     if (isDrainOpen(record.drain)) this.#takeLater(hostId);
   }

@@ -10,6 +10,7 @@ import type {
 import type { HostId } from "../../proto/ids.ts";
 import type { AgentCall } from "../runner/agent-port.ts";
 import { type Hindrance, NOT_PREPARED, type Trial } from "./drained-guests.ts";
+import type { DrainingHosts } from "./draining-hosts.ts";
 
 /** What a drain asks of agents; none of it changes anything. Failures as AgentPort's. */
 export interface DrainedHostPort {
@@ -88,7 +89,7 @@ async function livesOn(
 
 /** Asks the destinations in their order, and takes the first that nothing refuses at. */
 export async function tryGuest(
-  hosts: DrainedHostPort,
+  { draining, hosts }: { readonly draining: DrainingHosts; readonly hosts: DrainedHostPort },
   { spec }: Drain,
   {
     guestId,
@@ -106,6 +107,7 @@ export async function tryGuest(
       mode: spec?.mode ?? 0,
     };
     try {
+      draining.checkDestination(destinationHostId as HostId, "spec.destination_host_ids");
       const { refusals } = await hosts.preflight(destinationHostId as HostId, request, call);
       const [first] = refusals;
       if (first === undefined) return { guestId, destinationHostId };
@@ -115,7 +117,7 @@ export async function tryGuest(
       };
     } catch (thrown) {
       const { reason: reasonCode, message } = SwitchoverError.from(thrown);
-      hindrance = { reasonCode, reason: `Host ${destinationHostId} was asked in vain: ${message}` };
+      hindrance = { reasonCode, reason: `Host ${destinationHostId} does not take it: ${message}` };
     }
   }
   return { guestId, hindrance };

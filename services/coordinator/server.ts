@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Admission } from "../../coordinator/admission/admission.ts";
 import { DrainApi } from "../../coordinator/drain/drain-api.ts";
 import { DrainRunner } from "../../coordinator/drain/drain-runner.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
@@ -120,7 +121,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
-  const moveBudget = moveBudgetIn(values);
+  const draining = new DrainingHosts();
   const api = new MigrationApi({
     store,
     hosts,
@@ -129,21 +130,24 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
     random: Math.random,
     runner,
     admission,
-    moveBudget,
+    draining,
+    moveBudget: moveBudgetIn(values),
   });
   const inventory = new InventoryApi({
     catalogue: new NatsRecordCatalogue(link),
     hosts: new NatsHostCatalogue(link),
     store,
+    admission,
     clock,
   });
   const drainStore = new NatsDrainStore(link);
-  const drainPorts = { store: drainStore, hosts: agents, migrations: api, clock, log };
+  const drainPorts = { store: drainStore, hosts: agents, migrations: api, draining, clock, log };
   const drainRunner = new DrainRunner(drainPorts, randomUUID(), leaving.signal);
   const drains = new DrainApi({
     store: drainStore,
     hosts,
     runner: drainRunner,
+    draining,
     clock,
     random: Math.random,
   });

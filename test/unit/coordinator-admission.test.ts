@@ -2,10 +2,14 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Admission } from "../../coordinator/admission/admission.ts";
 import type { AdmissionLimits } from "../../coordinator/admission/admission-limits.ts";
-import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { type AdmissionPort, OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
+import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
+import type { RecordCatalogue } from "../../coordinator/record/record-catalogue.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
 import { type Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { ListMigrationsRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { SlotBucket } from "./admission-world.ts";
 import { phaseName, specOf } from "./coordinator-story.ts";
@@ -49,13 +53,14 @@ describe("admission", () => {
       random: () => 0.5,
       runner,
       admission,
+      draining: new DrainingHosts(),
       moveBudget: null,
     });
     const kill = () => {
       dead.abort();
       runner.close();
     };
-    return { api, runner, kill };
+    return { api, runner, admission, kill };
   }
 
   async function start(
@@ -90,7 +95,7 @@ describe("admission", () => {
   });
 
   it("keeps the next one in PENDING and tells its place and what it waits for, in the feed too", async () => {
-    const { api, runner } = coordinator();
+    const { admission, api, runner } = coordinator();
     await runner.resume();
     await start(api, "web-7");
     await world.untilPhase("web-7", "TRANSFERRING");
@@ -105,6 +110,13 @@ describe("admission", () => {
       reason: "Host ha is the source of 1 migrations, which is the limit.",
     });
     assert.equal(waiting.reasonCode, "SOURCE_HOST_BUSY");
+    const { migrations } = await inventoryOf(world, admission).listMigrations(
+      ListMigrationsRequest.fromPartial({ filter: { guestId: "web-8" } }),
+    );
+    assert.deepEqual(
+      migrations.map(({ queuePlace }) => queuePlace),
+      [waiting.queuePlace],
+    );
     const told = world.feed.events.find(({ guestId }) => guestId === "web-8")?.event;
     assert.ok(told?.$case === "phaseChanged");
     assert.match(told.value.reason, /^It is number 1 in line: Host ha is the source/);
@@ -218,7 +230,16 @@ describe("admission", () => {
     world.store.watchAll = async function* () {};
     const runner = world.startRunner({}, door);
     const hosts = { get: async (hostId: string) => HostRecord.create({ hostId }) };
-    const ports = { store, hosts, agents, clock, random: () => 0.5, runner, admission: door };
+    const ports = {
+      store,
+      hosts,
+      agents,
+      clock,
+      random: () => 0.5,
+      runner,
+      admission: door,
+      draining: new DrainingHosts(),
+    };
     await start(new MigrationApi({ ...ports, moveBudget: null }), "web-7");
     await world.untilPhase("web-7", "TRANSFERRING");
     world.hosts.moveCpus();
@@ -239,3 +260,17 @@ describe("admission", () => {
     await world.until(() => bucket.values.some(({ slot }) => !slot.released), "it has a slot again");
   });
 });
+
+/** Over the records of this world. */
+function inventoryOf({ clock, store }: World, admission: AdmissionPort): InventoryApi {
+  const catalogue: RecordCatalogue = {
+    records: async function* (guestId) {
+      const stored = await store.get(guestId ?? assert.fail());
+      if (stored !== null) yield stored.record;
+    },
+    archivedIds: async function* () {},
+    readArchived: async () => null,
+  };
+  const hosts = { hosts: () => assert.fail(), host: () => assert.fail() };
+  return new InventoryApi({ catalogue, hosts, store, admission, clock });
+}

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { type Migration, MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
@@ -29,6 +30,7 @@ function apiOf(runner: MigrationRunner): MigrationApi {
     agents: world.hosts,
     runner,
     admission: OPEN_DOOR,
+    draining: new DrainingHosts(),
     moveBudget: null,
   });
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import {
@@ -60,6 +61,7 @@ describe("the migration service", () => {
       agents: world.hosts,
       runner: driver,
       admission: OPEN_DOOR,
+      draining: new DrainingHosts(),
       moveBudget: null,
     });
   }
@@ -425,6 +427,7 @@ describe("the migration service", () => {
       random: () => 0.5,
       runner: world.startRunner(),
       admission: OPEN_DOOR,
+      draining: new DrainingHosts(),
       moveBudget: null,
     });
     const seen = await watched(late, migrationId, new AbortController().signal);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { withMigration } from "../../coordinator/migration/complete-state.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { claimGuest } from "../../coordinator/record/guest-record.ts";
@@ -71,7 +72,8 @@ test("StartMigration refuses the guest beyond its budget, and changes nothing; v
   const hosts = { get: async () => assert.fail("no host is asked after") };
   const { store, clock, hosts: agents } = world;
   const runner = world.startRunner();
-  const shared = { store, clock, agents, random: () => 0.5, runner, admission: OPEN_DOOR };
+  const draining = new DrainingHosts();
+  const shared = { store, clock, agents, random: () => 0.5, runner, admission: OPEN_DOOR, draining };
   const api = new MigrationApi({ ...shared, hosts, moveBudget: BUDGET });
   const asked = { requestId: "r9", spec: specOf(), validateOnly: false };
   await assert.rejects(api.startMigration(asked), { reason: "MOVE_BUDGET" });

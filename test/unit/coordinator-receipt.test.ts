@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { receiptOf } from "../../coordinator/inventory/receipt.ts";
 import { switchoverSpans } from "../../coordinator/inventory/switchover-spans.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
@@ -157,10 +158,17 @@ describe("a receipt", () => {
       agents: world.hosts,
       runner,
       admission: OPEN_DOOR,
+      draining: new DrainingHosts(),
       moveBudget: null,
     });
     const noHosts = { hosts: () => assert.fail(), host: () => assert.fail() };
-    const inventory = new InventoryApi({ catalogue: new MemoryCatalogue(), hosts: noHosts, store, clock });
+    const inventory = new InventoryApi({
+      catalogue: new MemoryCatalogue(),
+      hosts: noHosts,
+      store,
+      admission: OPEN_DOOR,
+      clock,
+    });
     world.hosts.moves = "when told";
     const { migration } = await api.startMigration({ requestId: "r1", spec: specOf(), validateOnly: false });
     const migrationId = migration?.migrationId ?? "";

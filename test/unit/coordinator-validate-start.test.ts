@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
+import { Drain, DrainPhase, DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
 import type { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
 import { NicDefinition } from "../../proto/gen/switchover/v1/nic.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
@@ -15,11 +17,13 @@ const GUEST = "web-7" as GuestId;
 describe("a validate_only StartMigration", () => {
   let world: World;
   let runner: MigrationRunner;
+  let draining: DrainingHosts;
   let api: MigrationApi;
 
   beforeEach(() => {
     world = new World();
     runner = world.startRunner();
+    draining = new DrainingHosts();
     const hosts = {
       get: async (hostId: string) => (hostId === "hx" ? null : HostRecord.create({ hostId })),
     };
@@ -32,6 +36,7 @@ describe("a validate_only StartMigration", () => {
       random: () => 0.5,
       runner,
       admission: OPEN_DOOR,
+      draining,
       moveBudget: null,
     });
   });
@@ -73,6 +78,15 @@ describe("a validate_only StartMigration", () => {
       "UNAVAILABLE HOST_SILENT spec.source_host_id ha",
       "NOT_FOUND HOST_UNKNOWN spec.destination_host_id hx",
     ]);
+  });
+
+  it("tells of a destination that is being drained", async () => {
+    const spec = DrainSpec.fromPartial({ hostId: "hb" });
+    const drain = Drain.fromPartial({ drainId: "hb-000000000000", spec, phase: DrainPhase.DRAINING });
+    draining.hear(drain);
+    assert.deepEqual(await refusalsOf(), ["FAILED_PRECONDITION HOST_DRAINING spec.destination_host_id hb"]);
+    draining.hear({ ...drain, phase: DrainPhase.DRAINED });
+    assert.deepEqual(await refusalsOf(), []);
   });
 
   it("tells of NICs that only one host has", async () => {

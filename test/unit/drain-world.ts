@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { DrainApi } from "../../coordinator/drain/drain-api.ts";
 import { DrainRunner } from "../../coordinator/drain/drain-runner.ts";
 import type { DrainStore, StoredDrain } from "../../coordinator/drain/drain-store.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import type { DrainedHostPort } from "../../coordinator/drain/survey-drain.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { type Drain, DrainRecord, type DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
@@ -208,10 +209,15 @@ export class DrainWorld {
     const { clock } = this;
     const store = this.drains.storeOf(dead.signal);
     const { hosts, api: migrations } = this.cloud;
-    const runner = new DrainRunner({ store, hosts, migrations, clock, log: SILENT }, name, dead.signal);
+    const draining = new DrainingHosts();
+    const runner = new DrainRunner(
+      { store, hosts, migrations, draining, clock, log: SILENT },
+      name,
+      dead.signal,
+    );
     const known = { get: async (hostId: HostId) => (hostId === "hx" ? null : ({ hostId } as never)) };
-    const api = new DrainApi({ store, hosts: known, runner, clock, random: () => 0.5 });
-    return { api, kill: () => dead.abort("closed") };
+    const api = new DrainApi({ store, hosts: known, runner, draining, clock, random: () => 0.5 });
+    return { api, draining, kill: () => dead.abort("closed") };
   }
 
   /** Lets everything that can happen happen, then time pass, until the condition holds; throws after a while. */

@@ -279,6 +279,22 @@ describe("DrainHost", () => {
     assert.equal(world.drains.commits.length, 0);
   });
 
+  it("takes no host as a destination that is being drained, nor sends a guest to one that is by then", async () => {
+    world.cloud.livesOn.set("g0", "ha");
+    world.cloud.livesOn.set("g1", "hb");
+    world.cloud.prepare("g0", "hb");
+    world.cloud.prepare("g0", "hc");
+    await drain({ destinationHostIds: ["hb", "hc"], maxParallel: 1 });
+    const other = { requestId: "r1", spec: drainSpecOf({ hostId: "hb", destinationHostIds: ["hc"] }) };
+    await api.drainHost(other);
+    await world.until(() => world.cloud.guestsUnderWay().includes("g0"), "it is on its way");
+    const [asked] = world.cloud.underWay();
+    assert.equal(asked?.migration.spec?.destinationHostId, "hc");
+    const field = "spec.destination_host_ids[0]";
+    const spec = drainSpecOf({ hostId: "hd", destinationHostIds: ["hb"] });
+    await assert.rejects(api.drainHost({ requestId: "r3", spec }), { reason: "HOST_DRAINING", field });
+  });
+
   it("refuses what is no drain's id", async () => {
     await assert.rejects(api.getDrain({ drainId: "" }), { code: "INVALID_ARGUMENT", field: "drain_id" });
     await assert.rejects(api.getDrain({ drainId: "ha" }), { code: "INVALID_ARGUMENT", field: "drain_id" });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Admission } from "../../coordinator/admission/admission.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { isTerminal } from "../../coordinator/migration/phase-edges.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { AgentPort } from "../../coordinator/runner/agent-port.ts";
@@ -99,6 +100,7 @@ async function openCoordinator(t: TestContext, hosts: RefusingHosts) {
     random,
     runner,
     admission,
+    draining: new DrainingHosts(),
     moveBudget: null,
   });
   const leave = () => {

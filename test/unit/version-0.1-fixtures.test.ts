@@ -1,8 +1,10 @@
 /** What the version before wrote, as it wrote it, is read by this one: records, history, heartbeats and the feed. */
+
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { decodeGuestRecord, decodeMigrationState } from "../../coordinator/record/record-codec.ts";
@@ -44,6 +46,7 @@ function apiOf(world: World, hostRecord: HostRecord): MigrationApi {
     random: () => 0.125,
     runner: world.startRunner(),
     admission: OPEN_DOOR,
+    draining: new DrainingHosts(),
     moveBudget: null,
   };
   return new MigrationApi({ ...ports, hosts: { get: async () => hostRecord } });
@@ -104,6 +107,7 @@ test("a migration that the version before ended is found by its request, listed,
     },
     hosts: { hosts: () => assert.fail(), host: () => assert.fail() },
     store: world.store,
+    admission: OPEN_DOOR,
     clock: world.clock,
   });
   const filter = MigrationFilter.create({ hostId: "hb", phases: [Phase.COMPLETED] });

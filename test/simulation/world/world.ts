@@ -2,6 +2,7 @@ import type { BeforeOperation } from "../../../agent/guest/guest-operation.ts";
 import { HostAgent } from "../../../agent/host-agent.ts";
 import type { Log, LogFields } from "../../../agent/log.ts";
 import { OPEN_DOOR } from "../../../coordinator/admission/admission-port.ts";
+import { DrainingHosts } from "../../../coordinator/drain/draining-hosts.ts";
 import { MigrationApi } from "../../../coordinator/migration-api.ts";
 import { MigrationRunner } from "../../../coordinator/runner/migration-runner.ts";
 import { SwitchoverError } from "../../../proto/error.ts";
@@ -287,6 +288,7 @@ export class World {
       random: () => this.#random.next(),
       runner,
       admission: OPEN_DOOR,
+      draining: new DrainingHosts(),
       moveBudget: null,
     });
     this.coordinators[index] = { runner, api, ...peer };
