@@ -18,7 +18,6 @@ export interface BareMigrationOptions {
   readonly port?: number;
   readonly mode: MigrationMode;
   readonly maxBandwidthBytesPerSecond?: number;
-  readonly downtimeLimitMs?: number;
   /** Post-copy: how long pages flow ahead before the switch is asked for. */
   readonly postCopyAfterMs?: number;
 }
@@ -36,20 +35,27 @@ export interface BareMigrationReport {
   readonly destinationResumeAtUnixUs: number;
 }
 
-/** At the lab's bandwidth, when some ten of the guest's fifty-five megabytes are still to come. */
-/** When the lab asks for post-copy: earlier ones send more of the state after STOP and cost more probes. */
+/**
+ * When the lab asks for post-copy: at its bandwidth some ten of the guest's fifty-five megabytes are still to come then.
+ * Earlier ones send more of the state after STOP and cost more probes.
+ */
 export const LAB_POST_COPY_AFTER_MS = 1500;
 const MIGRATION_TIMEOUT_MS = 30_000;
 
 /** QEMU's migration parameters for the lab: slow enough to switch to post-copy, quick enough to run often. */
 export const LAB_MAX_BANDWIDTH = 31_457_280;
-export const LAB_DOWNTIME_LIMIT_MS = 100;
+const LAB_DOWNTIME_LIMIT_MS = 100;
 /**
  * For guests of several NICs, which write to some megabytes more in the long first pass: by the limit above QEMU makes a
  * last pass of a few milliseconds, and the emulator then loses what the guest writes meanwhile to pages of that pass. Of
  * the guests with eight NICs every second one died so.
  */
-export const LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS = 200;
+const LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS = 200;
+
+/** QEMU's `downtime-limit` for a guest of the lab. What is compared must have the same: it is how long the last pass takes. */
+export function labDowntimeLimitMs(nicCount: number): number {
+  return nicCount > 1 ? LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS : LAB_DOWNTIME_LIMIT_MS;
+}
 
 /**
  * Migrates and returns when both sides are done; the source QEMU is left in `postmigrate`. Throws ABORTED
@@ -80,7 +86,7 @@ async function drive(
   for (const side of [source, destination]) await side.execute("migrate-set-capabilities", { capabilities });
   await source.execute("migrate-set-parameters", {
     "max-bandwidth": options.maxBandwidthBytesPerSecond ?? LAB_MAX_BANDWIDTH,
-    "downtime-limit": options.downtimeLimitMs ?? LAB_DOWNTIME_LIMIT_MS,
+    "downtime-limit": labDowntimeLimitMs(options.source.nics.length),
   });
   const uri = `tcp:${options.destinationAddress}:${options.port ?? 4444}`;
   await destination.execute("migrate-incoming", { uri });

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { MacAddress } from "../../proto/mac-address.ts";
+import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
 import {
   type BareMigrationReport,
   bootBare,
@@ -29,6 +29,8 @@ export interface BareGuestOptions {
   readonly mac: MacAddress;
   /** With prefix length, in the peers' subnet. */
   readonly address: string;
+  /** Default 1. As many as the guest has that is compared with this one: each has a state of its own to load. */
+  readonly nicCount?: number;
 }
 
 export interface CrossingOptions {
@@ -61,6 +63,8 @@ export interface Crossing {
 }
 
 const TAP = "tap0";
+/** The NICs beyond the first are down in the guest, and need no address that is theirs alone. */
+const FURTHER_MAC_PREFIX = "52:54:00:5e:02:0";
 const BOOT_TIMEOUT_MS = 30_000;
 /** Long enough to see that the peer on the destination's bridge is cut off while the source still runs. */
 const EARLY_BLACK_HOLE_MS = 300;
@@ -139,7 +143,7 @@ export class BareGuest {
     const frames = (await capture?.close()) ?? [];
     for (const witness of qmpWitnesses) witness.close();
     await quitBare(source);
-    await deleteTap(topology.host(source.host).namespace, TAP);
+    for (const { tap } of source.nics) await deleteTap(topology.host(source.host).namespace, tap);
     if (options.destinationEntry === "early") await this.#undoEarlyEntry(hosts);
     this.#current = destination;
     return {
@@ -197,14 +201,19 @@ async function startOn(
   role: GuestRole,
   number: number,
 ): Promise<GuestQemu> {
-  await createPlainTap(host.namespace, TAP, host.bridge);
+  const nics = Array.from({ length: options.nicCount ?? 1 }, (_, index) =>
+    index === 0
+      ? { tap: TAP, mac: options.mac }
+      : { tap: `tap${index}`, mac: parseMacAddress(`${FURTHER_MAC_PREFIX}${index}`, "mac") },
+  );
+  for (const { tap } of nics) await createPlainTap(host.namespace, tap, host.bridge);
   return startGuestQemu({
     instance: `${host.name}-${number}`,
     role,
     host,
     hostCount: options.lab.topology.hosts.length,
     image: options.image,
-    nics: [{ tap: TAP, mac: options.mac }],
+    nics,
     address: options.address,
     diskPath,
     directory: options.lab.directory,

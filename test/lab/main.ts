@@ -22,8 +22,8 @@ Migrates one real guest to and fro between two hosts of a lab (network namespace
 coordinator, with peers on both hosts probing it, and prints what independent witnesses saw: one line a migration.
 Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 
---bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"); then it
-also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
+--bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"), with as many
+NICs, on taps; then it also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
 
 --nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of every kind).
 
@@ -62,7 +62,10 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
   const guest = await managed.bootGuest("ha");
   const floor =
     settings.bare > 0
-      ? await BareGuest.boot({ lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24` }, "ha")
+      ? await BareGuest.boot(
+          { lab, image, mac: BARE_MAC, address: `${BARE_ADDRESS}/24`, nicCount: guest.current.nics.length },
+          "ha",
+        )
       : null;
   const lost: number[] = [];
   const lostBare: number[] = [];

@@ -2,12 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type MigrationSpec, MigrationMode as WireMode } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { MacAddress } from "../../../proto/mac-address.ts";
-import {
-  LAB_DOWNTIME_LIMIT_MS,
-  LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS,
-  LAB_MAX_BANDWIDTH,
-  type MigrationMode,
-} from "../bare-migration.ts";
+import { LAB_MAX_BANDWIDTH, labDowntimeLimitMs, type MigrationMode } from "../bare-migration.ts";
 import { runCommand } from "../command.ts";
 import { type GuestNic, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
 import type { GuestImage } from "../guest-image.ts";
@@ -100,7 +95,7 @@ export function labMigration(
     mode: mode === "live" ? WireMode.LIVE : WireMode.POST_COPY,
     transfer: {
       maxBandwidthBytesPerSecond: BigInt(maxBandwidth ?? LAB_MAX_BANDWIDTH),
-      downtimeLimitMs: source.nics.length > 1 ? LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS : LAB_DOWNTIME_LIMIT_MS,
+      downtimeLimitMs: labDowntimeLimitMs(source.nics.length),
       multifdChannels: 0,
       autoConverge: false,
       maxPostCopyBandwidthBytesPerSecond: BigInt(maxPostCopyBandwidth ?? 0),
