@@ -11,8 +11,9 @@ export interface FeedStream {
   last(subject: string): Promise<StoredMessage | null>;
   /**
    * Stores the message as the next after the one at `after`; 0 where the subject must have none. "overtaken": another
-   * one is there by now, and nothing was done. A message that the stream recognises by its id as stored already
-   * (`Nats-Msg-Id`) counts as stored, at its position.
+   * one is there by now, and nothing was done. A message that is there already is not stored again: "stored", at its
+   * position, where the stream looks at its id first (`Nats-Msg-Id`; nats-server 2.9 and 2.10), "overtaken" where it
+   * looks at what was expected first (2.15).
    */
   append(message: FeedMessage, after: number): Promise<Appended>;
 }
