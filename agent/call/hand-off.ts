@@ -39,14 +39,19 @@ export function deliverHandOff(host: Host, request: DeliverHandOffRequest): Deli
   const { handOff } = request;
   if (handOff === undefined) throw invalidArgument("hand_off", "The source's word is required.", "REQUIRED");
   requireForThisCall(handOff, request);
-  const { instance, adopted } = admitMigrationCall(host, request);
+  const { instance, adopted, fence } = admitMigrationCall(host, request);
   const { runner } = adopted;
   const before = runner.guest;
+  const wasTakenOver = takenOverBy(instance, before, handOff) !== undefined;
   // Throws where the journal does not take what follows from it: it is brought again then.
   const atUnixUs = host.ports.clock.unixUs();
   runner.order({ kind: "handOffReceived", atUnixUs, handOff, route: HandOffRoute.GRPC });
   const takenOver = takenOverBy(instance, runner.guest, handOff);
-  if (runner.guest !== before) return { applied: Applied.CHANGED, takenOver };
+  if (runner.guest !== before) {
+    // The word's epoch counts from now on, and of it what the command has seen.
+    runner.order({ kind: "commandAdmitted", atUnixUs, fence });
+    return { applied: wasTakenOver ? Applied.ALREADY_SO : Applied.CHANGED, takenOver };
+  }
   if (takenOver !== undefined || isKept(runner.guest, handOff)) {
     return { applied: Applied.ALREADY_SO, takenOver };
   }

@@ -1,3 +1,4 @@
+import { HandOffRoute } from "../../proto/gen/switchover/v1/feed.ts";
 import { isSwitchoverRunState } from "../../proto/switchover-run-state.ts";
 import { type Guest, newTie, type Resident } from "./guest.ts";
 import type { GuestEvent } from "./guest-event.ts";
@@ -61,6 +62,8 @@ export function evolveResident(guest: Guest, role: Resident, event: GuestEvent):
           word: { kind: "kept", fence: event.fence, runState: runStateOf(guest), cpus: guest.cpus.kind },
         },
       ]);
+    case "handOffReceived":
+      return receiveRestated(guest, event);
     case "resumeOrdered": {
       const raised = raiseFence(guest, event.fence);
       if (!isToBeStarted(guest, role)) return raised;
@@ -150,6 +153,14 @@ function startedWords(guest: Guest, role: Resident): readonly GuestOperation[] {
       ? [told({ $case: "sourceResumed", value: { runState: "running" } })]
       : []),
   ];
+}
+
+/** A statement in the dead source's place about a guest that was taken over before: what is older comes too late now. */
+function receiveRestated(guest: Guest, { handOff, route }: GuestEvent & { kind: "handOffReceived" }): Step {
+  const { migration } = guest;
+  const isOurs = migration?.side === "destination" && migration.migrationId === handOff.migrationId;
+  if (route !== HandOffRoute.GRPC || !isOurs || handOff.fence === undefined) return step(guest);
+  return raiseFence(guest, handOff.fence);
 }
 
 /** Its owner has it running; the switchover stopped it, and that is over. */

@@ -431,4 +431,33 @@ playOnceBroken("schedules that once gave a guest's right to run to nobody, or to
       ],
     },
   },
+  {
+    fact: "a word about a guest that was taken over before has what is older come too late",
+    schedule: {
+      seed: 431575,
+      grain: "fine",
+      coordinators: 1,
+      nics: 1,
+      feed: "away",
+      qemu: "7.2",
+      copyUs: 17533,
+      pagesUs: 40708,
+      migrations: [{ mode: "live", to: 0, guest: "stopped", postCopyAfterMs: 60 }],
+      faults: [
+        {
+          when: { migration: 0, mark: "resumed", afterUs: 0 },
+          kind: "hostDeclaredDead",
+          side: "source",
+          forUs: 344,
+        },
+        { when: { migration: 0, mark: "transferring", afterUs: 0 }, kind: "strangerConts", side: "source" },
+        {
+          when: { migration: 0, mark: "asked", afterUs: 247678 },
+          kind: "commandOvertaken",
+          side: "destination",
+          command: "armSource",
+        },
+      ],
+    },
+  },
 ]);

@@ -282,4 +282,21 @@ describe("a word that is delivered", () => {
       assert.equal(takenOver?.runState, runState);
     });
   }
+
+  it("has what is older come too late, also where the guest was taken over before, and after a restart", async () => {
+    const words = [NICS_PREPARED, ADOPTED, PREPARED, CONT_SENT].map((said) => [INSTANCE, said] as const);
+    const { agent, journals } = await agentOf(words, "running");
+    const stated: Fence = { epoch: FENCE.epoch + 1n, revision: 4n };
+    const fence: Fence = { epoch: stated.epoch, revision: 9n };
+    const { applied } = await agent.deliverHandOff({ ...call(fence), handOff: handOff({ fence: stated }) });
+    assert.equal(applied, Applied.ALREADY_SO);
+    await assert.rejects(agent.pauseMigration(call(FENCE)), STALE);
+    await assert.rejects(agent.pauseMigration(call({ ...fence, revision: 8n })), STALE);
+    agent.close();
+    const restarted = await agentOf(
+      journals.entries.map(({ instanceId, word }) => [instanceId, word] as const),
+      "running",
+    );
+    await assert.rejects(restarted.agent.pauseMigration(call({ ...fence, revision: 8n })), STALE);
+  });
 });
