@@ -105,8 +105,9 @@ function afterFailure(
 }
 
 /**
- * Guests that may go now, as many as there is room for; the destinations that have an instance of each, the one with the
- * fewest of the drain's guests on their way first.
+ * Guests that may go now, as many as there is room for, those first that were tried longest ago: so one that is refused
+ * each time keeps back nobody. The destinations that have an instance of each, the one with the fewest of the drain's
+ * guests on their way first.
  */
 export function guestsToTry(
   drain: Drain,
@@ -120,6 +121,7 @@ export function guestsToTry(
   for (const { state, destinationHostId } of drain.guests) if (state === MIGRATING) come(destinationHostId);
   return drain.guests
     .filter(({ state, notBeforeUnixUs }) => state === WAITING && notBeforeUnixUs <= nowUnixUs)
+    .sort(byLastTrial)
     .map(({ guestId }) => ({ guestId, prepared: destinationsOf(drain, guestId, preparedAt) }))
     .filter(({ prepared }) => prepared.length > 0)
     .slice(0, room)
@@ -129,6 +131,11 @@ export function guestsToTry(
       come(destinationHostIds[0] ?? "");
       return { guestId, destinationHostIds };
     });
+}
+
+function byLastTrial(left: DrainedGuest, right: DrainedGuest): number {
+  if (left.notBeforeUnixUs === right.notBeforeUnixUs) return 0;
+  return left.notBeforeUnixUs < right.notBeforeUnixUs ? -1 : 1;
 }
 
 /** Those with an instance of the guest, as the caller ordered them. */

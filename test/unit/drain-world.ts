@@ -102,6 +102,8 @@ export class PretendedCloud {
   readonly livesOn = new Map<string, string>();
   readonly preparedAt = new Map<string, Set<string>>();
   readonly silent = new Set<string>();
+  /** Guests that every destination refuses, in its preflight. */
+  readonly unready = new Set<string>();
   readonly migrations = new Map<string, { migration: Migration; request: StartMigrationRequest }>();
   /** Taken by the next starts of a guest, in order. */
   readonly refusals = new Map<string, SwitchoverError[]>();
@@ -143,9 +145,10 @@ export class PretendedCloud {
       const rightToRun = lives ? RightToRun.HELD : RightToRun.AWAITED;
       return { instances: [GuestInstance.fromPartial({ guestId, hostId, rightToRun })] };
     },
-    preflight: async (hostId) => {
+    preflight: async (hostId, { guestId }) => {
       this.#answers(hostId);
-      return { refusals: [], instance: undefined };
+      const refusal = { reason: "NOT_ADOPTED", sentence: "AdoptGuest comes first.", field: "instance_id" };
+      return { refusals: this.unready.has(guestId) ? [refusal] : [], instance: undefined };
     },
   };
 

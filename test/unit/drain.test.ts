@@ -90,6 +90,12 @@ describe("DrainHost", () => {
     await world.until(() => world.guest("g1")?.reasonCode === "ITS_TURN", "it is told");
   });
 
+  it("has guests that are refused again and again keep back none that may go", async () => {
+    for (const guestId of guests(5).slice(0, 4)) world.cloud.unready.add(guestId);
+    await drain({ maxParallel: 1, giveUpAfterMs: 60_000 });
+    await world.until(() => world.cloud.guestsUnderWay().includes("g4"), "the last one goes");
+  });
+
   it("tries a guest again whose migration failed, so often, and ends incomplete", async () => {
     guests(1);
     await drain({ attempts: 2 });
