@@ -5,6 +5,7 @@ import type {
   Drain,
   DrainHostRequest,
   DrainHostResponse,
+  DrainRecord,
   GetDrainRequest,
   GetDrainResponse,
   WatchDrainRequest,
@@ -79,7 +80,7 @@ export class DrainApi {
   /** NOT_FOUND / DRAIN_UNKNOWN where it is not its host's last. */
   async getDrain(asked: GetDrainRequest): Promise<GetDrainResponse> {
     const { drainId, hostId } = parseDrainId(asked.drainId, "drain_id");
-    return { drain: await this.#inTime(this.#find(drainId, hostId)) };
+    return { drain: (await this.#inTime(this.#find(drainId, hostId))).drain };
   }
 
   /** Has no further guest sent away. FAILED_PRECONDITION / DRAIN_ENDED where it has ended in another way. */
@@ -109,9 +110,16 @@ export class DrainApi {
     const states = new LatestValue<Drain>();
     const end = () => states.end();
     signal.addEventListener("abort", end);
-    const stopObserving = this.#ports.runner.observe(hostId, (drain) => states.offer(drain));
+    let newest = 0n;
+    // Two ways bring them, and what the one brings late must not replace what the other brought, which may be the end.
+    const offer = ({ drain, revision }: DrainRecord): void => {
+      if (drain === undefined || revision <= newest) return;
+      newest = revision;
+      states.offer(drain);
+    };
+    const stopObserving = this.#ports.runner.observe(hostId, offer);
     try {
-      states.offer(await this.#inTime(this.#find(drainId, hostId)));
+      offer(await this.#inTime(this.#find(drainId, hostId)));
       let shown = "";
       for await (const drain of states) {
         // A later drain of the host: this one has ended, and its last state is gone.
@@ -129,10 +137,10 @@ export class DrainApi {
     }
   }
 
-  async #find(drainId: string, hostId: HostId): Promise<Drain> {
-    const drain = (await this.#ports.store.get(hostId))?.record.drain;
-    if (drain?.drainId !== drainId) throw drainUnknown(drainId);
-    return drain;
+  async #find(drainId: string, hostId: HostId): Promise<DrainRecord> {
+    const record = (await this.#ports.store.get(hostId))?.record;
+    if (record?.drain?.drainId !== drainId) throw drainUnknown(drainId);
+    return record;
   }
 
   /** Reads and decides until a decision is written, or needs no write. */

@@ -1,5 +1,5 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import type { Drain } from "../../proto/gen/switchover/v1/drain.ts";
+import type { DrainRecord } from "../../proto/gen/switchover/v1/drain.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { pause } from "../runner/pause.ts";
 import { type DrainPorts, driveDrain } from "./drain-driver.ts";
@@ -21,7 +21,7 @@ export class DrainRunner {
   readonly #signal: AbortSignal;
   readonly #driven = new Set<HostId>();
   readonly #timers = new Map<HostId, () => void>();
-  readonly #observers = new Map<HostId, Set<(drain: Drain) => void>>();
+  readonly #observers = new Map<HostId, Set<(record: DrainRecord) => void>>();
 
   /** `driver` names this run of the coordinator; works until the signal. */
   constructor(ports: DrainPorts, driver: string, signal: AbortSignal) {
@@ -41,8 +41,8 @@ export class DrainRunner {
     });
   }
 
-  /** Calls `listener` with each state of the host's drain that somebody commits; the returned function ends that. */
-  observe(hostId: HostId, listener: (drain: Drain) => void): () => void {
+  /** Calls `listener` with each record of the host's drain that somebody commits; the returned function ends that. */
+  observe(hostId: HostId, listener: (record: DrainRecord) => void): () => void {
     const listeners = this.#observers.get(hostId) ?? new Set();
     listeners.add(listener);
     this.#observers.set(hostId, listeners);
@@ -71,7 +71,7 @@ export class DrainRunner {
     this.#timers.delete(hostId);
     if (record.drain === undefined) return;
     this.#ports.draining.hear(record.drain);
-    for (const listener of this.#observers.get(hostId) ?? []) listener(record.drain);
+    for (const listener of this.#observers.get(hostId) ?? []) listener(record);
     if (isDrainOpen(record.drain)) this.#takeLater(hostId);
   }
 

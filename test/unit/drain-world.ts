@@ -37,6 +37,8 @@ export class MemoryDrains {
   readonly #records = new Map<string, { readonly bytes: Uint8Array; readonly revision: number }>();
   readonly #wakes = new Set<() => void>();
   #revision = 0;
+  /** Awaited by each read, once it has the value. */
+  beforeAnswer: (() => Promise<void>) | null = null;
   /** Before a write, and after it. */
   beforeWrite: (() => void) | null = null;
   afterWrite: (() => void) | null = null;
@@ -52,7 +54,9 @@ export class MemoryDrains {
     return {
       get: async (hostId) => {
         alive();
-        return read(hostId);
+        const stored = read(hostId);
+        await this.beforeAnswer?.();
+        return stored;
       },
       write: async (record, expectedRevision) => {
         this.beforeWrite?.();

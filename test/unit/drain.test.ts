@@ -233,6 +233,30 @@ describe("DrainHost", () => {
     assert.ok(seen.length <= 8, seen.join(" | "));
   });
 
+  it("is watched to its end where that is heard of before the answer to how it stood", async () => {
+    guests(1);
+    const { drainId } = await drain();
+    await world.until(() => world.cloud.underWay().length === 1, "it goes");
+    let answer = () => {};
+    world.drains.beforeAnswer = () => {
+      world.drains.beforeAnswer = null;
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    };
+    const phases: (DrainPhase | undefined)[] = [];
+    const watch = (async () => {
+      for await (const { drain: stands } of api.watchDrain({ drainId }, new AbortController().signal))
+        phases.push(stands?.phase);
+    })();
+    world.cloud.end("g0", Phase.COMPLETED);
+    await world.until(isIn(DrainPhase.DRAINED), "it ends");
+    answer();
+    await world.until(() => phases.length > 0, "something is told");
+    assert.deepEqual(phases, [DrainPhase.DRAINED]);
+    await watch;
+  });
+
   it("is one drain for one request id, and one at a time for a host", async () => {
     world.cloud.livesOn.set("g0", "ha");
     const first = await drain();
