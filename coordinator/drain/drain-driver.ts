@@ -8,6 +8,7 @@ import {
 import type { HostId } from "../../proto/ids.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
+import { isTerminal } from "../migration/phase-edges.ts";
 import type { MigrationApi } from "../migration-api.ts";
 import { pause } from "../runner/pause.ts";
 import { commitDrain, isDrainOpen } from "./drain-record.ts";
@@ -17,6 +18,7 @@ import {
   guestsOnTheirWay,
   guestsToAskFor,
   guestsToTry,
+  type Hindrance,
   requestIdOf,
   withEnd,
   withFound,
@@ -27,7 +29,7 @@ import {
   withTrials,
 } from "./drained-guests.ts";
 import type { DrainingHosts } from "./draining-hosts.ts";
-import { type DrainedHostPort, inTurns, surveyDrain, tryGuest } from "./survey-drain.ts";
+import { type DrainedHostPort, inTurns, type PassingGuest, surveyDrain, tryGuest } from "./survey-drain.ts";
 
 export interface DrainPorts {
   readonly store: DrainStore;
@@ -91,12 +93,14 @@ async function playRound(ports: DrainPorts, stored: StoredDrain, signal: AbortSi
   let drain = withCancelAsked(before, record);
   if (survey.living !== null) drain = withFound(drain, survey.living);
   drain = await withMigrations(ports, drain, record);
+  const passing = await findPassing(ports, drain, survey.passing);
   const wanted = guestsToTry(drain, survey.preparedAt, BigInt(clock.unixUs()));
   const trials = await inTurns(wanted, (guest) => tryGuest(ports, drain, guest, signal));
   const nowUnixUs = BigInt(clock.unixUs());
   drain = withTrials(drain, trials, survey.preparedAt, nowUnixUs);
-  drain = withEnd(drain, survey.living === null ? "not all" : "all", nowUnixUs);
-  const { reasonCode, reason } = survey.hindrance ?? { reasonCode: "", reason: "" };
+  const hindrance = survey.hindrance ?? passing;
+  drain = withEnd(drain, hindrance === null ? "all" : "not all", nowUnixUs);
+  const { reasonCode, reason } = hindrance ?? { reasonCode: "", reason: "" };
   drain = { ...drain, reasonCode, reason };
   if (signal.aborted) return;
   // Also where nothing is new: it is the driver's sign of life.
@@ -117,6 +121,24 @@ async function withMigrations({ clock, migrations }: DrainPorts, drain: Drain, r
     (known, { guestId, migration }) => withMigrationHeard(known, guestId, migration, BigInt(clock.unixUs())),
     drain,
   );
+}
+
+/**
+ * A guest that a migration of somebody else brings, or has not quite taken away; null where there is none. The host is
+ * needed for it: to switch it off in post-copy would lose the guest.
+ */
+async function findPassing(
+  { migrations }: DrainPorts,
+  { guests }: Drain,
+  passing: readonly PassingGuest[],
+): Promise<Hindrance | null> {
+  const own = new Set(guests.map(({ migrationId }) => migrationId));
+  const others = passing.filter(({ migrationId }) => !own.has(migrationId));
+  const heard = await inTurns(others, ({ migrationId }) => find(migrations, migrationId));
+  const open = heard.find((migration) => migration !== null && !isTerminal(migration.phase));
+  if (open === undefined || open === null) return null;
+  const reason = `Guest ${open.spec?.guestId} is on its way by ${open.migrationId}.`;
+  return { reasonCode: "GUEST_ON_ITS_WAY", reason };
 }
 
 async function find(migrations: DrainPorts["migrations"], migrationId: string) {

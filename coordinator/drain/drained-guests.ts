@@ -219,7 +219,7 @@ export function withStartForgotten(drain: Drain, guestId: string): Drain {
   return withGuest(drain, guestId, (guest) => ({ ...guest, ...NOTHING, state: WAITING }));
 }
 
-/** `surveyed`: "all" once the host itself has said just now who lives there. */
+/** `surveyed`: "all" once the host itself has said just now who lives there, and nobody else is on the way. */
 export function withEnd(drain: Drain, surveyed: "all" | "not all", nowUnixUs: bigint): Drain {
   const isOver = isGivenUp(drain, nowUnixUs);
   const guests = isOver ? drain.guests.map(givenUp) : drain.guests;

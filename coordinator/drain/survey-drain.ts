@@ -1,6 +1,6 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Drain } from "../../proto/gen/switchover/v1/drain.ts";
-import { MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
+import { type GuestInstance, MigrationRole, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import type {
   DescribeResponse,
   GetGuestResponse,
@@ -23,10 +23,18 @@ export interface DrainedHostPort {
 const QUESTIONS_AT_A_TIME = 8;
 const ANSWER_WITHIN_MS = 1_500;
 
+/** A migration by which a guest may be on its way to the drained host, or have its pages sent from there yet. */
+export interface PassingGuest {
+  readonly guestId: string;
+  readonly migrationId: string;
+}
+
 /** Who lives on the drained host, and what the destinations have. */
 export interface Survey {
   /** Guests with an instance that may run there; null where that is not known. */
   readonly living: ReadonlySet<string> | null;
+  /** By instances that may not run there; their migrations may have ended. */
+  readonly passing: readonly PassingGuest[];
   readonly hindrance: Hindrance | null;
   /** Guests with any instance, by destination; those that do not answer have none. */
   readonly preparedAt: ReadonlyMap<string, ReadonlySet<string>>;
@@ -57,34 +65,39 @@ async function livingOn(
   hosts: DrainedHostPort,
   hostId: HostId,
   call: AgentCall,
-): Promise<Pick<Survey, "living" | "hindrance">> {
+): Promise<Pick<Survey, "living" | "passing" | "hindrance">> {
   try {
     const { guestIds } = await hosts.describe(hostId, call);
-    const living = await inTurns(guestIds, async (guestId) =>
-      (await livesOn(hosts, hostId, guestId, call)) ? [guestId] : [],
-    );
-    return { living: new Set(living.flat()), hindrance: null };
+    const answers = await inTurns(guestIds, (guestId) => instancesOf(hosts, hostId, guestId, call));
+    const instances = answers.flat();
+    const living = instances.filter(({ rightToRun }) => rightToRun === RightToRun.HELD);
+    const passing = instances.filter(isPassing);
+    return { living: new Set(living.map(({ guestId }) => guestId)), passing, hindrance: null };
   } catch (thrown) {
     const { message } = SwitchoverError.from(thrown);
     const reason = `The agent on ${hostId} does not say who lives there: ${message}`;
-    return { living: null, hindrance: { reasonCode: "HOST_SILENT", reason } };
+    return { living: null, passing: [], hindrance: { reasonCode: "HOST_SILENT", reason } };
   }
 }
 
-async function livesOn(
+async function instancesOf(
   hosts: DrainedHostPort,
   hostId: HostId,
   guestId: string,
   call: AgentCall,
-): Promise<boolean> {
+): Promise<readonly GuestInstance[]> {
   try {
-    const { instances } = await hosts.getGuest(hostId, guestId, call);
-    return instances.some(({ rightToRun }) => rightToRun === RightToRun.HELD);
+    return (await hosts.getGuest(hostId, guestId, call)).instances;
   } catch (thrown) {
     // Gone since the host named it.
-    if (SwitchoverError.from(thrown).code === "NOT_FOUND") return false;
+    if (SwitchoverError.from(thrown).code === "NOT_FOUND") return [];
     throw thrown;
   }
+}
+
+function isPassing({ migrationId, rightToRun }: GuestInstance): boolean {
+  const mayBeBound = rightToRun === RightToRun.AWAITED || rightToRun === RightToRun.HANDED_OFF;
+  return mayBeBound && migrationId !== "";
 }
 
 /** Asks the destinations in their order, and takes the first that nothing refuses at. */

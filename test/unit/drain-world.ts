@@ -8,7 +8,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { type Drain, DrainRecord, type DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
 import { GuestInstance, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { DescribeResponse } from "../../proto/gen/switchover/v1/host_agent_service.ts";
-import { Migration, MigrationMode, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { Migration, MigrationMode, MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { broken, VirtualClock } from "./coordinator-world.ts";
@@ -127,6 +127,12 @@ export class PretendedCloud {
     return this.underWay().map(({ migration }) => migration.spec?.guestId ?? "");
   }
 
+  /** A migration of somebody else's. */
+  async migrate(guestId: string, sourceHostId: string, destinationHostId: string): Promise<void> {
+    const spec = MigrationSpec.fromPartial({ guestId, sourceHostId, destinationHostId });
+    await this.api.startMigration({ requestId: "another", spec, validateOnly: false });
+  }
+
   end(guestId: string, phase: Phase, reasonCode = ""): void {
     for (const [key, { migration, request }] of this.migrations) {
       if (migration.spec?.guestId !== guestId || migration.phase !== Phase.TRANSFERRING) continue;
@@ -146,8 +152,12 @@ export class PretendedCloud {
     getGuest: async (hostId, guestId) => {
       this.#answers(hostId);
       const lives = this.livesOn.get(guestId) === hostId;
-      const rightToRun = lives ? RightToRun.HELD : RightToRun.AWAITED;
-      return { instances: [GuestInstance.fromPartial({ guestId, hostId, rightToRun })] };
+      const last = [...this.migrations.values()].findLast(({ request }) => request.spec?.guestId === guestId);
+      const migrationId = last?.migration.migrationId ?? "";
+      const isSource = last?.request.spec?.sourceHostId === hostId;
+      const rightElsewhere = isSource ? RightToRun.HANDED_OFF : RightToRun.AWAITED;
+      const rightToRun = lives ? RightToRun.HELD : rightElsewhere;
+      return { instances: [GuestInstance.fromPartial({ guestId, hostId, rightToRun, migrationId })] };
     },
     preflight: async (hostId, { guestId }) => {
       this.#answers(hostId);

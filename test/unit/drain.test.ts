@@ -65,6 +65,32 @@ describe("DrainHost", () => {
     assert.deepEqual(world.drain?.guests, []);
   });
 
+  it("waits for a guest that somebody's migration is bringing, and sends it on", async () => {
+    world.cloud.livesOn.set("g0", "hd");
+    world.cloud.prepare("g0", "ha");
+    await world.cloud.migrate("g0", "hd", "ha");
+    await drain();
+    await world.until(() => world.drain?.reasonCode === "GUEST_ON_ITS_WAY", "it is told");
+    assert.equal(world.drain?.phase, DrainPhase.DRAINING);
+    world.cloud.end("g0", Phase.COMPLETED);
+    world.cloud.prepare("g0", "hb");
+    await world.until(() => state("g0") === MIGRATING, "it goes on");
+    await world.until(() => world.cloud.guestsUnderWay().includes("g0"), "it is on its way");
+    world.cloud.end("g0", Phase.COMPLETED);
+    await world.until(isIn(DrainPhase.DRAINED), "the host is empty");
+    assert.equal(world.drain?.reasonCode, "");
+  });
+
+  it("waits for the pages of a guest that somebody's migration has taken away", async () => {
+    await world.cloud.migrate("g0", "ha", "hd");
+    world.cloud.livesOn.set("g0", "hd");
+    world.cloud.prepare("g0", "ha");
+    await drain();
+    await world.until(() => world.drain?.reasonCode === "GUEST_ON_ITS_WAY", "it is told");
+    world.cloud.end("g0", Phase.COMPLETED);
+    await world.until(isIn(DrainPhase.DRAINED), "it ends");
+  });
+
   it("spreads guests over the destinations that have them prepared", async () => {
     for (const guestId of guests(4)) world.cloud.prepare(guestId, "hc");
     await drain({ maxParallel: 4 });
