@@ -43,6 +43,8 @@ export interface DrainPorts {
 
 /** Between two rounds of a drain; a record that stands still for many of them has no driver. */
 const ROUND_EVERY_MS = 1_000;
+/** A round begins no further trial after this, so that it is over long before another coordinator takes the drain over. */
+const TRY_FOR_MS = 3_000;
 
 /** Answers after which it is not known whether the migration was made: it is asked for again. */
 const UNSURE: ReadonlySet<string> = new Set([
@@ -95,9 +97,12 @@ async function playRound(ports: DrainPorts, stored: StoredDrain, signal: AbortSi
   drain = await withMigrations(ports, drain, record);
   const passing = await findPassing(ports, drain, survey.passing);
   const wanted = guestsToTry(drain, survey.preparedAt, BigInt(clock.unixUs()));
-  const trials = await inTurns(wanted, (guest) => tryGuest(ports, drain, guest, signal));
+  const tryUntilUnixUs = clock.unixUs() + TRY_FOR_MS * 1_000;
+  const trials = await inTurns(wanted, async (guest) =>
+    clock.unixUs() < tryUntilUnixUs ? [await tryGuest(ports, drain, guest, signal)] : [],
+  );
   const nowUnixUs = BigInt(clock.unixUs());
-  drain = withTrials(drain, trials, survey.preparedAt, nowUnixUs);
+  drain = withTrials(drain, trials.flat(), survey.preparedAt, nowUnixUs);
   const hindrance = survey.hindrance ?? passing;
   drain = withEnd(drain, hindrance === null ? "all" : "not all", nowUnixUs);
   const { reasonCode, reason } = hindrance ?? { reasonCode: "", reason: "" };

@@ -50,13 +50,15 @@ export async function surveyDrain(
   const destinations = spec?.destinationHostIds ?? [];
   const [found, prepared] = await Promise.all([
     livingOn(hosts, hostId, call),
-    inTurns(destinations, async (destination) => {
-      const guestIds = await hosts.describe(destination as HostId, call).then(
-        (answer) => answer.guestIds,
-        () => [],
-      );
-      return [destination, new Set(guestIds)] as const;
-    }),
+    Promise.all(
+      destinations.map(async (destination) => {
+        const guestIds = await hosts.describe(destination as HostId, call).then(
+          (answer) => answer.guestIds,
+          () => [],
+        );
+        return [destination, new Set(guestIds)] as const;
+      }),
+    ),
   ]);
   return { ...found, preparedAt: new Map(prepared) };
 }

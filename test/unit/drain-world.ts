@@ -103,9 +103,14 @@ export class MemoryDrains {
 
 /** Guests, where they live and where they are prepared, and migrations that end when they are told to. */
 export class PretendedCloud {
+  readonly #clock: VirtualClock;
   readonly livesOn = new Map<string, string>();
   readonly preparedAt = new Map<string, Set<string>>();
   readonly silent = new Set<string>();
+  /** Hosts that are waited for in vain. */
+  readonly stuck = new Set<string>();
+  /** Guests at whose VMMs a preflight is. */
+  readonly stuckVmms = new Set<string>();
   /** Guests that every destination refuses, in its preflight. */
   readonly unready = new Set<string>();
   readonly migrations = new Map<string, { migration: Migration; request: StartMigrationRequest }>();
@@ -114,6 +119,10 @@ export class PretendedCloud {
   /** Answers of starts that are lost, once made. */
   answersLost = 0;
   mostUnderWay = 0;
+
+  constructor(clock: VirtualClock) {
+    this.#clock = clock;
+  }
 
   prepare(guestId: string, hostId: string): void {
     this.preparedAt.set(hostId, (this.preparedAt.get(hostId) ?? new Set()).add(guestId));
@@ -144,8 +153,9 @@ export class PretendedCloud {
   }
 
   readonly hosts: DrainedHostPort = {
-    describe: async (hostId) => {
+    describe: async (hostId, { deadlineMs }) => {
       this.#answers(hostId);
+      if (this.stuck.has(hostId)) await this.#waitInVain(deadlineMs);
       const living = [...this.livesOn].filter(([, host]) => host === hostId).map(([guestId]) => guestId);
       return DescribeResponse.fromPartial({ guestIds: [...living, ...(this.preparedAt.get(hostId) ?? [])] });
     },
@@ -159,8 +169,9 @@ export class PretendedCloud {
       const rightToRun = lives ? RightToRun.HELD : rightElsewhere;
       return { instances: [GuestInstance.fromPartial({ guestId, hostId, rightToRun, migrationId })] };
     },
-    preflight: async (hostId, { guestId }) => {
+    preflight: async (hostId, { guestId }, { deadlineMs }) => {
       this.#answers(hostId);
+      if (this.stuckVmms.has(guestId)) await this.#waitInVain(deadlineMs);
       const refusal = { reason: "NOT_ADOPTED", sentence: "AdoptGuest comes first.", field: "instance_id" };
       return { refusals: this.unready.has(guestId) ? [refusal] : [], instance: undefined };
     },
@@ -209,6 +220,11 @@ export class PretendedCloud {
     },
   };
 
+  async #waitInVain(ms: number): Promise<never> {
+    await new Promise<void>((resolve) => this.#clock.after(ms, resolve));
+    throw broken("DEADLINE_EXCEEDED", "GRPC_DEADLINE_EXCEEDED");
+  }
+
   #answers(hostId: string): void {
     if (this.silent.has(hostId)) throw broken("UNAVAILABLE", "UNREACHABLE");
   }
@@ -217,7 +233,7 @@ export class PretendedCloud {
 export class DrainWorld {
   readonly clock = new VirtualClock();
   readonly drains = new MemoryDrains();
-  readonly cloud = new PretendedCloud();
+  readonly cloud = new PretendedCloud(this.clock);
   readonly #dead: AbortController[] = [];
 
   coordinator(name: string) {

@@ -217,6 +217,22 @@ describe("DrainHost", () => {
     }
   }
 
+  it("goes on with many destinations that are waited for in vain, and another coordinator beside", async () => {
+    guests(1);
+    const stuck = Array.from({ length: 63 }, (_, index) => `h${index}`);
+    for (const hostId of stuck) world.cloud.stuck.add(hostId);
+    world.coordinator("c2");
+    await drain({ destinationHostIds: [...stuck, "hb"] });
+    await world.until(() => world.cloud.underWay().length === 1, "it goes");
+  });
+
+  it("goes on with many VMMs that are waited for in vain, and another coordinator beside", async () => {
+    for (const guestId of guests(65).slice(0, 64)) world.cloud.stuckVmms.add(guestId);
+    world.coordinator("c2");
+    await drain({ maxParallel: 64 });
+    await world.until(() => world.cloud.guestsUnderWay().includes("g64"), "the one that can go goes");
+  });
+
   it("sends nobody away any more once it is cancelled, and ends with those on their way", async () => {
     guests(3);
     const { drainId } = await drain({ maxParallel: 1 });
