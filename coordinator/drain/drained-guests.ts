@@ -6,7 +6,7 @@ import {
   DrainPhase,
   type DrainSpec,
 } from "../../proto/gen/switchover/v1/drain.ts";
-import { type Migration, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { type Migration, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
 import { DRAIN_DEFAULTS } from "./drain-request.ts";
 
@@ -85,9 +85,13 @@ export function withMigrationHeard(
       const reason = `Nobody knows of ${guest.migrationId} any more.`;
       return afterFailure(guest, { reasonCode: "MIGRATION_UNKNOWN", reason }, drain, nowUnixUs);
     }
-    const { phase, reasonCode, reason } = migration;
+    const { outcome, phase, reasonCode, reason } = migration;
     if (!isTerminal(phase)) return { ...guest, reasonCode, reason };
     if (phase === Phase.COMPLETED) return { ...guest, ...NOTHING, state: MOVED };
+    // There is nothing to try again, and it is not to be taken for one that its owner ended.
+    if (outcome === Outcome.GUEST_LOST) {
+      return { ...guest, reasonCode, reason, state: FAILED, attempts: guest.attempts + 1 };
+    }
     return afterFailure(guest, { reasonCode, reason }, drain, nowUnixUs);
   });
 }

@@ -8,7 +8,13 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { type Drain, DrainRecord, type DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
 import { GuestInstance, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
 import { DescribeResponse } from "../../proto/gen/switchover/v1/host_agent_service.ts";
-import { Migration, MigrationMode, MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  Migration,
+  MigrationMode,
+  MigrationSpec,
+  Outcome,
+  Phase,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { broken, VirtualClock } from "./coordinator-world.ts";
@@ -142,13 +148,14 @@ export class PretendedCloud {
     await this.api.startMigration({ requestId: "another", spec, validateOnly: false });
   }
 
-  end(guestId: string, phase: Phase, reasonCode = ""): void {
+  end(guestId: string, phase: Phase, reasonCode = "", outcome: Outcome = Outcome.UNSPECIFIED): void {
     for (const [key, { migration, request }] of this.migrations) {
       if (migration.spec?.guestId !== guestId || migration.phase !== Phase.TRANSFERRING) continue;
-      this.migrations.set(key, { migration: { ...migration, phase, reasonCode }, request });
+      this.migrations.set(key, { migration: { ...migration, phase, reasonCode, outcome }, request });
       const destination = migration.spec.destinationHostId;
       this.preparedAt.get(destination)?.delete(guestId);
       if (phase === Phase.COMPLETED) this.livesOn.set(guestId, destination);
+      if (outcome === Outcome.GUEST_LOST) this.livesOn.delete(guestId);
     }
   }
 

@@ -8,7 +8,7 @@ import {
   DrainPhase,
   type DrainSpec,
 } from "../../proto/gen/switchover/v1/drain.ts";
-import { MigrationMode, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { DrainWorld, drainSpecOf } from "./drain-world.ts";
 
 const { WAITING, MIGRATING, MOVED, FAILED, LEFT } = DrainedGuestState;
@@ -135,6 +135,16 @@ describe("DrainHost", () => {
     assert.equal(state("g0"), FAILED);
     assert.equal(world.guest("g0")?.reasonCode, "VMM_BUSY");
     assert.equal(world.cloud.migrations.size, 2);
+  });
+
+  it("tells of a guest that its migration lost, and ends incomplete", async () => {
+    guests(1);
+    await drain();
+    await world.until(() => world.cloud.underWay().length === 1, "it goes");
+    world.cloud.end("g0", Phase.FAILED, "GUEST_LOST", Outcome.GUEST_LOST);
+    await world.until(isIn(DrainPhase.INCOMPLETE), "it ends");
+    assert.equal(state("g0"), FAILED);
+    assert.equal(world.guest("g0")?.reasonCode, "GUEST_LOST");
   });
 
   it("gives up guests that wait too long", async () => {
