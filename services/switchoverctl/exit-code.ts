@@ -11,6 +11,8 @@ export const EXIT_CODES = {
   usage: 2,
   /** No coordinator answered, so that nothing is known. */
   unreachable: 3,
+  /** Nobody reads the output any more: as a shell shows a program that SIGPIPE ended. */
+  unread: 141,
 } as const;
 
 const UNANSWERED: ReadonlySet<ErrorCode> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED"]);

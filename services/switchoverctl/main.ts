@@ -31,4 +31,12 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
   return EXIT_CODES.usage;
 }
 
+/** Whoever read the output may have seen enough, as `head` has; what was asked for goes on without them. */
+function endUnread(error: NodeJS.ErrnoException): never {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(EXIT_CODES.unread);
+}
+
+process.stdout.on("error", endUnread);
+process.stderr.on("error", endUnread);
 process.exitCode = await main(process.argv.slice(2));

@@ -103,7 +103,7 @@ function complainOfSilence(thrown: unknown, silence: string): number {
 }
 
 function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
-  if (leaving.aborted) return "no longer watching; the migration goes on.";
+  if (leaving.aborted) return "no longer watching; what was asked for goes on.";
   return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
 }
 

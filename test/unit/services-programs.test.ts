@@ -1,5 +1,6 @@
 /** Needs node and nats-server only. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
@@ -196,6 +197,15 @@ test("switchoverctl tells silence, wrong flags and help apart by its exit code",
     assert.equal(help.code, 0);
     assert.match(help.stdout, /Example/);
   }
+});
+
+test("switchoverctl ends without a word once nobody reads what it prints, as head does", async (t) => {
+  const child = launch(t, "switchoverctl", ["--help"]);
+  child.stdout?.destroy();
+  let stderr = "";
+  child.stderr?.on("data", (part) => (stderr += String(part)));
+  assert.deepEqual(await once(child, "close"), [141, null]);
+  assert.equal(stderr, "");
 });
 
 test("switchoverctl watch says at once that nobody answers, and for how long it tries on", {
