@@ -2,7 +2,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { MigrationFilter, Standing } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { CommandPorts } from "./commands.ts";
-import { EXIT_CODES } from "./exit-code.ts";
+import { EXIT_CODES, exitCodeOf } from "./exit-code.ts";
 import { findMigrations, migrationTable } from "./list.ts";
 import { showAnew } from "./show-anew.ts";
 import { endingOf } from "./timeline.ts";
@@ -23,14 +23,14 @@ export async function watchOpen(
 ): Promise<number> {
   const filter = MigrationFilter.create({ standing: Standing.OPEN });
   let open: readonly Migration[] = [];
-  const ended: Migration[] = [];
+  let ended: readonly Migration[] = [];
   await showAnew(
     async () => {
       const found = await findMigrations(filter, OPEN_AT_MOST, ports);
       const news = [...found, ...(await endingsOf(open, found, ports))].filter((one) => isNews(one, open));
-      ended.push(...news.filter((one) => !found.includes(one)));
+      ended = [...ended, ...news.filter((one) => !found.includes(one))].slice(-ENDED_AT_MOST);
       open = found;
-      if (form === "text") return tableOf(open, ended.slice(-ENDED_AT_MOST));
+      if (form === "text") return tableOf(open, ended);
       ports.display.rows(
         news.map((one) => Migration.toJSON(one)),
         () => "",
@@ -43,15 +43,15 @@ export async function watchOpen(
   return EXIT_CODES.done;
 }
 
-/** Those that were open and are not any more, as they ended. */
+/** Those that were open and are not any more, as they ended; not those that newer ones left no place for. */
 async function endingsOf(
   before: readonly Migration[],
   now: readonly Migration[],
   { client }: CommandPorts,
 ): Promise<readonly Migration[]> {
   const left = before.filter(({ migrationId }) => !now.some((one) => one.migrationId === migrationId));
-  const endings = await Promise.all(left.map(({ migrationId }) => lastState(client, migrationId)));
-  return endings.filter((ending) => ending !== null);
+  const states = await Promise.all(left.map(({ migrationId }) => lastState(client, migrationId)));
+  return states.filter((state) => state !== null).filter((state) => exitCodeOf(state) !== undefined);
 }
 
 /** Null where retention has taken it out already. */

@@ -180,3 +180,11 @@ test("as JSON each state of an open migration comes once, and its end", async ()
     ["PHASE_TRANSFERRING", "PHASE_COMPLETED"],
   );
 });
+
+test("one that newer ones have taken the place of in the table is not told to have ended", async () => {
+  const newer = Migration.create({ migrationId: "web-8-mk3v0q8ya1z9", phase: Phase.TRANSFERRING });
+  const goesOn = Migration.create({ ...OPEN_ONE, phase: Phase.SWITCHING_OVER });
+  const { shown, ports } = openOnes([[OPEN_ONE], [newer]], goesOn, "text");
+  assert.equal(await watchOpen("text", ports, 1), 0);
+  assert.doesNotMatch(shown[1] ?? "", /Ended meanwhile/);
+});
