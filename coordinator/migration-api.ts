@@ -86,7 +86,12 @@ export class MigrationApi {
    */
   async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
     const request = parseStartMigration(asked);
-    return this.#inTime(asked.validateOnly ? validateStart(this.#ports, request) : this.#start(request));
+    return this.#inTime(asked.validateOnly ? this.#validate(request) : this.#start(request));
+  }
+
+  async #validate(request: MigrationRequest): Promise<StartMigrationResponse> {
+    const { migration, refusals } = await validateStart(this.#ports, request);
+    return { migration: migration && this.#shown(migration), refusals };
   }
 
   async #start(request: MigrationRequest): Promise<StartMigrationResponse> {
@@ -125,7 +130,9 @@ export class MigrationApi {
         const written = await compareAndSet(store, record, over);
         if (written.t === "overtaken") return null;
         runner.take(written.stored, "asked here");
-        return written.stored.record.migration?.migration ?? null;
+        const migration = written.stored.record.migration?.migration ?? null;
+        // Until the line has been looked at anew, which is soon.
+        return migration === null || place === null ? migration : { ...migration, queuePlace: place };
       }
     }
   }
@@ -184,8 +191,8 @@ export class MigrationApi {
     return { migration: await this.#intervene(asked.migrationId, (state) => parseResolution(asked, state)) };
   }
 
-  #intervene(migrationId: string, askOf: (state: CompleteState) => Ask): Promise<Migration> {
-    return this.#inTime(intervene(this.#ports, migrationId, askOf));
+  async #intervene(migrationId: string, askOf: (state: CompleteState) => Ask): Promise<Migration> {
+    return this.#shown(await this.#inTime(intervene(this.#ports, migrationId, askOf)));
   }
 
   #inTime<T>(work: Promise<T>): Promise<T> {

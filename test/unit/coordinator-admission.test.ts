@@ -8,7 +8,12 @@ import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { RecordCatalogue } from "../../coordinator/record/record-catalogue.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
-import { type Migration, type MigrationSpec, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  type Migration,
+  MigrationMode,
+  type MigrationSpec,
+  Phase,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import { ListMigrationsRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { SlotBucket } from "./admission-world.ts";
@@ -92,6 +97,27 @@ describe("admission", () => {
     world.hosts.moveCpus();
     await world.untilArchived("web-7");
     await world.until(() => bucket.values.every(({ slot }) => slot.released), "the slot is released");
+  });
+
+  it("tells the place in every answer that shows one that waits", async () => {
+    const { api, runner } = coordinator();
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const change = { destinationHostId: "hc", mode: MigrationMode.POST_COPY };
+    const begun = await start(api, "web-8", change);
+    assert.equal(begun.queuePlace?.position, 1);
+    await world.until(async () => (await get(api, begun)).queuePlace?.position === 1, "it is in line");
+    const { migrationId } = begun;
+    const spec = specOf({ guestId: "web-8", ...change });
+    for (const answer of [
+      await api.startMigration({ requestId: "r1", spec, validateOnly: false }),
+      await api.startMigration({ requestId: "r1", spec, validateOnly: true }),
+      await api.switchToPostCopy({ migrationId }),
+    ]) {
+      assert.equal(answer.migration?.queuePlace?.position, 1);
+      assert.equal(answer.migration.reasonCode, "SOURCE_HOST_BUSY");
+    }
   });
 
   it("keeps the next one in PENDING and tells its place and what it waits for, in the feed too", async () => {
