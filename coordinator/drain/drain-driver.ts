@@ -24,6 +24,7 @@ import {
   withFound,
   withMigrationHeard,
   withMigrationId,
+  withMigrationUnheard,
   withStartForgotten,
   withStartRefused,
   withTrials,
@@ -47,13 +48,7 @@ const ROUND_EVERY_MS = 1_000;
 const TRY_FOR_MS = 3_000;
 
 /** Answers after which it is not known whether the migration was made: it is asked for again. */
-const UNSURE: ReadonlySet<string> = new Set([
-  "UNAVAILABLE",
-  "DEADLINE_EXCEEDED",
-  "ABORTED",
-  "CANCELLED",
-  "INTERNAL",
-]);
+const UNSURE: ReadonlySet<string> = new Set(["UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"]);
 
 /**
  * Drives one drain in rounds: asks who lives where, hears of the migrations under way, and begins others. What is to be
@@ -117,15 +112,31 @@ function withCancelAsked(drain: Drain, { cancelAsked }: DrainRecord): Drain {
   return cancelAsked ? { ...drain, phase: DrainPhase.CANCELLING } : drain;
 }
 
-async function withMigrations({ clock, migrations }: DrainPorts, drain: Drain, record: DrainRecord) {
-  const heard = await inTurns(guestsOnTheirWay(drain), async ({ guestId, migrationId }) => {
-    if (record.cancelMigrations) await cancel(migrations, migrationId);
-    return { guestId, migration: await find(migrations, migrationId) };
-  });
-  return heard.reduce(
-    (known, { guestId, migration }) => withMigrationHeard(known, guestId, migration, BigInt(clock.unixUs())),
-    drain,
-  );
+type Change = (drain: Drain) => Drain;
+
+async function withMigrations(ports: DrainPorts, drain: Drain, record: DrainRecord): Promise<Drain> {
+  const changes = await inTurns(guestsOnTheirWay(drain), (guest) => hearOfMigration(ports, record, guest));
+  return changes.reduce((known, change) => change(known), drain);
+}
+
+async function hearOfMigration(
+  { clock, migrations }: DrainPorts,
+  { cancelMigrations }: DrainRecord,
+  { guestId, migrationId }: DrainedGuest,
+): Promise<Change> {
+  try {
+    if (cancelMigrations) await cancel(migrations, migrationId);
+    const migration = await find(migrations, migrationId);
+    return (known) => withMigrationHeard(known, guestId, migration, BigInt(clock.unixUs()));
+  } catch (thrown) {
+    return unheard(guestId, SwitchoverError.from(thrown), clock);
+  }
+}
+
+/** A record that cannot be read costs its own guest only; where the store does not answer, the round is cut off. */
+function unheard(guestId: string, error: SwitchoverError, clock: Clock): Change {
+  if (error.code !== "INTERNAL") throw error;
+  return (known) => withMigrationUnheard(known, guestId, error, BigInt(clock.unixUs()));
 }
 
 /**
@@ -139,11 +150,23 @@ async function findPassing(
 ): Promise<Hindrance | null> {
   const own = new Set(guests.map(({ migrationId }) => migrationId));
   const others = passing.filter(({ migrationId }) => !own.has(migrationId));
-  const heard = await inTurns(others, ({ migrationId }) => find(migrations, migrationId));
-  const open = heard.find((migration) => migration !== null && !isTerminal(migration.phase));
-  if (open === undefined || open === null) return null;
-  const reason = `Guest ${open.spec?.guestId} is on its way by ${open.migrationId}.`;
-  return { reasonCode: "GUEST_ON_ITS_WAY", reason };
+  const heard = await inTurns(others, (guest) => findOnItsWay(migrations, guest));
+  return heard.find((hindrance) => hindrance !== null) ?? null;
+}
+
+async function findOnItsWay(
+  migrations: DrainPorts["migrations"],
+  { guestId, migrationId }: PassingGuest,
+): Promise<Hindrance | null> {
+  try {
+    const migration = await find(migrations, migrationId);
+    if (migration === null || isTerminal(migration.phase)) return null;
+    return { reasonCode: "GUEST_ON_ITS_WAY", reason: `Guest ${guestId} is on its way by ${migrationId}.` };
+  } catch (thrown) {
+    const { code, message, reason: reasonCode } = SwitchoverError.from(thrown);
+    if (code !== "INTERNAL") throw thrown;
+    return { reasonCode, reason: `Guest ${guestId} may be on its way by ${migrationId}: ${message}` };
+  }
 }
 
 async function find(migrations: DrainPorts["migrations"], migrationId: string) {
@@ -173,8 +196,6 @@ async function askForMigrations(ports: DrainPorts, stored: StoredDrain, drain: D
   await ports.store.write(commitDrain(stored.record, { drain: asked }), stored.revision);
 }
 
-type Change = (drain: Drain) => Drain;
-
 async function askForMigration(
   { migrations, clock }: DrainPorts,
   drain: Drain,
@@ -193,6 +214,7 @@ async function askForMigration(
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     if (UNSURE.has(error.code)) return (known) => known;
+    if (error.code === "INTERNAL") return unheard(guestId, error, clock);
     return (known) => withStartRefused(known, guestId, error, BigInt(clock.unixUs()));
   }
 }

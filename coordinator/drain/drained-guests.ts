@@ -96,6 +96,22 @@ export function withMigrationHeard(
   });
 }
 
+/** Nobody can say what has become of it, or whether it was made: it is asked for on, but keeps no drain open for ever. */
+export function withMigrationUnheard(
+  drain: Drain,
+  guestId: string,
+  { reason: reasonCode, message: reason }: Pick<SwitchoverError, "reason" | "message">,
+  nowUnixUs: bigint,
+): Drain {
+  const isOver = drain.phase === DrainPhase.CANCELLING || isGivenUp(drain, nowUnixUs);
+  return withGuest(drain, guestId, (guest) => ({
+    ...guest,
+    reasonCode,
+    reason,
+    state: isOver ? FAILED : guest.state,
+  }));
+}
+
 function afterFailure(
   guest: DrainedGuest,
   hindrance: Hindrance,

@@ -122,6 +122,8 @@ export class PretendedCloud {
   readonly migrations = new Map<string, { migration: Migration; request: StartMigrationRequest }>();
   /** Taken by the next starts of a guest, in order. */
   readonly refusals = new Map<string, SwitchoverError[]>();
+  /** Guests whose record nobody can read. */
+  readonly unreadable = new Set<string>();
   /** Answers of starts that are lost, once made. */
   answersLost = 0;
   mostUnderWay = 0;
@@ -187,6 +189,7 @@ export class PretendedCloud {
   readonly api = {
     startMigration: async (request: StartMigrationRequest) => {
       const guestId = request.spec?.guestId ?? "";
+      this.#reads(guestId);
       const key = `${guestId} ${request.requestId}`;
       const known = this.migrations.get(key);
       if (known !== undefined) {
@@ -218,6 +221,7 @@ export class PretendedCloud {
         ({ migration }) => migration.migrationId === migrationId,
       );
       if (found === undefined) throw broken("NOT_FOUND", "MIGRATION_UNKNOWN");
+      this.#reads(found.migration.spec?.guestId ?? "");
       return { migration: { ...found.migration } };
     },
     cancelMigration: async ({ migrationId }: { migrationId: string }) => {
@@ -230,6 +234,10 @@ export class PretendedCloud {
   async #waitInVain(ms: number): Promise<never> {
     await new Promise<void>((resolve) => this.#clock.after(ms, resolve));
     throw broken("DEADLINE_EXCEEDED", "GRPC_DEADLINE_EXCEEDED");
+  }
+
+  #reads(guestId: string): void {
+    if (this.unreadable.has(guestId)) throw broken("INTERNAL", "RECORD_UNREADABLE");
   }
 
   #answers(hostId: string): void {

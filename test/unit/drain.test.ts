@@ -147,6 +147,22 @@ describe("DrainHost", () => {
     assert.equal(world.guest("g0")?.reasonCode, "GUEST_LOST");
   });
 
+  it("goes on without a guest whose record cannot be read, says so, and gives it up in the end", async () => {
+    guests(3);
+    world.cloud.unreadable.add("g0");
+    await drain({ giveUpAfterMs: 30_000 });
+    await world.until(() => world.cloud.guestsUnderWay().includes("g1"), "another one goes");
+    world.cloud.unreadable.add("g1");
+    await world.until(() => world.guest("g1")?.reasonCode === "RECORD_UNREADABLE", "it is told");
+    world.cloud.unreadable.delete("g1");
+    world.cloud.end("g1", Phase.COMPLETED);
+    await world.until(() => world.cloud.guestsUnderWay().includes("g2"), "the next one goes");
+    world.cloud.end("g2", Phase.COMPLETED);
+    await world.until(isIn(DrainPhase.INCOMPLETE), "it ends");
+    assert.deepEqual([state("g0"), state("g1"), state("g2")], [FAILED, MOVED, MOVED]);
+    assert.equal(world.guest("g0")?.reasonCode, "RECORD_UNREADABLE");
+  });
+
   it("gives up guests that wait too long", async () => {
     world.cloud.livesOn.set("g0", "ha");
     await drain({ giveUpAfterMs: 5_000 });
