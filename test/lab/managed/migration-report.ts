@@ -1,5 +1,6 @@
 import {
   type InstantKind,
+  instantKindToJSON,
   InstantKind as Kind,
   type Migration,
 } from "../../../proto/gen/switchover/v1/migration.ts";
@@ -23,6 +24,8 @@ export interface MigrationReport {
   readonly ready_to_cont_us: number | null;
   /** The two QEMUs' own time stamps. */
   readonly stop_to_resume_ms: number | null;
+  /** When each step happened, in microseconds after the source's STOP; the hosts of a lab share one clock. */
+  readonly timeline_us: Readonly<Record<string, number>>;
   /** By the witness of both bridges: both hosts had an entry. */
   readonly duplicate_us: number;
   /** By the witness: the destination had an entry before the source's CPUs stopped. */
@@ -58,6 +61,7 @@ export function reportOf(
     stop_to_deregistered_us: between(at(Kind.STOP_RECEIVED), at(Kind.DEREGISTERED)),
     ready_to_cont_us: between(ready, at(Kind.CONT_SENT)),
     stop_to_resume_ms: figures.stopToResumeUs === undefined ? null : figures.stopToResumeUs / 1000,
+    timeline_us: timelineOf(migration),
     duplicate_us: figures.duplicateUs,
     early_us: figures.earlyUs,
     registered_before_resume: figures.registeredBeforeResume === "yes",
@@ -87,6 +91,7 @@ export function bareReportOf(
     stop_to_deregistered_us: null,
     ready_to_cont_us: null,
     stop_to_resume_ms: figures.stopToResumeUs === undefined ? null : figures.stopToResumeUs / 1000,
+    timeline_us: {},
     duplicate_us: figures.duplicateUs,
     early_us: figures.earlyUs,
     registered_before_resume: false,
@@ -96,6 +101,18 @@ export function bareReportOf(
 
 function toPeerReport({ peer, sent, lost, longestGapMs }: ProbeReport): PeerReport {
   return { peer, sent, lost, longest_gap_ms: longestGapMs };
+}
+
+const instantName = (kind: InstantKind): string => instantKindToJSON(kind).replace(/^INSTANT_KIND_/, "");
+
+function timelineOf({ instants }: Migration): Readonly<Record<string, number>> {
+  const stoppedAtUnixUs = instants.find(({ kind }) => kind === Kind.STOPPED)?.atUnixUs;
+  if (stoppedAtUnixUs === undefined) return {};
+  const sinceStop = instants.map(({ kind, atUnixUs }) => [
+    instantName(kind),
+    Number(atUnixUs - stoppedAtUnixUs),
+  ]);
+  return Object.fromEntries(sinceStop);
 }
 
 /** The first instant of a kind, in microseconds of its host's clock. */
