@@ -1,12 +1,11 @@
 import type { StreamState } from "nats";
-import { SwitchoverError } from "../../proto/error.ts";
 import { FEED_STREAM, GUEST_BUCKET, HISTORY_BUCKET } from "../../proto/subjects.ts";
 import type { BackupBucket, BackupEntry } from "../backup/backup-line.ts";
 import type { BackupStore } from "../backup/restore-backup.ts";
 import { Bucket } from "./bucket.ts";
 import { scanBucket } from "./bucket-scan.ts";
 import type { NatsLink } from "./connection.ts";
-import { isConflict, isNotFound, JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
+import { isNotFound, JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
 
 /** BackupStore on JetStream KV. */
 export class NatsBackupStore implements BackupStore {
@@ -36,19 +35,8 @@ export class NatsBackupStore implements BackupStore {
     return { value: entry.operation === "PUT" ? entry.string() : null, revision: entry.revision };
   }
 
-  write({ bucket, key, value }: BackupEntry, expectedRevision: number): Promise<void> {
-    return this.#buckets[bucket].run(`${key} was not written`, async (kv) => {
-      try {
-        const bytes = Buffer.from(value);
-        await (expectedRevision === 0 ? kv.create(key, bytes) : kv.update(key, bytes, expectedRevision));
-      } catch (thrown) {
-        if (!isConflict(thrown)) throw thrown;
-        throw new SwitchoverError("ABORTED", `${key} was changed by another writer.`, {
-          reason: "REVISION_CONFLICT",
-          cause: thrown,
-        });
-      }
-    });
+  async write({ bucket, key, value }: BackupEntry, expectedRevision: number): Promise<void> {
+    await this.#buckets[bucket].write({ key, name: key }, Buffer.from(value), expectedRevision);
   }
 
   /** How many values both buckets hold; none where they were never made. */

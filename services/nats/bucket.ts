@@ -1,10 +1,18 @@
-import type { KV, NatsConnection } from "nats";
+import type { KV, KvEntry, NatsConnection } from "nats";
 import { SwitchoverError } from "../../proto/error.ts";
 import { type BucketEntry, watchBucket } from "./bucket-watch.ts";
 import { type NatsLink, waitMs } from "./connection.ts";
-import { JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
+import { isConflict, JETSTREAM_TIMEOUT_MS, natsFault, natsUnreachable } from "./fault.ts";
 
 const WATCH_RETRY_MS = 500;
+
+/** A value by its key, in the words and fields of errors about it. */
+export interface NamedKey {
+  readonly key: string;
+  /** Begins sentences: "The slot of guest web". */
+  readonly name: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
 
 /** One KV bucket that ensureStores made, over whatever connection the link has. */
 export class Bucket {
@@ -29,6 +37,38 @@ export class Bucket {
     } catch (thrown) {
       throw natsFault(thrown, what);
     }
+  }
+
+  /** The key's value; null where there is none, or none any more. */
+  async get({ key, name }: NamedKey): Promise<KvEntry | null> {
+    const entry = await this.run(`${name} was not read`, (kv) => kv.get(key));
+    return entry === null || entry.operation !== "PUT" ? null : entry;
+  }
+
+  /**
+   * Writes over the revision that was read, and returns the new one; 0 is that of a key without a value, so that a first
+   * write is a compare-and-set as any other. ABORTED / REVISION_CONFLICT where another one is there by now.
+   */
+  write(
+    { key, name, metadata }: NamedKey,
+    value: string | Uint8Array,
+    expectedRevision: number,
+  ): Promise<number> {
+    return this.run(`${name} was not written`, async (kv) => {
+      try {
+        return await (expectedRevision === 0
+          ? kv.create(key, value)
+          : kv.update(key, value, expectedRevision));
+      } catch (thrown) {
+        if (!isConflict(thrown)) throw thrown;
+        const conflict = {
+          reason: "REVISION_CONFLICT",
+          ...(metadata === undefined ? {} : { metadata }),
+          cause: thrown,
+        };
+        throw new SwitchoverError("ABORTED", `${name} was changed by another writer.`, conflict);
+      }
+    });
   }
 
   /**
@@ -109,4 +149,22 @@ export class Bucket {
       throw thrown;
     }
   }
+}
+
+/** What a value says, by `read`; INTERNAL / RECORD_UNREADABLE, with its place, where that throws. */
+export function readEntry<T>(entry: BucketEntry, name: string, read: (text: string) => T): T {
+  try {
+    return read(entry.string());
+  } catch (thrown) {
+    throw new SwitchoverError("INTERNAL", `${name} cannot be read.`, {
+      reason: "RECORD_UNREADABLE",
+      metadata: placeOf(entry),
+      cause: thrown,
+    });
+  }
+}
+
+/** Where a value is, for an error's metadata. */
+export function placeOf({ bucket, key, revision }: BucketEntry): Record<string, string> {
+  return { bucket, key, revision: String(revision) };
 }

@@ -1,12 +1,10 @@
 import type { DrainStore, StoredDrain } from "../../coordinator/drain/drain-store.ts";
-import { SwitchoverError } from "../../proto/error.ts";
 import { DrainRecord } from "../../proto/gen/switchover/v1/drain.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { DRAIN_BUCKET } from "../../proto/subjects.ts";
-import { Bucket } from "./bucket.ts";
+import { Bucket, type NamedKey, readEntry } from "./bucket.ts";
 import type { BucketEntry } from "./bucket-watch.ts";
 import type { NatsLink } from "./connection.ts";
-import { isConflict } from "./fault.ts";
 
 /** DrainStore on JetStream KV, as proto3 JSON. */
 export class NatsDrainStore implements DrainStore {
@@ -17,23 +15,14 @@ export class NatsDrainStore implements DrainStore {
   }
 
   async get(hostId: HostId): Promise<StoredDrain | null> {
-    const entry = await this.#bucket.run(`The drain of host ${hostId} was not read`, (kv) => kv.get(hostId));
-    return entry === null || entry.operation !== "PUT" ? null : storedDrain(entry);
+    const entry = await this.#bucket.get(drainOf(hostId));
+    return entry === null ? null : storedDrain(entry);
   }
 
-  write(record: DrainRecord, expectedRevision: number): Promise<StoredDrain> {
-    const { hostId } = record;
+  async write(record: DrainRecord, expectedRevision: number): Promise<StoredDrain> {
     const body = JSON.stringify(DrainRecord.toJSON(record));
-    return this.#bucket.run(`The drain of host ${hostId} was not written`, async (kv) => {
-      try {
-        const revision = await (expectedRevision === 0
-          ? kv.create(hostId, body)
-          : kv.update(hostId, body, expectedRevision));
-        return { record, revision };
-      } catch (thrown) {
-        throw isConflict(thrown) ? revisionConflict(hostId, thrown) : thrown;
-      }
-    });
+    const revision = await this.#bucket.write(drainOf(record.hostId), body, expectedRevision);
+    return { record, revision };
   }
 
   async *watch(signal: AbortSignal): AsyncGenerator<StoredDrain, void, undefined> {
@@ -43,23 +32,11 @@ export class NatsDrainStore implements DrainStore {
   }
 }
 
-function storedDrain(entry: BucketEntry): StoredDrain {
-  try {
-    return { record: DrainRecord.fromJSON(JSON.parse(entry.string())), revision: entry.revision };
-  } catch (thrown) {
-    const { bucket, key, revision } = entry;
-    throw new SwitchoverError("INTERNAL", `The drain of host ${key} cannot be read.`, {
-      reason: "RECORD_UNREADABLE",
-      metadata: { bucket, key, revision: String(revision) },
-      cause: thrown,
-    });
-  }
+function drainOf(hostId: string): NamedKey {
+  return { key: hostId, name: `The drain of host ${hostId}`, metadata: { host_id: hostId } };
 }
 
-function revisionConflict(hostId: string, cause: unknown): SwitchoverError {
-  return new SwitchoverError("ABORTED", `The drain of host ${hostId} was changed by another writer.`, {
-    reason: "REVISION_CONFLICT",
-    metadata: { host_id: hostId },
-    cause,
-  });
+function storedDrain(entry: BucketEntry): StoredDrain {
+  const read = (text: string) => DrainRecord.fromJSON(JSON.parse(text));
+  return { record: readEntry(entry, drainOf(entry.key).name, read), revision: entry.revision };
 }

@@ -5,14 +5,12 @@ import {
   readGuestRecord,
 } from "../../coordinator/record/record-codec.ts";
 import type { RecordStore, StoredRecord } from "../../coordinator/record/record-store.ts";
-import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, MigrationId } from "../../proto/ids.ts";
 import { GUEST_BUCKET, HISTORY_BUCKET } from "../../proto/subjects.ts";
-import { Bucket } from "./bucket.ts";
+import { Bucket, type NamedKey, placeOf } from "./bucket.ts";
 import type { BucketEntry } from "./bucket-watch.ts";
 import type { NatsLink } from "./connection.ts";
-import { isConflict } from "./fault.ts";
 
 /**
  * RecordStore on JetStream KV: records in the guests' bucket, ended migrations in the history's, as proto3 JSON. Each
@@ -30,10 +28,8 @@ export class NatsGuestRecordStore implements RecordStore {
   }
 
   async get(guestId: GuestId): Promise<StoredRecord | null> {
-    const entry = await this.#guests.run(`The record of guest ${guestId} was not read`, (kv) =>
-      kv.get(guestId),
-    );
-    return isPresent(entry) ? storedRecord(entry) : null;
+    const entry = await this.#guests.get(recordOf(guestId));
+    return entry === null ? null : storedRecord(entry);
   }
 
   create(record: GuestRecord): Promise<StoredRecord> {
@@ -44,20 +40,11 @@ export class NatsGuestRecordStore implements RecordStore {
     return this.#write(record, expectedRevision);
   }
 
-  /** Revision 0 is that of a key without a value, so that a first write is a compare-and-set as any other. */
-  #write(changed: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
+  async #write(changed: GuestRecord, expectedRevision: number): Promise<StoredRecord> {
     const record = { ...changed, committedBy: this.#coordinatorId };
     const body = encodeGuestRecord(record);
-    return this.#guests.run(`The record of guest ${record.guestId} was not written`, async (kv) => {
-      try {
-        const revision = await (expectedRevision === 0
-          ? kv.create(record.guestId, body)
-          : kv.update(record.guestId, body, expectedRevision));
-        return { record, revision };
-      } catch (thrown) {
-        throw isConflict(thrown) ? revisionConflict(record.guestId, thrown) : thrown;
-      }
-    });
+    const revision = await this.#guests.write(recordOf(record.guestId), body, expectedRevision);
+    return { record, revision };
   }
 
   async *watch(guestId: GuestId, signal: AbortSignal): AsyncGenerator<StoredRecord, void, undefined> {
@@ -94,30 +81,20 @@ export class NatsGuestRecordStore implements RecordStore {
   }
 
   async readArchived(migrationId: MigrationId): Promise<MigrationState | null> {
-    const what = `The archived migration ${migrationId} was not read`;
-    const entry = await this.#history.run(what, (kv) => kv.get(migrationId));
-    return isPresent(entry) ? decodeMigrationState(entry.value, whereIs(entry)) : null;
+    const entry = await this.#history.get({
+      key: migrationId,
+      name: `The archived migration ${migrationId}`,
+    });
+    return entry === null ? null : decodeMigrationState(entry.value, placeOf(entry));
   }
 }
 
-function isPresent(entry: BucketEntry | null): entry is BucketEntry {
-  return entry !== null && entry.operation === "PUT";
+function recordOf(guestId: string): NamedKey {
+  return { key: guestId, name: `The record of guest ${guestId}`, metadata: { guest_id: guestId } };
 }
 
 function storedRecord(entry: BucketEntry): StoredRecord {
-  const { unknownValues, value: record } = readGuestRecord(entry.value, whereIs(entry));
+  const { unknownValues, value: record } = readGuestRecord(entry.value, placeOf(entry));
   const { revision } = entry;
   return unknownValues.length === 0 ? { record, revision } : { record, revision, unknownValues };
-}
-
-function whereIs({ bucket, key, revision }: BucketEntry): Record<string, string> {
-  return { bucket, key, revision: String(revision) };
-}
-
-function revisionConflict(guestId: string, cause: unknown): SwitchoverError {
-  return new SwitchoverError("ABORTED", `The record of guest ${guestId} was changed by another writer.`, {
-    reason: "REVISION_CONFLICT",
-    metadata: { guest_id: guestId },
-    cause,
-  });
 }

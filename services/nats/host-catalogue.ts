@@ -25,8 +25,8 @@ export class NatsHostCatalogue implements HostCatalogue {
   }
 
   async host(hostId: HostId): Promise<LiveHost | null> {
-    const entry = await this.#bucket.run(`The record of host ${hostId} was not read`, (kv) => kv.get(hostId));
-    if (entry === null || entry.operation !== "PUT") return null;
+    const entry = await this.#bucket.get({ key: hostId, name: `The record of host ${hostId}` });
+    if (entry === null) return null;
     const record = readRecord(entry.value);
     return record === null ? null : { record, storedAtUnixMs: entry.created.getTime() };
   }

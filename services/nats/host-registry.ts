@@ -72,10 +72,8 @@ export class HostRegistry implements HostPort {
 
   /** The host's record where it lives: read from the bucket. UNAVAILABLE where NATS does not answer. */
   async get(hostId: HostId): Promise<HostRecord | null> {
-    const entry = await this.#bucket.run(`The record of host ${hostId} was not read`, (kv) => kv.get(hostId));
-    return entry === null || entry.operation !== "PUT"
-      ? null
-      : (this.#decode(hostId, entry.string()) ?? null);
+    const entry = await this.#bucket.get({ key: hostId, name: `The record of host ${hostId}` });
+    return entry === null ? null : (this.#decode(hostId, entry.string()) ?? null);
   }
 
   /** The last record heard of, however old; undefined where there was none. */

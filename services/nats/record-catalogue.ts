@@ -32,10 +32,11 @@ export class NatsRecordCatalogue implements RecordCatalogue {
   }
 
   async readArchived(migrationId: MigrationId): Promise<MigrationState | null> {
-    const what = `The archived migration ${migrationId} was not read`;
-    const entry = await this.#history.run(what, (kv) => kv.get(migrationId));
-    if (entry === null || entry.operation !== "PUT") return null;
-    return whereReadable(() => decodeMigrationState(entry.value));
+    const entry = await this.#history.get({
+      key: migrationId,
+      name: `The archived migration ${migrationId}`,
+    });
+    return entry === null ? null : whereReadable(() => decodeMigrationState(entry.value));
   }
 }
 
