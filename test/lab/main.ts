@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { SwitchoverError } from "../../proto/error.ts";
+import { CPU_PRIORITIES, type CpuPriority } from "../../services/agent/cpu-priority.ts";
 import type { MigrationMode } from "./bare-migration.ts";
 import { BareGuest } from "./bare-ping-pong.ts";
 import { lastWordsOf } from "./guest-life.ts";
@@ -16,7 +17,8 @@ import { WIRING_NAMES, type WiringName } from "./managed/wiring.ts";
 import { withProbers } from "./probe.ts";
 import { judgeAgainstFloor } from "./probe-floor.ts";
 
-const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N] [--json]
+const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N]
+                         [--cpu-priority high|realtime|normal] [--json]
 
 Migrates one real guest to and fro between two hosts of a lab (network namespaces on this machine), through the
 coordinator, with peers on both hosts probing it, and prints what independent witnesses saw: one line a migration.
@@ -24,6 +26,8 @@ Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 
 --bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"), with as many
 NICs, on taps; then it also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
+
+--cpu-priority is the agents' (default high); see the agent's help.
 
 --nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of every kind).
 
@@ -38,13 +42,17 @@ interface Settings {
   readonly count: number;
   readonly bare: number;
   readonly probeIntervalMs: number;
+  readonly cpuPriority: CpuPriority;
   readonly print: (report: MigrationReport) => void;
 }
 
 async function main(): Promise<number> {
   const settings = readSettings();
   if (settings === null) return 0;
-  const managed = await openManagedLab({ wiring: settings.nics });
+  const managed = await openManagedLab({
+    wiring: settings.nics,
+    agentFlags: ["--cpu-priority", settings.cpuPriority],
+  });
   try {
     return (await runMigrations(managed, settings)) ? 0 : 1;
   } finally {
@@ -106,6 +114,7 @@ function readSettings(): Settings | null {
       count: { type: "string", default: "1" },
       bare: { type: "string", default: "0" },
       "probe-interval-ms": { type: "string", default: "5" },
+      "cpu-priority": { type: "string", default: "high" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -117,11 +126,14 @@ function readSettings(): Settings | null {
   if (values.mode !== "live" && values.mode !== "post-copy") throw usage("--mode must be live or post-copy.");
   const nics = WIRING_NAMES.find((name) => name === values.nics);
   if (nics === undefined) throw usage(`--nics must be one of ${WIRING_NAMES.join(", ")}.`);
+  const cpuPriority = CPU_PRIORITIES.find((name) => name === values["cpu-priority"]);
+  if (cpuPriority === undefined) throw usage(`--cpu-priority must be one of ${CPU_PRIORITIES.join(", ")}.`);
   return {
     mode: values.mode,
     nics,
     count: wholeNumber(values.count, "--count", 1, 10_000),
     bare: wholeNumber(values.bare, "--bare", 0, 10_000),
+    cpuPriority,
     probeIntervalMs: wholeNumber(values["probe-interval-ms"], "--probe-interval-ms", 1, 50),
     print: values.json ? printJson : printText,
   };

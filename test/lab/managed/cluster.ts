@@ -22,8 +22,9 @@ export interface ClusterOptions {
   readonly natsServer?: "coordinators" | "own";
   /** What runs as a host's agent, with the agent's flags; default: the agent. */
   readonly agentProgram?: (host: string) => AgentProgram;
-  /** Flags beyond those that a lab's coordinator needs. */
+  /** Flags beyond those that a lab's coordinator needs, and its agents. */
   readonly coordinatorFlags?: readonly string[];
+  readonly agentFlags?: readonly string[];
 }
 
 export interface AgentProgram {
@@ -101,6 +102,7 @@ export class Cluster {
             ...["--host-id", host.name, "--listen", `${host.controlAddress}:${AGENT_PORT}`],
             ...["--nats-url", this.natsUrl, "--migration-address", host.controlAddress],
             ...["--state-dir", agentStateDirectory(lab, host.name)],
+            ...(options.agentFlags ?? []),
           ],
           ...(program === undefined ? {} : { env: program.env, onLine: program.onLine }),
         });

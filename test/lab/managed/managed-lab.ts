@@ -40,6 +40,7 @@ export interface ManagedLab {
 export interface ManagedLabOptions extends LabOptions {
   /** Default: one tap. */
   readonly wiring?: WiringName;
+  readonly agentFlags?: readonly string[];
 }
 
 export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
@@ -48,7 +49,7 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
   const lab = await openLab(options);
   try {
     await layWires(lab.topology, wiring);
-    const cluster = await Cluster.start(lab);
+    const cluster = await Cluster.start(lab, { agentFlags: options.agentFlags ?? [] });
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
     const shared = { lab, controlPlane, observer, image };
