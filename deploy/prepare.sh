@@ -65,4 +65,4 @@ fi
 
 say "Building"
 node_modules/.bin/buf generate >&2
-node_modules/.bin/tsc -b >&2
+npm run -s compile >&2
