@@ -11,6 +11,8 @@ export const EXIT_CODES = {
   usage: 2,
   /** No coordinator answered, so that nothing is known. */
   unreachable: 3,
+  /** The person has gone, by Ctrl-C, before the answer or the end: as a shell shows a program that SIGINT ended. */
+  left: 130,
   /** Nobody reads the output any more: as a shell shows a program that SIGPIPE ended. */
   unread: 141,
 } as const;

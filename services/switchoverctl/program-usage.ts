@@ -54,6 +54,7 @@ Exit codes:
   1  The migration failed or was cancelled, or what was asked for is refused
   2  The command line, the configuration or the request is wrong
   3  Nobody answered, so that nothing is known
+  130  Ctrl-C came before the end; what was asked for goes on
   141  Nobody reads the output any more; what was asked for goes on
 
 Help for a command: switchoverctl COMMAND --help

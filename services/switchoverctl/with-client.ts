@@ -30,8 +30,12 @@ export async function withCoordinator(
     return await run({ client, display, signal: leaving.signal, confirm: confirmAtTerminal });
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
+    if (leaving.signal.aborted) {
+      complain(GONE);
+      return EXIT_CODES.left;
+    }
     const exitCode = exitCodeOfError(error);
-    complain(complaint(error, exitCode, values.coordinator, leaving.signal));
+    complain(exitCode === EXIT_CODES.unreachable ? silence(values.coordinator, error, "") : wordsOf(error));
     return exitCode;
   } finally {
     client.close();
@@ -64,6 +68,10 @@ export async function withServer(
   try {
     return await run(client, leaving.signal);
   } catch (thrown) {
+    if (leaving.signal.aborted) {
+      process.stderr.write(`switchoverctl: ${GONE}\n`);
+      return EXIT_CODES.left;
+    }
     return complainOfSilence(thrown, `nobody answers at ${target}`);
   } finally {
     client.close();
@@ -85,6 +93,7 @@ export async function withNats(url: string, run: (link: NatsLink) => Promise<num
   }
 }
 
+const GONE = "no longer watching; what was asked for goes on.";
 const NATS_REACHED_WITHIN_MS = 5_000;
 /** What matters of the link arrives as errors. */
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -100,11 +109,6 @@ function complainOfSilence(thrown: unknown, silence: string): number {
   const isSilent = exitCode === EXIT_CODES.unreachable && error.reason.startsWith("GRPC_");
   process.stderr.write(`switchoverctl: ${isSilent ? `${silence}: ` : ""}${wordsOf(error)}\n`);
   return exitCode;
-}
-
-function complaint(error: SwitchoverError, exitCode: number, target: string, leaving: AbortSignal): string {
-  if (leaving.aborted) return "no longer watching; what was asked for goes on.";
-  return exitCode === EXIT_CODES.unreachable ? silence(target, error, "") : wordsOf(error);
 }
 
 function silence(target: string, error: SwitchoverError, also: string): string {

@@ -208,11 +208,12 @@ test("switchoverctl ends without a word once nobody reads what it prints, as hea
   assert.equal(stderr, "");
 });
 
-test("switchoverctl watch says at once that nobody answers, and for how long it tries on", {
+test("switchoverctl watch says at once that nobody answers, for how long it tries on, and that it was left", {
   timeout: 20_000,
 }, async (t) => {
   const args = ["web-7-mk3v0q8ya1z9", "--json", "--coordinator", "127.0.0.1:1"];
   const child = launch(t, "switchoverctl", ["watch", ...args]);
+  const closed = once(child, "close");
   let [stdout, stderr] = ["", ""];
   child.stdout?.on("data", (part) => (stdout += String(part)));
   for await (const part of child.stderr ?? []) {
@@ -227,6 +228,7 @@ test("switchoverctl watch says at once that nobody answers, and for how long it 
     /^switchoverctl: no coordinator answers at 127\.0\.0\.1:1, trying on for 30 s: .*ECONNREFUSED.* \[UNAVAILABLE, /,
   );
   assert.match(end ?? "", /^switchoverctl: no longer watching/);
+  assert.deepEqual(await closed, [130, null]);
   assert.equal(stdout, "");
   for (const command of ["watch", "migrate", "cancel"]) {
     const { stdout: help } = await runToEnd(t, "switchoverctl", [command, "--help"]);
