@@ -47,6 +47,18 @@ export function parseAddressAndPort(text: string, field: string): { address: str
   throw invalidArgument(field, `${field}: "${text}" is neither ADDRESS nor ADDRESS:PORT.`);
 }
 
+/** Where something listens; port 0: any free one. */
+export interface SocketAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** As `parseAddressAndPort`, with no port that goes without saying. */
+export function parseSocketAddress(text: string, field: string): SocketAddress {
+  if (HOST_PORT.test(text)) return parseAddressAndPort(text, field);
+  throw invalidArgument(field, `${field}: "${text}" is not ADDRESS:PORT.`);
+}
+
 /** A path; one that is not absolute is taken from the working directory. */
 export function parsePath(text: string, field: string): string {
   if (text === "") throw invalidArgument(field, `${field} must name a path.`);

@@ -24,6 +24,15 @@ export class CallLane {
     this.#limits = limits;
   }
 
+  /** How many have begun. */
+  get running(): number {
+    return this.#running;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /**
    * Calls `begin` at once or when its turn has come; whoever has begun calls `leave` at its end. The returned function
    * takes a call that still waits out of the queue, and does nothing else. Throws RESOURCE_EXHAUSTED / OVERLOADED, with

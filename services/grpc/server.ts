@@ -12,6 +12,7 @@ import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
+import { type CallMeter, NO_CALL_METER } from "./call-meter.ts";
 import { readDescribedContract } from "./described-contract.ts";
 import { limitCalls } from "./limit-calls.ts";
 import { type CallLimits, DEFAULT_CALL_LIMITS, TRANSPORT_LIMITS } from "./limits.ts";
@@ -31,6 +32,8 @@ export interface GrpcServerOptions {
   readonly targets: readonly string[];
   readonly services: readonly ServiceBinding[];
   readonly log: Log;
+  /** Default: nobody counts. */
+  readonly meter?: CallMeter;
 }
 
 /** A server that listens. */
@@ -49,8 +52,9 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   // Its lines are not this program's log; what matters of them arrives as errors.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server(TRANSPORT_LIMITS);
+  const { log, meter = NO_CALL_METER } = options;
   for (const { definition, implementation, limits = DEFAULT_CALL_LIMITS } of options.services) {
-    server.addService(definition, limitCalls(definition, implementation, limits, options.log));
+    server.addService(definition, limitCalls(definition, implementation, limits, log, meter));
   }
   const names = options.services.map((service) => service.name);
   const health = new HealthImplementation(

@@ -11,13 +11,17 @@ import {
   WatchMigrationResponse,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { CallLane } from "../../services/grpc/call-lane.ts";
+import type { CallMeter } from "../../services/grpc/call-meter.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import type { CallLimits } from "../../services/grpc/limits.ts";
 import { startGrpcServer } from "../../services/grpc/server.ts";
 import { callServerStream, serveServerStream } from "../../services/grpc/server-stream.ts";
 import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
+import { meterCalls } from "../../services/metrics/meter-calls.ts";
+import { Metrics } from "../../services/metrics/metrics.ts";
 import { OwnersHost } from "./external-owner.ts";
+import { labelValues, parseMetrics, sampleValue } from "./scrape.ts";
 
 const SERVICE = "switchover.v1.MigrationService";
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -80,7 +84,7 @@ class HeldCalls {
   }
 }
 
-async function openWire(t: TestContext, calls: HeldCalls, limits: CallLimits) {
+async function openWire(t: TestContext, calls: HeldCalls, limits: CallLimits, meter?: CallMeter) {
   const warnings: string[] = [];
   const log: Log = { ...SILENT, warn: (_, sentence) => warnings.push(sentence) };
   const ending = new AbortController();
@@ -107,7 +111,8 @@ async function openWire(t: TestContext, calls: HeldCalls, limits: CallLimits) {
     ),
   };
   const service = { name: SERVICE, definition: methods, implementation, limits };
-  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services: [service], log });
+  const metered = meter === undefined ? {} : { meter };
+  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services: [service], log, ...metered });
   t.after(() => server.close(100));
   const open = (target = server.targets[0] ?? ""): Client => {
     const client = openChannel(target, { retriedServices: [] });
@@ -156,6 +161,53 @@ describe("a service under more calls than it takes", () => {
     await calls.untilBegun(4);
     calls.letGo("e");
     await after;
+  });
+
+  it("tells its meter of every call as its caller saw it end, and what runs and waits now", async (t) => {
+    const calls = new HeldCalls();
+    const metrics = new Metrics();
+    const { open } = await openWire(t, calls, limits, meterCalls(metrics));
+    const client = open();
+    const running = [get(client, "a"), get(client, "b")];
+    await calls.untilBegun(2);
+    const leaving = new AbortController();
+    const left = refusal(get(client, "left", { signal: leaving.signal }));
+    await callUnary(client, methods.cancelMigration, REQUEST, { timeoutMs: 20_000 });
+    await refusal(get(client, "too many"));
+    const during = parseMetrics(await metrics.text());
+    const laneNow = (state: string) =>
+      sampleValue(during, `switchover_grpc_${state}_calls{grpc_method="GetMigration"}`);
+    assert.deepEqual([laneNow("running"), laneNow("waiting")], [2, 1]);
+    leaving.abort();
+    await left;
+    const stream = new AbortController();
+    const watch = (migrationId: string, signal?: AbortSignal) =>
+      callServerStream(
+        client,
+        methods.watchMigration,
+        { migrationId, afterRevision: 0n },
+        { ...(signal && { signal }) },
+      );
+    const open1 = watch("s", stream.signal);
+    await open1.next();
+    await refusal(watch("s2").next());
+    stream.abort();
+    await refusal(open1.next());
+    calls.letGo("a");
+    calls.letGo("b");
+    await Promise.all(running);
+    await calls.untilBegun(4);
+    const after = parseMetrics(await metrics.text());
+    const ended = (method: string, code: string) =>
+      sampleValue(after, `switchover_grpc_calls_total{grpc_code="${code}",grpc_method="${method}"}`);
+    assert.equal(ended("GetMigration", "OK"), 2);
+    assert.equal(ended("GetMigration", "CANCELLED"), 1);
+    assert.equal(ended("GetMigration", "RESOURCE_EXHAUSTED"), 1);
+    assert.equal(ended("WatchMigration", "RESOURCE_EXHAUSTED"), 1);
+    assert.equal(ended("WatchMigration", "CANCELLED"), 1);
+    assert.equal(sampleValue(after, 'switchover_grpc_refusals_total{reason="OVERLOADED"}'), 2);
+    assert.deepEqual(labelValues(after.get("switchover_grpc_refusals_total"), "reason"), ["OVERLOADED"]);
+    assert.equal(sampleValue(after, 'switchover_grpc_call_seconds_count{grpc_method="GetMigration"}'), 4);
   });
 
   it("never begins a call whose deadline passes or whose caller leaves while it waits", async (t) => {
