@@ -1,5 +1,6 @@
 import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
+import type { AgentMeter } from "./agent-meter.ts";
 import type { Announcer } from "./announce/announcer.ts";
 import type { Clock } from "./clock.ts";
 import type { HostDevices } from "./device/nic-preparation.ts";
@@ -38,6 +39,8 @@ export interface HostAgentPorts {
   /** What this agent has said and is not done with; its alone. */
   readonly spool: SpoolStore;
   readonly feed: FeedStream;
+  /** Without it nobody counts. */
+  readonly meter?: AgentMeter;
   /** The kernel of this host: its netlink socket, its maker of tap devices and its reader of tables. */
   readonly devices: HostDevices;
   /** Announces guests whose CPUs have started with frames of the agent's own; without it only their VMMs do. */

@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../proto/error.ts";
 import type * as wire from "../proto/gen/switchover/v1/host_agent_service.ts";
 import { parseGuestId, parseMigrationId } from "../proto/ids.ts";
+import type { AgentCensus } from "./agent-meter.ts";
 import { abortDestination } from "./call/abort-destination.ts";
 import { adoptGuest } from "./call/adopt-guest.ts";
 import { armSource } from "./call/arm-source.ts";
@@ -30,6 +31,7 @@ import type { HostAgentPorts } from "./host-agent-ports.ts";
 import { Instance } from "./instance/instance.ts";
 import { OrphanReaper } from "./orphan/orphan-reaper.ts";
 import { restoreInstances } from "./restore-instances.ts";
+import { takeCensus } from "./take-census.ts";
 
 /**
  * HostAgentService without its wire: one method a call, each in its file under `call/`.
@@ -62,6 +64,11 @@ export class HostAgent {
   /** Resolves with how many events the feed still lacks, once that is none or after `timeoutMs`. */
   feedDrained(timeoutMs: number): Promise<number> {
     return this.#host.feed.drain(timeoutMs);
+  }
+
+  /** What there is on this host now. */
+  census(): AgentCensus {
+    return takeCensus(this.#host);
   }
 
   /** Lets go of all VMMs and journals. Guests keep running, registrations stay. */

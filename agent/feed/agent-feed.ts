@@ -25,7 +25,7 @@ const MARK_AFTER_MS = 1_000;
 /** A follower that is farther ahead of this agent asks for another's words. */
 const LOST_LIMIT = 1_000_000n;
 
-export type AgentFeedPorts = Pick<HostAgentPorts, "hostId" | "clock" | "log" | "spool" | "feed">;
+export type AgentFeedPorts = Pick<HostAgentPorts, "hostId" | "clock" | "log" | "spool" | "feed" | "meter">;
 
 /**
  * What this agent says, to the feed and to followers. In this order: held back while its guest switches over, numbered
@@ -107,6 +107,11 @@ export class AgentFeed {
     return this.#spool.unsent;
   }
 
+  /** When the oldest of them was said; null where there is none. Microseconds, Unix. */
+  get oldestUnsentUnixUs(): number | null {
+    return this.#spool.oldestUnsentUnixUs;
+  }
+
   /** Tells what is held back; resolves with how many events the stream lacks, after `timeoutMs` or once that is none. */
   async drain(timeoutMs: number): Promise<number> {
     this.#hold.close();
@@ -139,7 +144,10 @@ export class AgentFeed {
 
   #say(said: readonly Parameters<PublishGuestEvent>[]): void {
     this.#spread(this.#spool.append(said.map((one) => this.#eventOf(...one))));
-    for (const [guest, event] of said) this.#log(guest, event);
+    for (const [guest, event, atUnixUs] of said) {
+      this.#log(guest, event);
+      this.#ports.meter?.said(guest, event, atUnixUs);
+    }
   }
 
   #spread(events: readonly SpooledEvent[]): void {

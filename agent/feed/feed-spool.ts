@@ -72,6 +72,11 @@ export class FeedSpool {
     return this.#topics.all().reduce((sum, { unsent }) => sum + unsent, 0);
   }
 
+  /** When the oldest of those was said; null where there is none. Microseconds, Unix. */
+  get oldestUnsentUnixUs(): number | null {
+    return this.#topics.oldestUnsentUnixUs();
+  }
+
   /** The subjects of those. */
   unsentSubjects(): readonly string[] {
     return this.#topics
@@ -235,7 +240,7 @@ export class FeedSpool {
         const { subject, origin, sequence, body } = line;
         const bytes = Buffer.byteLength(body);
         const at: SpoolPlace = { segment: place.segment, from: place.from + place.bytes - bytes, bytes };
-        this.#topics.recover(SpooledEvent.found(subject, origin, sequence, at));
+        this.#topics.recover(SpooledEvent.found(subject, origin, sequence, at, body));
         this.#parts.onFound?.(body);
       }
     });

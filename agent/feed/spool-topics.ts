@@ -77,6 +77,19 @@ export class SpoolTopics {
     }
   }
 
+  /** When the oldest event was said that the stream is not known to hold; null where there is none. */
+  oldestUnsentUnixUs(): number | null {
+    let oldest: number | null = null;
+    for (const { unsent, events, firstUnsent } of this.#topics.values()) {
+      if (unsent === 0) continue;
+      // In the order in which they were said.
+      const first = events.find(({ fate }, index) => index >= firstUnsent && fate === "unsent");
+      const saidAtUnixUs = first?.saidAtUnixUs ?? 0;
+      if (saidAtUnixUs > 0 && (oldest === null || saidAtUnixUs < oldest)) oldest = saidAtUnixUs;
+    }
+    return oldest;
+  }
+
   forgetEvents(isGone: (event: SpooledEvent) => boolean): void {
     for (const topic of this.#topics.values()) {
       topic.events = topic.events.filter((event) => !isGone(event));

@@ -7,21 +7,34 @@ import type { ServiceBinding } from "../grpc/server.ts";
 import { serveServerStream } from "../grpc/server-stream.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
+import type { Tally } from "../metrics/metrics.ts";
 
 export const HOST_AGENT_SERVICE = "switchover.v1.HostAgentService";
 
 /** A StartCpus may wait 30 s for its guest, and holds up none of the host's other guests. */
 const LIMITS = { running: 1_024, waiting: 1_024, streams: 10_000 };
 
-/** HostAgentService on the wire. Open FollowGuest streams end when `ending` aborts. */
-export function bindHostAgent(agent: HostAgent, log: Log, ending: AbortSignal): ServiceBinding {
+/**
+ * HostAgentService on the wire. Open FollowGuest streams end when `ending` aborts. `refusals` counts what preflights find,
+ * by reason.
+ */
+export function bindHostAgent(
+  agent: HostAgent,
+  log: Log,
+  ending: AbortSignal,
+  refusals: Tally = { count() {} },
+): ServiceBinding {
   const implementation: HostAgentServiceServer = {
     describe: serveUnary("Describe", log, (request) => agent.describe(request)),
     prepareNics: serveUnary("PrepareNics", log, (request, { signal }) => agent.prepareNics(request, signal)),
     attachNic: serveUnary("AttachNic", log, (request, { signal }) => agent.attachNic(request, signal)),
     detachNic: serveUnary("DetachNic", log, (request, { signal }) => agent.detachNic(request, signal)),
     adoptGuest: serveUnary("AdoptGuest", log, (request, { signal }) => agent.adoptGuest(request, signal)),
-    preflight: serveUnary("Preflight", log, (request) => agent.preflight(request)),
+    preflight: serveUnary("Preflight", log, async (request) => {
+      const answer = await agent.preflight(request);
+      for (const { reason } of answer.refusals) refusals.count(reason);
+      return answer;
+    }),
     prepareDestination: serveUnary("PrepareDestination", log, (request, { signal }) =>
       agent.prepareDestination(request, signal),
     ),

@@ -23,14 +23,20 @@ import { lockFolder } from "../folder/lock-folder.ts";
 import { makeFolder } from "../folder/make-folder.ts";
 import { type GrpcServer, startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
+import { meterCalls } from "../metrics/meter-calls.ts";
+import { meterNats } from "../metrics/meter-nats.ts";
+import { Metrics } from "../metrics/metrics.ts";
+import { type MetricsServer, serveMetrics } from "../metrics/metrics-server.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { NatsFeedStream } from "../nats/feed-stream.ts";
 import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
 import { startHeartbeat } from "../nats/host-registry.ts";
 import { readVersion } from "../program/version.ts";
+import { AgentMetrics, meterCensus } from "./agent-metrics.ts";
 import { AGENT_CAPABILITIES } from "./capabilities.ts";
 import { applyCpuPriority } from "./cpu-priority.ts";
 import { bindHostAgent } from "./host-agent-service.ts";
+import { MeteredRoute } from "./metered-route.ts";
 import type { AgentValues } from "./settings.ts";
 
 const QMP_CONNECT_TIMEOUT_MS = 2_000;
@@ -44,6 +50,8 @@ export type AgentHooks = Pick<HostAgentPorts, "beforeOperation">;
 export interface AgentServer {
   /** The target that it listens on, with the port that was picked. */
   readonly target: string;
+  /** Where its metrics are; undefined where they are not served. */
+  readonly metricsUrl: string | undefined;
   /** Ends calls and streams, then the link to NATS. Guests and their registrations stay as they are. */
   close(): Promise<void>;
 }
@@ -66,7 +74,7 @@ export async function startAgentServer(
   const lock = lockFolder(stateDirectory, { field, holder: "agent", reason: "STATE_DIR_IN_USE" });
   try {
     const server = await startOn(stateDirectory, spoolDirectory, values, log, hooks);
-    return { target: server.target, close: () => server.close().finally(lock.release) };
+    return { ...server, close: () => server.close().finally(lock.release) };
   } catch (thrown) {
     lock.release();
     throw thrown;
@@ -84,9 +92,11 @@ async function startOn(
   applyCpuPriority(values["cpu-priority"], log);
   const version = readVersion();
   const clock = openHostClock();
+  const metrics = new Metrics();
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
+  meterNats(metrics, link);
   const handOffs = new NatsHandOffBus(link, log);
-  const route = openRouteSocket();
+  const route = new MeteredRoute(openRouteSocket(), metrics);
   const kernelChanges = openChangeSocket();
   const tables = openTableReader();
   const bridgePorts = openBridgePorts(clock);
@@ -117,6 +127,7 @@ async function startOn(
     handOffs,
     spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
+    meter: new AgentMetrics(metrics, { hostId: values["host-id"], version }),
     devices: { route: deviceRoute, factory: deviceFactory, tables },
     kernelChanges,
     ...(values.announcements === "vmm"
@@ -132,6 +143,17 @@ async function startOn(
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });
+  meterCensus(
+    metrics,
+    () => agent.census(),
+    () => clock.unixUs(),
+  );
+  const refusals = metrics.tally({
+    name: "switchover_agent_preflight_refusals_total",
+    help: "What preflights of migrations found wrong on this host, by reason.",
+    labels: ["reason"],
+  });
+  let metricsServer: MetricsServer | undefined;
   const closeAgent = async (): Promise<void> => {
     const unsent = await agent.feedDrained(FEED_GRACE_MS);
     if (unsent > 0) log.warn({ unsent }, "Events wait in the spool for the next start.");
@@ -144,14 +166,17 @@ async function startOn(
     route.close();
     handOffs.close();
     await link.close();
+    await metricsServer?.close();
   };
   const ending = new AbortController();
   let server: GrpcServer;
   try {
+    metricsServer = await serveMetrics(metrics, values["metrics-listen"], log);
     server = await startGrpcServer({
       targets: [values.listen],
-      services: [bindHostAgent(agent, log, ending.signal)],
+      services: [bindHostAgent(agent, log, ending.signal, refusals)],
       log,
+      meter: meterCalls(metrics),
     });
   } catch (thrown) {
     await closeAgent();
@@ -162,6 +187,7 @@ async function startOn(
   log.info({ target, advertised: values.advertise ?? target }, "The agent listens.");
   return {
     target,
+    metricsUrl: metricsServer?.url,
     close: async () => {
       await endHeartbeat();
       ending.abort();

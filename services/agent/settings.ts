@@ -13,6 +13,7 @@ import {
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
 import { CPU_PRIORITIES, type CpuPriority } from "./cpu-priority.ts";
 
 /** 30 days. */
@@ -63,6 +64,7 @@ export const AGENT_SETTINGS = {
     placeholder: "WHOSE",
     help: "Who announces a guest that has started: all (its VMM, and this agent with ARP and ND) or vmm",
   }),
+  ...METRICS_SETTINGS,
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
     help: "debug, info, warn or error",

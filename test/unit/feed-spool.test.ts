@@ -92,6 +92,24 @@ describe("what an agent says", () => {
     assert.equal(next.nextUnsent(SUBJECT)?.sequence, 1n);
   });
 
+  it("is owed since its oldest event was said, in memory and after a restart, until the feed has that", () => {
+    const store = new PretendedSpoolStore();
+    const { spool } = open(store);
+    const at = (atUnixUs: bigint, migrationId: string = MIGRATION) => ({ ...said(1, migrationId), atUnixUs });
+    assert.equal(spool.oldestUnsentUnixUs, null);
+    tell(spool, at(300n, ""), at(100n), at(200n));
+    assert.equal(spool.oldestUnsentUnixUs, 100);
+    const { spool: next } = open(store);
+    assert.equal(next.oldestUnsentUnixUs, 100);
+    const settle = (subject: string) => next.settle(next.nextUnsent(subject) ?? assert.fail());
+    settle(SUBJECT);
+    assert.equal(next.oldestUnsentUnixUs, 200);
+    settle(SUBJECT);
+    assert.equal(next.oldestUnsentUnixUs, 300);
+    settle(GUEST_SUBJECT);
+    assert.equal(next.oldestUnsentUnixUs, null);
+  });
+
   it("is read from the disk when memory has let go of it", () => {
     const { spool } = open(new PretendedSpoolStore());
     for (let round = 1; round <= 1_500; round += 1) tell(spool, said(round));
