@@ -7,6 +7,7 @@ import { type CompleteState, completeState, guestIdOf } from "../migration/compl
 import type { MigrationRequest } from "../record/guest-record.ts";
 import type { RecordStore, StoredRecord } from "../record/record-store.ts";
 import { pause } from "../runner/pause.ts";
+import { type AdmissionCensus, takeCensus } from "./admission-census.ts";
 import type { AdmissionLimits } from "./admission-limits.ts";
 import type { AdmissionPort, Standby } from "./admission-port.ts";
 import {
@@ -148,6 +149,11 @@ export class Admission implements AdmissionPort {
       listeners.delete(listener);
       if (listeners.size === 0) this.#observers.delete(guestId);
     };
+  }
+
+  /** Counted anew each time, over all guests with a record: for a scrape, not for a loop. */
+  census(): AdmissionCensus {
+    return takeCensus(this.#guests, this.#plan, this.#table);
   }
 
   async #watch(): Promise<void> {

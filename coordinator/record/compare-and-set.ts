@@ -5,7 +5,8 @@ import { encodeGuestRecord } from "./record-codec.ts";
 import type { RecordStore, StoredRecord } from "./record-store.ts";
 
 export type Written =
-  | { readonly t: "written"; readonly stored: StoredRecord }
+  /** `by` others: they had written the very same before. */
+  | { readonly t: "written"; readonly stored: StoredRecord; readonly by: "us" | "others" }
   /** Somebody else's write was first; what stands now, null where there is nothing. */
   | { readonly t: "overtaken"; readonly stored: StoredRecord | null };
 
@@ -21,13 +22,15 @@ export async function compareAndSet(
 ): Promise<Written> {
   try {
     const stored = over === null ? await store.create(record) : await store.update(record, over.revision);
-    return { t: "written", stored };
+    return { t: "written", stored, by: "us" };
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     if (error.code !== "ABORTED" && error.code !== "UNAVAILABLE" && error.code !== "DEADLINE_EXCEEDED")
       throw error;
     const stands = await store.get(record.guestId as GuestId);
-    if (stands !== null && isSameRecord(stands.record, record)) return { t: "written", stored: stands };
+    if (stands !== null && isSameRecord(stands.record, record)) {
+      return { t: "written", stored: stands, by: error.code === "ABORTED" ? "others" : "us" };
+    }
     // What was read stands still, so nothing was written, unless that is yet to happen: it is tried again.
     if (stands?.revision === over?.revision && error.code !== "ABORTED") throw error;
     return { t: "overtaken", stored: stands };

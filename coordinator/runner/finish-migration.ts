@@ -22,7 +22,7 @@ export function unfinishedIn(stored: StoredRecord): CompleteState | null {
  */
 export async function finishMigration(
   stored: StoredRecord,
-  ports: Pick<RunnerPorts, "store" | "feed" | "clock" | "log">,
+  ports: Pick<RunnerPorts, "store" | "feed" | "clock" | "log" | "meter">,
   limits: RunnerLimits,
   signal: AbortSignal,
 ): Promise<StoredRecord> {
@@ -38,5 +38,6 @@ export async function finishMigration(
   const finished: CompleteState = withFacts(state, { publishedPhases: outbox.published, archived: true });
   await ports.store.archive(finished);
   const written = await compareAndSet(ports.store, commitState(stored.record, finished), stored);
+  if (written.t === "written" && written.by === "us") ports.meter?.ended(finished);
   return written.stored ?? stored;
 }

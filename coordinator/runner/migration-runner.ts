@@ -105,6 +105,11 @@ export class MigrationRunner {
     live.start();
   }
 
+  /** How many migrations are driven here. */
+  get drivenCount(): number {
+    return this.#live.size;
+  }
+
   /** Brings an ended migration to the feed and the history, so that its record may be claimed for another. */
   finish(stored: StoredRecord): Promise<StoredRecord> {
     if (unfinishedIn(stored) === null) return Promise.resolve(stored);

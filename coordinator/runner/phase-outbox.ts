@@ -35,13 +35,15 @@ export function phaseChangedEvent(state: CompleteState, sequence: number): FeedE
   };
 }
 
+type OutboxPorts = Pick<RunnerPorts, "feed" | "clock" | "log" | "meter">;
+
 /**
  * Brings a migration's phases to the feed: each once and in order, also across coordinators and crashes. The
  * record is the outbox: a phase is committed before it is published, and what the feed lacks is published by
  * whoever takes the migration up next. Several may do so at a time: the feed takes a phase only after the one before.
  */
 export class PhaseOutbox {
-  readonly #ports: Pick<RunnerPorts, "feed" | "clock" | "log">;
+  readonly #ports: OutboxPorts;
   readonly #limits: RunnerLimits;
   readonly #signal: AbortSignal;
   #state: CompleteState;
@@ -50,12 +52,7 @@ export class PhaseOutbox {
   #isFlushing = false;
   #flushing: Promise<void> = Promise.resolve();
 
-  constructor(
-    state: CompleteState,
-    ports: Pick<RunnerPorts, "feed" | "clock" | "log">,
-    limits: RunnerLimits,
-    signal: AbortSignal,
-  ) {
+  constructor(state: CompleteState, ports: OutboxPorts, limits: RunnerLimits, signal: AbortSignal) {
     this.#state = state;
     this.#published = state.publishedPhases;
     this.#ports = ports;
@@ -107,5 +104,7 @@ export class PhaseOutbox {
     const event = phaseChangedEvent(this.#state, sequence);
     await this.#ports.feed.publish(event, `${event.migrationId}:${sequence}`);
     this.#published = sequence;
+    const { phase = Phase.UNSPECIFIED } = this.#state.migration.phases[sequence - 1] ?? {};
+    this.#ports.meter?.phasePublished(phase, this.#ports.clock.unixUs() - Number(event.atUnixUs));
   }
 }

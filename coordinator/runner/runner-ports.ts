@@ -5,6 +5,7 @@ import type { RecordStore } from "../record/record-store.ts";
 import type { AgentPort } from "./agent-port.ts";
 import type { FeedPort } from "./feed-port.ts";
 import type { FencingPort } from "./fencing-port.ts";
+import type { MigrationMeter } from "./migration-meter.ts";
 import type { PeerPort } from "./peer-port.ts";
 
 /** All that a MigrationRunner needs from outside. It opens and closes nothing that it was given. */
@@ -18,6 +19,8 @@ export interface RunnerPorts {
   readonly log: Log;
   /** Without it, others' migrations are noticed by records that stand still. */
   readonly peers?: PeerPort;
+  /** Without it nobody counts. */
+  readonly meter?: MigrationMeter;
 }
 
 /** The runner's bounds. Milliseconds, unless they count. */

@@ -23,6 +23,7 @@ import {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { CallClock } from "../grpc/call-meter.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
@@ -43,10 +44,13 @@ export interface HostDirectory {
  */
 export class AgentClients implements AgentPort, DrainedHostPort {
   readonly #hosts: HostDirectory;
+  readonly #clock: CallClock;
   readonly #channels = new Map<HostId, { readonly target: string; readonly client: Client }>();
 
-  constructor(hosts: HostDirectory) {
+  /** `clock` times the calls; without it nobody does. */
+  constructor(hosts: HostDirectory, clock: CallClock = { time: (_, call) => call() }) {
     this.#hosts = hosts;
+    this.#clock = clock;
   }
 
   preflight(hostId: HostId, request: PreflightRequest, call: AgentCall) {
@@ -144,11 +148,13 @@ export class AgentClients implements AgentPort, DrainedHostPort {
     request: Request,
     call: AgentCall,
   ): Promise<Response> {
-    const record = await this.#recordOf(hostId);
-    checkKnown(record, method.path);
-    return callUnary(this.#clientOf(hostId, record), method, request, {
-      timeoutMs: call.deadlineMs,
-      signal: call.signal,
+    return this.#clock.time(method.path.split("/").at(-1) ?? "", async () => {
+      const record = await this.#recordOf(hostId);
+      checkKnown(record, method.path);
+      return callUnary(this.#clientOf(hostId, record), method, request, {
+        timeoutMs: call.deadlineMs,
+        signal: call.signal,
+      });
     });
   }
 

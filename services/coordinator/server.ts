@@ -16,6 +16,10 @@ import { makeFolder } from "../folder/make-folder.ts";
 import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
+import { meterAgentCalls, meterCalls } from "../metrics/meter-calls.ts";
+import { meterNats } from "../metrics/meter-nats.ts";
+import { Metrics } from "../metrics/metrics.ts";
+import { serveMetrics } from "../metrics/metrics-server.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { CoordinatorPresence } from "../nats/coordinator-presence.ts";
 import { NatsDrainStore } from "../nats/drain-store.ts";
@@ -29,9 +33,12 @@ import { NatsSlotStore } from "../nats/slot-store.ts";
 import { ensureStores } from "../nats/streams.ts";
 import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
+import { readVersion } from "../program/version.ts";
 import { admissionLimitsIn, moveBudgetIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
+import { CoordinatorMetrics, meterCensus } from "./coordinator-metrics.ts";
 import { FencingCommand } from "./fencing-command.ts";
+import { meteredFencing, meteredStore } from "./metered-ports.ts";
 import { bindMigrationApi } from "./migration-service.ts";
 import type { CoordinatorValues } from "./settings.ts";
 
@@ -45,6 +52,8 @@ export interface CoordinatorServer {
   readonly targets: readonly string[];
   /** Where its NATS is, its own server's address included. */
   readonly natsUrl: string;
+  /** Where its metrics are; undefined where they are not served. */
+  readonly metricsUrl: string | undefined;
   /** Lets go of migrations where they stand, then ends calls, the link and its own nats-server, in this order. */
   close(): Promise<void>;
 }
@@ -79,16 +88,18 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose, stop));
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
   onClose(() => link.close());
+  const metrics = new Metrics();
+  meterNats(metrics, link);
   const connection = await unlessAborted(link.whenReachable(NATS_TIMEOUT_MS), stop);
   const retention = { days: values["history-days"], migrations: values["history-migrations"] };
   const makeStores = () => ensureStores(connection, values["nats-replicas"], retention);
   await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, makeStores), stop);
 
   const clock = openHostClock();
-  const store = new NatsGuestRecordStore(link, values["coordinator-id"]);
+  const store = meteredStore(new NatsGuestRecordStore(link, values["coordinator-id"]), metrics);
   const hosts = new HostRegistry(link, log);
   onClose(() => hosts.close());
-  const agents = new AgentClients(hosts);
+  const agents = new AgentClients(hosts, meterAgentCalls(metrics));
   onClose(() => agents.close());
   const fencing = new FencingCommand({
     path: values["fence-command"],
@@ -103,11 +114,29 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   const leaving = new AbortController();
   onClose(() => leaving.abort());
   const slots = new NatsSlotStore(link);
-  const admission = new Admission({ slots, store, clock, log }, admissionLimitsIn(values), leaving.signal);
+  const limits = admissionLimitsIn(values);
+  const admission = new Admission({ slots, store, clock, log }, limits, leaving.signal);
   const runner = new MigrationRunner(
-    { store, agents, feed: new NatsPhaseFeed(link), fencing, admission, clock, log, peers },
+    {
+      store,
+      agents,
+      feed: new NatsPhaseFeed(link),
+      fencing: meteredFencing(fencing, metrics),
+      admission,
+      clock,
+      log,
+      peers,
+      meter: new CoordinatorMetrics(metrics),
+    },
     { fenceAfterMs: values["fence-after-ms"] },
   );
+  meterCensus(metrics, {
+    coordinatorId: values["coordinator-id"],
+    version: readVersion(),
+    limits,
+    census: () => admission.census(),
+    driven: () => runner.drivenCount,
+  });
   onClose(() => runner.close());
   const resume = () => runner.resume();
   const resumed = await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, resume), stop);
@@ -153,15 +182,18 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
   });
   const ending = new AbortController();
   stop.throwIfAborted();
+  const metricsServer = await serveMetrics(metrics, values["metrics-listen"], log);
+  onClose(() => metricsServer?.close());
   const server = await startGrpcServer({
     targets: values.listen,
     services: [bindMigrationApi(api, inventory, drains, log, ending.signal)],
     log,
+    meter: meterCalls(metrics),
   });
   onClose(() => server.close(CALL_GRACE_MS));
   onClose(() => ending.abort());
   log.info({ targets: server.targets, nats_url: withoutCredentials(natsUrl) }, "The coordinator listens.");
-  return { targets: server.targets, natsUrl };
+  return { targets: server.targets, natsUrl, metricsUrl: metricsServer?.url };
 }
 
 /** A fencing command that cannot be run is found out now, and not when a host is to be fenced. */

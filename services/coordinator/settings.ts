@@ -11,6 +11,7 @@ import {
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, repeated, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
 import { ADMISSION_SETTINGS } from "./admission-settings.ts";
 
 export const COORDINATOR_SETTINGS = {
@@ -59,6 +60,7 @@ export const COORDINATOR_SETTINGS = {
     help: "How long a host must have been silent; longer than an agent's restart",
   }),
   ...ADMISSION_SETTINGS,
+  ...METRICS_SETTINGS,
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
     help: "debug, info, warn or error",

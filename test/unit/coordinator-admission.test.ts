@@ -120,6 +120,29 @@ describe("admission", () => {
     }
   });
 
+  it("counts open migrations by phase, those in line by what they wait for, and slots", async () => {
+    const { admission, api, runner } = coordinator();
+    await runner.resume();
+    const counts = () => {
+      const { phases, waiting, slotsUsed } = admission.census();
+      return { phases: Object.fromEntries(phases), waiting: Object.fromEntries(waiting), slotsUsed };
+    };
+    assert.deepEqual(counts(), { phases: {}, waiting: {}, slotsUsed: 0 });
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const second = await start(api, "web-8", { destinationHostId: "hc" });
+    await world.until(async () => (await get(api, second)).queuePlace?.position === 1, "it has its place");
+    assert.deepEqual(counts(), {
+      phases: { [Phase.TRANSFERRING]: 1, [Phase.PENDING]: 1 },
+      waiting: { source: 1 },
+      slotsUsed: 1,
+    });
+    assert.equal(runner.drivenCount, 2);
+    await api.cancelMigration(second);
+    await world.untilArchived("web-8");
+    assert.deepEqual(counts().phases, { [Phase.TRANSFERRING]: 1 });
+  });
+
   it("keeps the next one in PENDING and tells its place and what it waits for, in the feed too", async () => {
     const { admission, api, runner } = coordinator();
     await runner.resume();

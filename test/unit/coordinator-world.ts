@@ -9,7 +9,7 @@ import type { RecordStore, StoredRecord } from "../../coordinator/record/record-
 import type { FeedPort } from "../../coordinator/runner/feed-port.ts";
 import type { FencingPort } from "../../coordinator/runner/fencing-port.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
-import type { RunnerLimits } from "../../coordinator/runner/runner-ports.ts";
+import type { RunnerLimits, RunnerPorts } from "../../coordinator/runner/runner-ports.ts";
 import { type ErrorCode, SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { GuestRecord, MigrationState } from "../../proto/gen/switchover/v1/record.ts";
@@ -226,9 +226,13 @@ export class World {
   readonly fencing = new PretendedFencing();
   readonly #runners: MigrationRunner[] = [];
 
-  startRunner(limits: Partial<RunnerLimits> = {}, admission: AdmissionPort = OPEN_DOOR): MigrationRunner {
+  startRunner(
+    limits: Partial<RunnerLimits> = {},
+    admission: AdmissionPort = OPEN_DOOR,
+    given: Partial<RunnerPorts> = {},
+  ): MigrationRunner {
     const { clock, store, feed, hosts: agents, fencing } = this;
-    const ports = { clock, store, feed, agents, fencing, admission, log: SILENT };
+    const ports = { clock, store, feed, agents, fencing, admission, log: SILENT, ...given };
     const runner = new MigrationRunner(ports, limits);
     this.#runners.push(runner);
     return runner;

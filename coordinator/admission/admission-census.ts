@@ -1,0 +1,30 @@
+import type { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { isTerminal } from "../migration/phase-edges.ts";
+import type { AdmissionPlan, Standing } from "./plan-admission.ts";
+import type { RecordedGuests } from "./recorded-guests.ts";
+import type { SlotTable } from "./slot-table.ts";
+
+/** What all migrations of the cloud are at, as one coordinator has heard; the same at every one that has heard all. */
+export interface AdmissionCensus {
+  /** Open migrations. */
+  readonly phases: ReadonlyMap<Phase, number>;
+  /** Those in line, by what they wait for. */
+  readonly waiting: ReadonlyMap<Standing["waitsFor"], number>;
+  readonly slotsUsed: number;
+}
+
+export function takeCensus(
+  guests: Pick<RecordedGuests, "all">,
+  plan: AdmissionPlan,
+  slots: Pick<SlotTable, "size">,
+): AdmissionCensus {
+  const phases = new Map<Phase, number>();
+  for (const [, { phase }] of guests.all()) if (!isTerminal(phase)) addTo(phases, phase);
+  const waiting = new Map<Standing["waitsFor"], number>();
+  for (const { waitsFor } of plan.waiting.values()) addTo(waiting, waitsFor);
+  return { phases, waiting, slotsUsed: slots.size };
+}
+
+function addTo<Key>(counts: Map<Key, number>, key: Key): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
