@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 procps tcpdump)
 # A client in another language is made of the .proto files alone, and run by a test.
 packages+=(python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)
+# promtool, which tests the alerts; Prometheus itself is started by nobody.
+packages+=(prometheus)
 
 say() { printf '%s\n' "$*" >&2; }
 lack() {

@@ -21,6 +21,10 @@ const RESOURCES = {
       [PYTHON_GRPC, WELL_KNOWN, "/usr/bin/protoc", "/usr/bin/grpc_python_plugin"].every(existsSync),
     lack: "gRPC for Python (Debian packages python3-grpcio, protobuf-compiler, protobuf-compiler-grpc, libprotobuf-dev)",
   },
+  promtool: {
+    isHere: () => programPath("promtool") !== undefined,
+    lack: "promtool (Debian package prometheus)",
+  },
 } as const satisfies Readonly<Record<string, Resource>>;
 
 interface Resource {

@@ -59,6 +59,14 @@ export function sampleValue(metrics: ReadonlyMap<string, Scraped>, sample: strin
   return (metrics.get(name) ?? metrics.get(name.replace(SUFFIX, "")))?.samples.get(sample);
 }
 
+/** The names of a metric's labels, sorted; without a histogram's own. */
+export function labelNames(metric: Scraped): readonly string[] {
+  const found = [...metric.samples.keys()].flatMap((sample) =>
+    [...sample.matchAll(LABEL)].map(([, name = ""]) => name),
+  );
+  return [...new Set(found)].filter((name) => name !== "le").sort();
+}
+
 /** All values of one label in a metric, sorted. */
 export function labelValues(metric: Scraped | undefined, label: string): readonly string[] {
   const found = [...(metric?.samples.keys() ?? [])].flatMap((sample) =>
