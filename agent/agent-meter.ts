@@ -7,7 +7,7 @@ export interface AgentMeter {
    * The event was said, at that time (Unix). Called once the switchover that it belongs to is over on this host, as the
    * feed's own events are; must not throw, and keeps nothing that it is given.
    */
-  said(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void;
+  said(guest: Pick<Guest, "guestId" | "instanceId">, event: GuestFeedEvent, atUnixUs: number): void;
 }
 
 /** What there is on a host at one moment. */

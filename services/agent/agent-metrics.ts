@@ -20,6 +20,8 @@ const ROLES: readonly Guest["role"]["kind"][] = [
 /** Instances whose registration is being mended; beyond that the oldest is mended for an unknown reason. */
 const DRIFTS_KEPT = 1_024;
 
+type MeteredGuest = Parameters<AgentMeter["said"]>[0];
+
 /** What an agent's events say, counted. */
 export class AgentMetrics implements AgentMeter {
   readonly #spans: GateSpans;
@@ -74,7 +76,7 @@ export class AgentMetrics implements AgentMeter {
     });
   }
 
-  said(guest: Guest, event: GuestFeedEvent, atUnixUs: number): void {
+  said(guest: MeteredGuest, event: GuestFeedEvent, atUnixUs: number): void {
     const instance = `${guest.guestId}/${guest.instanceId}`;
     this.#events.count(event.$case);
     switch (event.$case) {

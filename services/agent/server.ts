@@ -37,6 +37,7 @@ import { AGENT_CAPABILITIES } from "./capabilities.ts";
 import { applyCpuPriority } from "./cpu-priority.ts";
 import { bindHostAgent } from "./host-agent-service.ts";
 import { MeteredRoute } from "./metered-route.ts";
+import { rehearseMetrics } from "./rehearse-metrics.ts";
 import type { AgentValues } from "./settings.ts";
 
 const QMP_CONNECT_TIMEOUT_MS = 2_000;
@@ -101,6 +102,7 @@ async function startOn(
   const tables = openTableReader();
   const bridgePorts = openBridgePorts(clock);
   rehearseSwitchovers();
+  rehearseMetrics();
   const bootId = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   // Opened in any case: what an agent before this one left set is put back.
   const gracePeriods = openGracePeriods({

@@ -49,6 +49,8 @@ export async function serveMetrics(
   });
   await listen(server, address, port);
   metrics.watchProcess();
+  // The first one takes tens of milliseconds: before anything switches over here. One that fails is told with the next.
+  await metrics.text().catch(() => undefined);
   const bound = (server.address() as AddressInfo).port;
   const url = `http://${address.includes(":") ? `[${address}]` : address}:${bound}${PATH}`;
   log.info({ metrics_url: url }, "Metrics are served.");

@@ -1,15 +1,22 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "@grpc/grpc-js";
+import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { startAgentServer } from "../../services/agent/server.ts";
 import { AGENT_SETTINGS } from "../../services/agent/settings.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import { startCoordinatorServer } from "../../services/coordinator/server.ts";
 import { COORDINATOR_SETTINGS } from "../../services/coordinator/settings.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
+import { callServerStream } from "../../services/grpc/server-stream.ts";
+import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
+import { GuestOverTheWire } from "./guest-over-the-wire.ts";
 import { newFolder } from "./program-process.ts";
+import { type Scraped, scrape } from "./scrape.ts";
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -24,6 +31,9 @@ export interface MeteredPrograms {
   /** Of the hosts ha and hb. */
   readonly agents: readonly [Metered, Metered];
 }
+
+const CALL = { timeoutMs: 20_000 };
+const POLL_MS = 20;
 
 /** A coordinator with its own nats-server and two agents, in the test's process, with metrics, until the test's end. */
 export async function startMeteredPrograms(t: TestContext): Promise<MeteredPrograms> {
@@ -59,4 +69,40 @@ export async function startMeteredPrograms(t: TestContext): Promise<MeteredProgr
   };
   const agents = await Promise.all([agent("ha"), agent("hb")]);
   return { coordinator: metered(server.targets[0], server.metricsUrl), agents };
+}
+
+/** Moves a guest of a VMM that its owner drives from ha to hb; resolves with the migration's id once it is completed. */
+export async function migrateOnce({ coordinator, agents }: MeteredPrograms): Promise<string> {
+  const [source, destination] = agents;
+  const ends = [
+    { hostId: "ha", agent: source.client },
+    { hostId: "hb", agent: destination.client },
+  ] as const;
+  const guest = new GuestOverTheWire("web", 0, ...ends);
+  await guest.stand();
+  const { migration } = await callUnary(coordinator.client, methods.startMigration, guest.startRequest, CALL);
+  const migrationId = migration?.migrationId ?? "";
+  await guest.beginTransfer();
+  await guest.switchOver();
+  const watch = { migrationId, afterRevision: 0n };
+  for await (const { migration: now } of callServerStream(
+    coordinator.client,
+    methods.watchMigration,
+    watch,
+  )) {
+    if (now?.phase === Phase.COMPLETED) return migrationId;
+  }
+  return assert.fail("It did not end.");
+}
+
+/** What is counted after a caller heard of it: a scrape says when. */
+export async function scrapeUntil(
+  url: string,
+  isSo: (metrics: ReadonlyMap<string, Scraped>) => boolean,
+): Promise<ReadonlyMap<string, Scraped>> {
+  for (;;) {
+    const metrics = await scrape(url);
+    if (isSo(metrics)) return metrics;
+    await delay(POLL_MS);
+  }
 }

@@ -3,9 +3,12 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { HostAgentServiceService as agentMethods } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { callUnary } from "../../services/grpc/unary.ts";
 import { repositoryRoot } from "../lab/repository-root.ts";
 import { skipWithout } from "../resource.ts";
-import { startMeteredPrograms } from "./metered-programs.ts";
+import { migrateOnce, scrapeUntil, startMeteredPrograms } from "./metered-programs.ts";
 import { alertRules, dashboardQueries } from "./metrics-queries.ts";
 import { labelNames, type Scraped, scrape } from "./scrape.ts";
 
@@ -16,6 +19,7 @@ interface Documented {
   readonly labels: readonly string[];
 }
 
+const CALL = { timeoutMs: 20_000 };
 const ROW = /^\| `(switchover_[a-z_]+)` +\| (\w+) +\| ([\w, ]*?) *\|/;
 
 function read(...path: readonly string[]): string {
@@ -53,8 +57,18 @@ test("documents, alerts and dashboard name the metrics that the programs expose,
   skip: skipWithout("natsServer"),
   timeout: 120_000,
 }, async (t) => {
-  const { coordinator, agents } = await startMeteredPrograms(t);
-  const scraped = await Promise.all([coordinator, agents[0]].map(({ metricsUrl }) => scrape(metricsUrl)));
+  const programs = await startMeteredPrograms(t);
+  const { coordinator, agents } = programs;
+  // So that labels are there to be compared.
+  await migrateOnce(programs);
+  const unknown = { migrationId: "web-mk3v0q8ya1z9" };
+  await assert.rejects(callUnary(coordinator.client, methods.getMigration, unknown, CALL));
+  await assert.rejects(callUnary(agents[1].client, agentMethods.getGuest, { guestId: "nobody" }, CALL));
+  const ended = "switchover_coordinator_migrations_ended_total";
+  const scraped = await Promise.all([
+    scrapeUntil(coordinator.metricsUrl, (metrics) => (metrics.get(ended)?.samples.size ?? 0) > 0),
+    scrape(agents[1].metricsUrl),
+  ]);
   const [ofCoordinator = new Map(), ofAgent = new Map()] = scraped;
   const exposed = new Map<string, Scraped>([...ofCoordinator, ...ofAgent]);
   const docs = documented();

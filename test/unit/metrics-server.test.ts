@@ -42,12 +42,13 @@ describe("the metrics' server", () => {
 
   it("says 500 where a metric cannot be read, and serves the next scrape", async (t) => {
     const metrics = new Metrics();
-    let faults = 1;
+    let faults = 0;
     metrics.gauge({ name: "g", help: "G." }, () => {
       if (faults-- > 0) throw new Error("not now");
       return [];
     });
     const { url } = await serve(t, metrics);
+    faults = 1;
     assert.equal((await fetch(url)).status, 500);
     assert.equal((await fetch(url)).status, 200);
   });
@@ -59,13 +60,13 @@ describe("the metrics' server", () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
+    const { url } = await serve(t, metrics);
     const text = metrics.text.bind(metrics);
     metrics.text = async () => {
       read += 1;
       await held;
       return text();
     };
-    const { url } = await serve(t, metrics);
     const answers = [fetch(url), fetch(url)];
     while (read === 0) await turn();
     release();

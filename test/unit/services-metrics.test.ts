@@ -1,41 +1,16 @@
 /** The metrics of real programs, scraped as Prometheus does it, after a migration over real gRPC and NATS. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
-import type { Client } from "@grpc/grpc-js";
-import { type Migration, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { spanKindToJSON } from "../../proto/gen/switchover/v1/receipt.ts";
-import { callServerStream } from "../../services/grpc/server-stream.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import { skipWithout } from "../resource.ts";
-import { GuestOverTheWire } from "./guest-over-the-wire.ts";
-import { startMeteredPrograms } from "./metered-programs.ts";
+import { migrateOnce, scrapeUntil, startMeteredPrograms } from "./metered-programs.ts";
 import { launch, logLine, newFolder, runToEnd, terminate } from "./program-process.ts";
-import { labelValues, type Scraped, sampleValue, scrape } from "./scrape.ts";
+import { labelValues, sampleValue, scrape } from "./scrape.ts";
 
 const CALL = { timeoutMs: 20_000 };
 const PHASES = ["PENDING", "PREPARING", "TRANSFERRING", "SWITCHING_OVER", "COMPLETING"];
-
-async function ended(coordinator: Client, migrationId: string): Promise<Migration> {
-  const request = { migrationId, afterRevision: 0n };
-  for await (const { migration } of callServerStream(coordinator, methods.watchMigration, request)) {
-    if (migration?.phase === Phase.COMPLETED) return migration;
-  }
-  return assert.fail("It did not end.");
-}
-
-/** What is counted after a caller heard of it: a scrape says when. */
-async function scrapeUntil(
-  url: string,
-  isSo: (metrics: ReadonlyMap<string, Scraped>) => boolean,
-): Promise<ReadonlyMap<string, Scraped>> {
-  for (;;) {
-    const metrics = await scrape(url);
-    if (isSo(metrics)) return metrics;
-    await delay(20);
-  }
-}
 
 test("a migration is counted by the coordinator, as its receipt has it, and by both agents", {
   skip: skipWithout("natsServer"),
@@ -43,17 +18,7 @@ test("a migration is counted by the coordinator, as its receipt has it, and by b
 }, async (t) => {
   const { coordinator, agents } = await startMeteredPrograms(t);
   const [source, destination] = agents;
-  const ends = [
-    { hostId: "ha", agent: source.client },
-    { hostId: "hb", agent: destination.client },
-  ] as const;
-  const guest = new GuestOverTheWire("web", 0, ...ends);
-  await guest.stand();
-  const { migration } = await callUnary(coordinator.client, methods.startMigration, guest.startRequest, CALL);
-  const migrationId = migration?.migrationId ?? "";
-  await guest.beginTransfer();
-  await guest.switchOver();
-  await ended(coordinator.client, migrationId);
+  const migrationId = await migrateOnce({ coordinator, agents });
 
   const name = "switchover_coordinator_migrations_ended_total";
   const counted = await scrapeUntil(
