@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { AgentMeter } from "../../agent/agent-meter.ts";
 import { AgentFeed } from "../../agent/feed/agent-feed.ts";
 import type { Guest } from "../../agent/guest/guest.ts";
 import type { LogFields } from "../../agent/log.ts";
@@ -19,6 +20,8 @@ class SpeakingHost {
   readonly clock = new VirtualClock();
   readonly stream = new PretendedFeedStream();
   readonly faults: string[] = [];
+  /** What its meter was told. */
+  readonly counted: string[] = [];
   store = new PretendedSpoolStore();
   feed: AgentFeed;
 
@@ -30,7 +33,10 @@ class SpeakingHost {
     const note = ({ reason }: LogFields) => void this.faults.push(String(reason));
     const log = { debug: () => {}, info: () => {}, warn: note, error: note };
     const { clock, store, stream } = this;
-    this.feed = new AgentFeed({ hostId: HOST, clock, log, spool: store, feed: stream });
+    const meter: AgentMeter = {
+      said: (_, { $case }, atUnixUs) => void this.counted.push(`${$case} at ${atUnixUs}`),
+    };
+    this.feed = new AgentFeed({ hostId: HOST, clock, log, spool: store, feed: stream, meter });
     return this.feed;
   }
 
@@ -86,6 +92,21 @@ describe("an agent's words", () => {
     await host.settle();
     assert.deepEqual(await host.follow(0n, 1), ["1:1"]);
     assert.deepEqual(host.told(), ["1:1"]);
+  });
+
+  it("are counted once their guest's switchover is over, each once, also where the agent is killed then", async () => {
+    const host = new SpeakingHost();
+    host.say(1);
+    assert.deepEqual(host.counted, ["announced at 1"]);
+    host.feed.publish(SWITCHING, { $case: "nicsDeregistered", value: { deregisteredAtUnixUs: 5n } }, 5);
+    await host.settle(49);
+    assert.equal(host.counted.length, 1);
+    await host.settle(1);
+    assert.deepEqual(host.counted.slice(1), ["nicsDeregistered at 5"]);
+    host.kill();
+    host.start();
+    await host.settle(1_000);
+    assert.equal(host.counted.length, 2);
   });
 
   it("do not wait for a disk that does not answer within a second", async () => {
