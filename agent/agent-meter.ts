@@ -10,12 +10,12 @@ export interface AgentMeter {
   said(guest: Pick<Guest, "guestId" | "instanceId">, event: GuestFeedEvent, atUnixUs: number): void;
 }
 
-/** What there is on a host at one moment. */
+/** What there is on a host, counted when it is asked for. */
 export interface AgentCensus {
   /** Instances under a gate, by the role's kind. */
-  readonly roles: ReadonlyMap<Guest["role"]["kind"], number>;
+  roles(): ReadonlyMap<Guest["role"]["kind"], number>;
   /** Events that the feed's stream is not known to hold. */
-  readonly unsentEvents: number;
+  unsentEvents(): number;
   /** When the oldest of them was said; null where there is none. */
-  readonly oldestUnsentUnixUs: number | null;
+  oldestUnsentUnixUs(): number | null;
 }

@@ -83,8 +83,9 @@ export class SpoolTopics {
     for (const { unsent, events, firstUnsent } of this.#topics.values()) {
       if (unsent === 0) continue;
       // In the order in which they were said.
-      const first = events.find(({ fate }, index) => index >= firstUnsent && fate === "unsent");
-      const saidAtUnixUs = first?.saidAtUnixUs ?? 0;
+      let index = firstUnsent;
+      while (index < events.length && events[index]?.fate !== "unsent") index += 1;
+      const saidAtUnixUs = events[index]?.saidAtUnixUs ?? 0;
       if (saidAtUnixUs > 0 && (oldest === null || saidAtUnixUs < oldest)) oldest = saidAtUnixUs;
     }
     return oldest;

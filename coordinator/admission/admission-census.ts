@@ -4,13 +4,16 @@ import type { AdmissionPlan, Standing } from "./plan-admission.ts";
 import type { RecordedGuests } from "./recorded-guests.ts";
 import type { SlotTable } from "./slot-table.ts";
 
-/** What all migrations of the cloud are at, as one coordinator has heard; the same at every one that has heard all. */
+/**
+ * What all migrations of the cloud are at, as one coordinator has heard; the same at every one that has heard all. Each is
+ * counted when it is asked for.
+ */
 export interface AdmissionCensus {
-  /** Open migrations. */
-  readonly phases: ReadonlyMap<Phase, number>;
+  /** Open migrations; looks at every guest with a record. */
+  phases(): ReadonlyMap<Phase, number>;
   /** Those in line, by what they wait for. */
-  readonly waiting: ReadonlyMap<Standing["waitsFor"], number>;
-  readonly slotsUsed: number;
+  waiting(): ReadonlyMap<Standing["waitsFor"], number>;
+  slotsUsed(): number;
 }
 
 export function takeCensus(
@@ -18,11 +21,19 @@ export function takeCensus(
   plan: AdmissionPlan,
   slots: Pick<SlotTable, "size">,
 ): AdmissionCensus {
-  const phases = new Map<Phase, number>();
-  for (const [, { phase }] of guests.all()) if (!isTerminal(phase)) addTo(phases, phase);
-  const waiting = new Map<Standing["waitsFor"], number>();
-  for (const { waitsFor } of plan.waiting.values()) addTo(waiting, waitsFor);
-  return { phases, waiting, slotsUsed: slots.size };
+  return {
+    phases: () => {
+      const phases = new Map<Phase, number>();
+      for (const [, { phase }] of guests.all()) if (!isTerminal(phase)) addTo(phases, phase);
+      return phases;
+    },
+    waiting: () => {
+      const waiting = new Map<Standing["waitsFor"], number>();
+      for (const { waitsFor } of plan.waiting.values()) addTo(waiting, waitsFor);
+      return waiting;
+    },
+    slotsUsed: () => slots.size,
+  };
 }
 
 function addTo<Key>(counts: Map<Key, number>, key: Key): void {

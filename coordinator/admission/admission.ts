@@ -151,7 +151,7 @@ export class Admission implements AdmissionPort {
     };
   }
 
-  /** Counted anew each time, over all guests with a record: for a scrape, not for a loop. */
+  /** As it stands now: for a scrape, not for a loop. */
   census(): AdmissionCensus {
     return takeCensus(this.#guests, this.#plan, this.#table);
   }

@@ -130,7 +130,7 @@ export class AgentMetrics implements AgentMeter {
 }
 
 /** What there is on the host, read at each scrape. */
-export function meterCensus(metrics: Metrics, census: () => AgentCensus, unixUs: () => number): void {
+export function meterCensus(metrics: Metrics, census: AgentCensus, unixUs: () => number): void {
   metrics.gauge(
     {
       name: "switchover_agent_instances",
@@ -138,7 +138,7 @@ export function meterCensus(metrics: Metrics, census: () => AgentCensus, unixUs:
       labels: ["role"],
     },
     () => {
-      const { roles } = census();
+      const roles = census.roles();
       return ROLES.map((role) => ({ texts: [role], value: roles.get(role) ?? 0 }));
     },
   );
@@ -147,7 +147,7 @@ export function meterCensus(metrics: Metrics, census: () => AgentCensus, unixUs:
       name: "switchover_agent_feed_unsent_events",
       help: "Events in the spool that the feed is not known to hold.",
     },
-    () => [{ value: census().unsentEvents }],
+    () => [{ value: census.unsentEvents() }],
   );
   metrics.gauge(
     {
@@ -155,7 +155,7 @@ export function meterCensus(metrics: Metrics, census: () => AgentCensus, unixUs:
       help: "How long ago the oldest of those was said; 0 where there is none.",
     },
     () => {
-      const { oldestUnsentUnixUs } = census();
+      const oldestUnsentUnixUs = census.oldestUnsentUnixUs();
       return [{ value: oldestUnsentUnixUs === null ? 0 : Math.max(0, unixUs() - oldestUnsentUnixUs) / 1e6 }];
     },
   );

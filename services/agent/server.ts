@@ -145,11 +145,7 @@ async function startOn(
     openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
     ...hooks,
   });
-  meterCensus(
-    metrics,
-    () => agent.census(),
-    () => clock.unixUs(),
-  );
+  meterCensus(metrics, agent.census(), () => clock.unixUs());
   const refusals = metrics.tally({
     name: "switchover_agent_preflight_refusals_total",
     help: "What preflights of migrations found wrong on this host, by reason.",

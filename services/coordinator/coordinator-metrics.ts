@@ -117,7 +117,7 @@ export function meterCensus(metrics: Metrics, parts: CensusParts): void {
       labels: ["phase"],
     },
     () => {
-      const { phases } = census();
+      const phases = census().phases();
       return OPEN_PHASES.map((phase) => ({ texts: [phaseWord(phase)], value: phases.get(phase) ?? 0 }));
     },
   );
@@ -132,7 +132,7 @@ export function meterCensus(metrics: Metrics, parts: CensusParts): void {
       labels: ["waits_for"],
     },
     () => {
-      const { waiting } = census();
+      const waiting = census().waiting();
       return WAITS_FOR.map((waitsFor) => ({ texts: [waitsFor], value: waiting.get(waitsFor) ?? 0 }));
     },
   );
@@ -148,7 +148,7 @@ export function meterCensus(metrics: Metrics, parts: CensusParts): void {
       name: "switchover_coordinator_admission_slots",
       help: "Migrations that were let begin and have not ended.",
     },
-    () => [{ value: census().slotsUsed }],
+    () => [{ value: census().slotsUsed() }],
   );
   metrics.gauge(
     {

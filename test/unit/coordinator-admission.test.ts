@@ -124,8 +124,9 @@ describe("admission", () => {
     const { admission, api, runner } = coordinator();
     await runner.resume();
     const counts = () => {
-      const { phases, waiting, slotsUsed } = admission.census();
-      return { phases: Object.fromEntries(phases), waiting: Object.fromEntries(waiting), slotsUsed };
+      const census = admission.census();
+      const [phases, waiting] = [census.phases(), census.waiting()].map((all) => Object.fromEntries(all));
+      return { phases, waiting, slotsUsed: census.slotsUsed() };
     };
     assert.deepEqual(counts(), { phases: {}, waiting: {}, slotsUsed: 0 });
     await start(api, "web-7");

@@ -102,12 +102,8 @@ describe("an agent's metrics", () => {
 
   it("have instances by role, zeros too, and the spool's depth and age", async () => {
     const roles = new Map([["incoming", 2]] as const);
-    const census = { roles, unsentEvents: 7, oldestUnsentUnixUs: 4_000_000 };
-    meterCensus(
-      metrics,
-      () => census,
-      () => 6_500_000,
-    );
+    const census = { roles: () => roles, unsentEvents: () => 7, oldestUnsentUnixUs: () => 4_000_000 };
+    meterCensus(metrics, census, () => 6_500_000);
     const now = await scraped();
     assert.equal(sampleValue(now, 'switchover_agent_instances{role="incoming"}'), 2);
     assert.equal(sampleValue(now, 'switchover_agent_instances{role="forgotten"}'), 0);
