@@ -8,8 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 procps tcpdump)
 # A client in another language is made of the .proto files alone, and run by a test.
 packages+=(python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)
-# promtool, which tests the alerts; Prometheus itself is started by nobody.
-packages+=(prometheus)
 
 say() { printf '%s\n' "$*" >&2; }
 lack() {
@@ -56,6 +54,18 @@ fi
 if ! compgen -G '.cache/guest/*.deb' >/dev/null; then
   command -v apt-get >/dev/null || lack "apt-get is missing; the lab's guests are built from Debian packages."
   apt-get update -qq >&2 || lack "apt-get update failed; the lab's guests are built from Debian packages."
+fi
+
+# promtool tests the alerts. It is unpacked, not installed: the package would have Prometheus run from the next boot on.
+if [[ ! -x .cache/promtool/usr/bin/promtool ]]; then
+  command -v apt-get >/dev/null || lack "apt-get is missing, and so is promtool (Debian package prometheus)."
+  say "Unpacking promtool"
+  mkdir -p .cache/promtool
+  if ! (cd .cache/promtool && { apt-get download -qq -o APT::Sandbox::User=root prometheus || { apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root prometheus; }; }) >&2; then
+    lack "apt-get could not download prometheus."
+  fi
+  dpkg-deb --fsys-tarfile .cache/promtool/prometheus_*.deb | tar -x -C .cache/promtool ./usr/bin/promtool
+  rm -f .cache/promtool/prometheus_*.deb
 fi
 
 lock=$(sha256sum package-lock.json | cut -d' ' -f1)

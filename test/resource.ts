@@ -1,9 +1,13 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { programPath } from "./lab/program-path.ts";
+import { repositoryRoot } from "./lab/repository-root.ts";
 
 /** Where Debian's package has it, for Debian's own interpreter. */
 const PYTHON_GRPC = "/usr/lib/python3/dist-packages/grpc/__init__.py";
 const WELL_KNOWN = "/usr/include/google/protobuf/duration.proto";
+
+export const PROMTOOL = join(repositoryRoot(), ".cache", "promtool", "usr", "bin", "promtool");
 
 /** What a tier may lack on a machine, and how it is told. */
 const RESOURCES = {
@@ -22,8 +26,8 @@ const RESOURCES = {
     lack: "gRPC for Python (Debian packages python3-grpcio, protobuf-compiler, protobuf-compiler-grpc, libprotobuf-dev)",
   },
   promtool: {
-    isHere: () => programPath("promtool") !== undefined,
-    lack: "promtool (Debian package prometheus)",
+    isHere: () => existsSync(PROMTOOL),
+    lack: `promtool (of Debian's package prometheus, which deploy/prepare.sh unpacks to ${PROMTOOL})`,
   },
 } as const satisfies Readonly<Record<string, Resource>>;
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { promisify } from "node:util";
 import { parse } from "yaml";
-import { skipWithout } from "../resource.ts";
+import { PROMTOOL, skipWithout } from "../resource.ts";
 import { alertRules, dashboardQueries, PROMETHEUS_FOLDER } from "./metrics-queries.ts";
 
 interface AlertTests {
@@ -22,7 +22,7 @@ interface AlertTests {
 
 /** What promtool says; rejects with that where something is wrong. */
 async function promtool(...args: readonly string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)("promtool", args, { cwd: PROMETHEUS_FOLDER });
+  const { stdout } = await promisify(execFile)(PROMTOOL, args, { cwd: PROMETHEUS_FOLDER });
   return stdout;
 }
 
