@@ -22,6 +22,14 @@ export interface HandOffBus {
   subscribe(guestId: GuestId, listener: (handOff: HandOff) => void): () => void;
 }
 
+/** Which trace each migration is in. */
+export interface TracePort {
+  /** A W3C traceparent that was given for it; undefined where its trace is the one that its id says. */
+  givenFor(migrationId: string): string | undefined;
+  /** Takes what a predecessor said of it. */
+  note(migrationId: string, traceparent: string): void;
+}
+
 /** All that a HostAgent needs from outside. It opens and closes nothing that it was given. */
 export interface HostAgentPorts {
   readonly hostId: HostId;
@@ -41,6 +49,8 @@ export interface HostAgentPorts {
   readonly feed: FeedStream;
   /** Without it nobody counts. */
   readonly meter?: AgentMeter;
+  /** Without it every migration is in the trace that its id says. */
+  readonly traces?: TracePort;
   /** The kernel of this host: its netlink socket, its maker of tap devices and its reader of tables. */
   readonly devices: HostDevices;
   /** Announces guests whose CPUs have started with frames of the agent's own; without it only their VMMs do. */

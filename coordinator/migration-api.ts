@@ -82,10 +82,11 @@ export class MigrationApi {
    * / HOST_DRAINING for a destination that is to be empty,
    * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already, / MOVE_BUDGET for a guest that moved too often lately.
    * It waits in PENDING where a limit is reached. With `validate_only` all of that, and what both agents' preflight
-   * refuses, is told and nothing is stored or changed.
+   * refuses, is told and nothing is stored or changed. The migration is in the trace of `traceparent` (W3C, well-formed),
+   * the first that its request came with.
    */
-  async startMigration(asked: StartMigrationRequest): Promise<StartMigrationResponse> {
-    const request = parseStartMigration(asked);
+  async startMigration(asked: StartMigrationRequest, traceparent?: string): Promise<StartMigrationResponse> {
+    const request = { ...parseStartMigration(asked), traceparent };
     return this.#inTime(asked.validateOnly ? this.#validate(request) : this.#start(request));
   }
 

@@ -13,6 +13,7 @@ import { FeedPublisher } from "./feed-publisher.ts";
 import { FeedSpool, type NewEvent } from "./feed-spool.ts";
 import { subjectOf } from "./feed-subject.ts";
 import type { SpooledEvent } from "./spooled-event.ts";
+import { traceIn } from "./told-traces.ts";
 import { ToldWords } from "./told-words.ts";
 
 /** A disk that takes longer than this is not waited for: followers hear what a dead host would lose. */
@@ -25,7 +26,7 @@ const MARK_AFTER_MS = 1_000;
 /** A follower that is farther ahead of this agent asks for another's words. */
 const LOST_LIMIT = 1_000_000n;
 
-export type AgentFeedPorts = Pick<HostAgentPorts, "hostId" | "clock" | "log" | "spool" | "feed" | "meter">;
+export type AgentFeedPorts = Pick<HostAgentPorts, "hostId" | "clock" | "log" | "spool" | "feed" | "meter" | "traces">;
 
 /**
  * What this agent says, to the feed and to followers. In this order: held back while its guest switches over, numbered
@@ -50,7 +51,11 @@ export class AgentFeed {
   constructor(ports: AgentFeedPorts) {
     const { clock, log, hostId } = ports;
     this.#ports = ports;
-    const onFound = (body: string): void => this.#toldWords.recover(body);
+    const onFound = (body: string): void => {
+      this.#toldWords.recover(body);
+      const trace = traceIn(body);
+      if (trace !== null) ports.traces?.note(trace.migrationId, trace.traceparent);
+    };
     this.#spool = new FeedSpool({ hostId, store: ports.spool, clock, log, onFound });
     this.#hold = new FeedHold(clock, (said) => this.#say(said));
     this.#followers = new FeedFollowers(this.#spool);
@@ -209,13 +214,15 @@ export class AgentFeed {
   }
 
   #eventOf(guest: Guest, event: GuestFeedEvent, atUnixUs: number): NewEvent {
+    const migrationId = migrationIdOf(guest);
     return {
-      migrationId: migrationIdOf(guest),
+      migrationId,
       guestId: guest.guestId,
       hostId: guest.hostId,
       instanceId: guest.instanceId,
       fence: guest.fence,
       atUnixUs: BigInt(atUnixUs),
+      traceparent: this.#ports.traces?.givenFor(migrationId),
       event,
     };
   }

@@ -368,6 +368,7 @@ function numbered(event: NewEvent, sequence: bigint): FeedEvent {
     fence: event.fence,
     sequence,
     atUnixUs: event.atUnixUs,
+    traceparent: event.traceparent,
     event: event.event,
   };
 }

@@ -65,6 +65,7 @@ export function newMigrationState(
   spec: MigrationSpec,
   fence: Fence,
   atUnixUs: bigint,
+  traceparent?: string,
 ): CompleteState {
   return {
     migration: {
@@ -81,6 +82,7 @@ export function newMigrationState(
       instants: [],
       requestedAtUnixUs: atUnixUs,
       queuePlace: undefined,
+      traceparent,
     },
     source: newSide(spec.sourceInstanceId),
     destination: newSide(spec.destinationInstanceId),
@@ -227,5 +229,6 @@ function copyMigration(migration: CompleteMigration): CompleteMigration {
     instants: migration.instants,
     requestedAtUnixUs: migration.requestedAtUnixUs,
     queuePlace: migration.queuePlace,
+    traceparent: migration.traceparent,
   };
 }

@@ -21,6 +21,8 @@ export interface MigrationRequest {
   readonly requestId: string;
   readonly guestId: GuestId;
   readonly spec: MigrationSpec;
+  /** Of the caller's call, where that had one. */
+  readonly traceparent?: string | undefined;
 }
 
 export type Claim =
@@ -45,7 +47,7 @@ export function claimGuest(
   atUnixUs: bigint,
   random: number,
 ): Claim {
-  const { requestId, guestId, spec } = request;
+  const { requestId, guestId, spec, traceparent } = request;
   const last = record?.migration === undefined ? null : completeState(record.migration);
   if (last !== null && last.migration.requestId === requestId) {
     return isSameSpec(last.migration.spec, spec)
@@ -61,7 +63,8 @@ export function claimGuest(
   const revision = (record?.revision ?? 0n) + 1n;
   const migrationId = migrationIdOf(guestId, Number(atUnixUs / 1_000n), random);
   const requests = [...(record?.requests ?? []), { requestId, migrationId }].slice(-REQUESTS_AT_MOST);
-  const migration = newMigrationState(migrationId, requestId, spec, { epoch, revision }, atUnixUs);
+  const fence = { epoch, revision };
+  const migration = newMigrationState(migrationId, requestId, spec, fence, atUnixUs, traceparent);
   const movesAtUnixUs = [...movesIn(record)];
   const committedBy = "";
   return {

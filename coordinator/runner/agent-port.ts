@@ -35,6 +35,8 @@ import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
 export interface AgentCall {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
+  /** W3C; absent where the call is about no migration. */
+  readonly traceparent?: string;
 }
 
 /**
@@ -105,5 +107,6 @@ export interface AgentPort {
     migrationId: MigrationId,
     afterSequence: bigint,
     signal: AbortSignal,
+    traceparent?: string,
   ): AsyncIterable<FeedEvent>;
 }

@@ -16,6 +16,8 @@ export interface CommandScope {
   /** The agent has acted on a newer fence. */
   onStaleFence(newest: Fence): void;
   readonly signal: AbortSignal;
+  /** The trace that the migration is in. */
+  readonly traceparent: string;
 }
 
 /**
@@ -35,7 +37,8 @@ export async function driveCommand(
   for (let attempt = 0; ; attempt += 1) {
     if (scope.signal.aborted || !scope.isWanted()) return null;
     try {
-      const call = { deadlineMs: limits.commandDeadlineMs, signal: scope.signal };
+      const { signal, traceparent } = scope;
+      const call = { deadlineMs: limits.commandDeadlineMs, signal, traceparent };
       const reply = await performCommand(ports, command, scope.fence(), call);
       return { t: "CommandSucceeded", side, epoch, reply };
     } catch (thrown) {

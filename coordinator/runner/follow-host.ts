@@ -8,6 +8,8 @@ export interface FollowedHost {
   readonly hostId: HostId;
   readonly guestId: GuestId;
   readonly migrationId: MigrationId;
+  /** The trace that the migration is in. */
+  readonly traceparent: string;
   /** The last sequence of the host's words that the migration has heard. */
   heardSequence(): bigint;
   onWord(message: FeedEvent): void;
@@ -77,14 +79,15 @@ export class HostFollower {
 
   /** Returns whether the stream brought anything before it broke. */
   async #followOnce(): Promise<boolean> {
-    const { hostId, guestId, migrationId } = this.#host;
+    const { hostId, guestId, migrationId, traceparent } = this.#host;
     const stream = new AbortController();
     this.#stream = stream;
     const { signal } = stream;
     let spoke = false;
     try {
       const after = this.#host.heardSequence();
-      for await (const message of this.#ports.agents.follow(hostId, guestId, migrationId, after, signal)) {
+      const { agents } = this.#ports;
+      for await (const message of agents.follow(hostId, guestId, migrationId, after, signal, traceparent)) {
         if (signal.aborted) break;
         spoke = true;
         this.#host.onWord(message);

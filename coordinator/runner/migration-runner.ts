@@ -33,6 +33,7 @@ export class MigrationRunner {
       // What is known here has been told to admission by the migration that is driven here.
       isKnown: (guestId, revision) => (this.#live.get(guestId)?.storeRevision ?? 0) >= revision,
       onRecord: (stored) => {
+        this.#noteTrace(stored);
         ports.admission.hear(stored);
         this.#live.get(stored.record.guestId as GuestId)?.hearFromStore(stored);
       },
@@ -79,6 +80,7 @@ export class MigrationRunner {
   take(stored: StoredRecord, standby: Standby = "taken over"): void {
     const { migration } = stored.record;
     if (migration === undefined || migration.archived || this.#closed.signal.aborted) return;
+    this.#noteTrace(stored);
     const guestId = stored.record.guestId as GuestId;
     if (stored.unknownValues !== undefined) {
       const fields = { guest_id: guestId, migration_id: migration.migration?.migrationId ?? "" };
@@ -182,6 +184,11 @@ export class MigrationRunner {
     this.#closed.abort("closed");
     for (const live of this.#live.values()) live.close();
     this.#live.clear();
+  }
+
+  #noteTrace({ record }: StoredRecord): void {
+    const { migrationId = "", traceparent } = record.migration?.migration ?? {};
+    if (traceparent !== undefined) this.#ports.traces?.note(migrationId, traceparent);
   }
 
   #tell(migration: Migration): void {

@@ -8,7 +8,7 @@ import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 
 /** The feed's message about the phase that was entered as number `sequence`, from 1. */
 export function phaseChangedEvent(state: CompleteState, sequence: number): FeedEvent {
-  const { phases, fence, outcome } = state.migration;
+  const { phases, fence, outcome, traceparent } = state.migration;
   const entry = phases[sequence - 1];
   if (entry === undefined) {
     throw new SwitchoverError("INTERNAL", `The migration has no phase number ${sequence}.`, {
@@ -23,6 +23,7 @@ export function phaseChangedEvent(state: CompleteState, sequence: number): FeedE
     fence,
     sequence: BigInt(sequence),
     atUnixUs: entry.atUnixUs,
+    traceparent,
     event: {
       $case: "phaseChanged",
       value: {

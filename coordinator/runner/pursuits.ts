@@ -1,6 +1,7 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import type { HostId } from "../../proto/ids.ts";
+import { traceOfMigration } from "../../proto/trace-context.ts";
 import { nextSequence } from "../migration/agent-words.ts";
 import {
   type CompleteState,
@@ -48,6 +49,7 @@ export class Pursuits {
   readonly #followers = new Map<HostId, HostFollower>();
   readonly #fetchedFrom = new Map<HostId, bigint>();
   readonly #deadlines: DeadlineTimers;
+  readonly #traceparent: string;
 
   constructor(
     pursued: Pursued,
@@ -61,6 +63,8 @@ export class Pursuits {
     this.#ports = ports;
     this.#limits = limits;
     this.#signal = signal;
+    const { migrationId, traceparent } = pursued.committed.migration;
+    this.#traceparent = traceOfMigration(migrationId, traceparent).traceparent;
     this.#deadlines = new DeadlineTimers(ports.clock, (deadline) =>
       pursued.hear({ t: "DeadlinePassed", deadline }),
     );
@@ -109,6 +113,7 @@ export class Pursuits {
       isWanted: () => outstandingCommands(this.#pursued.heard).some((wanted) => commandKey(wanted) === key),
       onStaleFence: (newest: Fence) => void this.#pursued.overtake(newest),
       signal: this.#signal,
+      traceparent: this.#traceparent,
     };
     const answer = await driveCommand(command, scope, this.#ports, this.#limits);
     // Heard before it may be driven again, so that one answer is one attempt.
@@ -144,6 +149,7 @@ export class Pursuits {
       hostId,
       guestId: guestIdOf(this.#pursued.heard),
       migrationId: migrationIdIn(this.#pursued.heard),
+      traceparent: this.#traceparent,
       heardSequence,
       onWord: this.#onWord,
       onUnreachable: () => this.#pursued.hear({ t: "HostUnreachable", side }),

@@ -21,6 +21,12 @@ export interface RunnerPorts {
   readonly peers?: PeerPort;
   /** Without it nobody counts. */
   readonly meter?: MigrationMeter;
+  /** Is told of each migration in which trace its caller's call was; without it nobody is. */
+  readonly traces?: TracePort;
+}
+
+export interface TracePort {
+  note(migrationId: string, traceparent: string): void;
 }
 
 /** The runner's bounds. Milliseconds, unless they count. */

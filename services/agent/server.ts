@@ -27,6 +27,7 @@ import { meterCalls } from "../metrics/meter-calls.ts";
 import { meterNats } from "../metrics/meter-nats.ts";
 import { Metrics } from "../metrics/metrics.ts";
 import { type MetricsServer, serveMetrics } from "../metrics/metrics-server.ts";
+import { withTraceIds } from "../log/with-trace-ids.ts";
 import { NatsLink } from "../nats/connection.ts";
 import { NatsFeedStream } from "../nats/feed-stream.ts";
 import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
@@ -38,6 +39,8 @@ import { applyCpuPriority } from "./cpu-priority.ts";
 import { bindHostAgent } from "./host-agent-service.ts";
 import { MeteredRoute } from "./metered-route.ts";
 import { rehearseMetrics } from "./rehearse-metrics.ts";
+import { MigrationTraces } from "../trace/migration-traces.ts";
+import { notingTraces } from "./note-traces.ts";
 import type { AgentValues } from "./settings.ts";
 
 const QMP_CONNECT_TIMEOUT_MS = 2_000;
@@ -87,9 +90,11 @@ async function startOn(
   stateDirectory: string,
   spoolDirectory: string,
   values: AgentValues,
-  log: Log,
+  untracedLog: Log,
   hooks: AgentHooks,
 ): Promise<AgentServer> {
+  const traces = new MigrationTraces();
+  const log = withTraceIds(untracedLog, traces);
   applyCpuPriority(values["cpu-priority"], log);
   const version = readVersion();
   const clock = openHostClock();
@@ -130,6 +135,7 @@ async function startOn(
     spool: openSpoolDirectory(spoolDirectory),
     feed: new NatsFeedStream(link),
     meter: new AgentMetrics(metrics, { hostId: values["host-id"], version }),
+    traces,
     devices: { route: deviceRoute, factory: deviceFactory, tables },
     kernelChanges,
     ...(values.announcements === "vmm"
@@ -172,7 +178,7 @@ async function startOn(
     metricsServer = await serveMetrics(metrics, values["metrics-listen"], log);
     server = await startGrpcServer({
       targets: [values.listen],
-      services: [bindHostAgent(agent, log, ending.signal, refusals)],
+      services: [notingTraces(bindHostAgent(agent, log, ending.signal, refusals), traces)],
       log,
       meter: meterCalls(metrics),
     });

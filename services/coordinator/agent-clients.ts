@@ -123,10 +123,11 @@ export class AgentClients implements AgentPort, DrainedHostPort {
     migrationId: MigrationId,
     afterSequence: bigint,
     signal: AbortSignal,
+    traceparent?: string,
   ): AsyncGenerator<FeedEvent, void, undefined> {
     const client = this.#clientOf(hostId, await this.#recordOf(hostId));
     const request = { guestId, migrationId, afterSequence };
-    const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS };
+    const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS, traceparent };
     try {
       for await (const { event } of callServerStream(client, methods.followGuest, request, options)) {
         if (event !== undefined) yield event;
@@ -154,6 +155,7 @@ export class AgentClients implements AgentPort, DrainedHostPort {
       return callUnary(this.#clientOf(hostId, record), method, request, {
         timeoutMs: call.deadlineMs,
         signal: call.signal,
+        traceparent: call.traceparent,
       });
     });
   }

@@ -7,6 +7,7 @@ import {
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { ServiceBinding } from "../grpc/server.ts";
 import { serveServerStream } from "../grpc/server-stream.ts";
+import { traceparentIn } from "../grpc/traceparent.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
@@ -19,7 +20,9 @@ export function bindMigrationApi(
   ending: AbortSignal,
 ): ServiceBinding {
   const implementation: MigrationServiceServer = {
-    startMigration: serveUnary("StartMigration", log, (request) => api.startMigration(request)),
+    startMigration: serveUnary("StartMigration", log, (request, { metadata }) =>
+      api.startMigration(request, traceparentIn(metadata)),
+    ),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
     listMigrations: serveUnary("ListMigrations", log, (request) => inventory.listMigrations(request)),
     getReceipt: serveUnary("GetReceipt", log, (request) => inventory.getReceipt(request)),

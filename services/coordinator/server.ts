@@ -15,6 +15,7 @@ import { lockFolder } from "../folder/lock-folder.ts";
 import { makeFolder } from "../folder/make-folder.ts";
 import { startGrpcServer } from "../grpc/server.ts";
 import type { Log } from "../log/log.ts";
+import { withTraceIds } from "../log/with-trace-ids.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
 import { meterAgentCalls, meterCalls } from "../metrics/meter-calls.ts";
 import { meterNats } from "../metrics/meter-nats.ts";
@@ -34,6 +35,7 @@ import { ensureStores } from "../nats/streams.ts";
 import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
 import { readVersion } from "../program/version.ts";
+import { MigrationTraces } from "../trace/migration-traces.ts";
 import { admissionLimitsIn, moveBudgetIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
 import { CoordinatorMetrics, meterCensus } from "./coordinator-metrics.ts";
@@ -83,7 +85,9 @@ export async function startCoordinatorServer(
 
 type OnClose = (end: () => Promise<void> | void) => void;
 
-async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop: AbortSignal) {
+async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClose, stop: AbortSignal) {
+  const traces = new MigrationTraces();
+  const log = withTraceIds(untracedLog, traces);
   await checkFenceCommand(values["fence-command"]);
   const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose, stop));
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
@@ -126,6 +130,7 @@ async function open(values: CoordinatorValues, log: Log, onClose: OnClose, stop:
       clock,
       log,
       peers,
+      traces,
       meter: new CoordinatorMetrics(metrics),
     },
     { fenceAfterMs: values["fence-after-ms"] },

@@ -11,6 +11,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
 import { type CallContext, logUnexpected, openCallContext } from "./call-context.ts";
 import { fromGrpcError, toGrpcStatus } from "./status.ts";
+import { metadataWith } from "./traceparent.ts";
 
 /** A streaming method as a function. The iterable must end when `context.signal` aborts. */
 export type ServerStreamHandler<Request, Response> = (
@@ -70,6 +71,8 @@ export interface ServerStreamCallOptions {
   readonly signal?: AbortSignal;
   /** UNAVAILABLE / NOT_REACHED where the server has not taken the call by then; default: however long connecting takes. */
   readonly reachedWithinMs?: number;
+  /** Default: the call is in no trace. */
+  readonly traceparent?: string | undefined;
 }
 
 /**
@@ -88,7 +91,7 @@ export async function* callServerStream<Request, Response>(
     method.requestSerialize,
     method.responseDeserialize,
     request,
-    new Metadata(),
+    metadataWith(options.traceparent),
   );
   const cancel = (): void => call.cancel();
   // Cancelling after the loop was left emits a last error, which nobody else listens to then.

@@ -6,10 +6,10 @@ import type {
   ServerUnaryCall,
   ServiceError,
 } from "@grpc/grpc-js";
-import { Metadata } from "@grpc/grpc-js";
 import type { Log } from "../log/log.ts";
 import { type CallContext, logUnexpected, openCallContext } from "./call-context.ts";
 import { fromGrpcError, toGrpcStatus } from "./status.ts";
+import { metadataWith } from "./traceparent.ts";
 
 /** A method as a function: what it throws becomes the call's status, see status.ts. */
 export type UnaryHandler<Request, Response> = (request: Request, context: CallContext) => Promise<Response>;
@@ -39,6 +39,8 @@ export interface UnaryCallOptions {
   /** Of the whole call, retries included. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+  /** Default: the call is in no trace. */
+  readonly traceparent?: string | undefined;
 }
 
 /**
@@ -59,7 +61,7 @@ export function callUnary<Request, Response>(
       method.requestSerialize,
       method.responseDeserialize,
       request,
-      new Metadata(),
+      metadataWith(options.traceparent),
       callOptions,
       (error: ServiceError | null, response?: Response) => {
         options.signal?.removeEventListener("abort", cancel);

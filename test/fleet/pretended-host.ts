@@ -4,11 +4,13 @@ import type { HandOffBus } from "../../agent/host-agent-ports.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { AGENT_CAPABILITIES } from "../../services/agent/capabilities.ts";
 import { bindHostAgent } from "../../services/agent/host-agent-service.ts";
+import { notingTraces } from "../../services/agent/note-traces.ts";
 import type { HostClock } from "../../services/clock/host-clock.ts";
 import { TRANSPORT_LIMITS } from "../../services/grpc/limits.ts";
 import type { NatsLink } from "../../services/nats/connection.ts";
 import { NatsFeedStream } from "../../services/nats/feed-stream.ts";
 import { startHeartbeat } from "../../services/nats/host-registry.ts";
+import { MigrationTraces } from "../../services/trace/migration-traces.ts";
 import { Grinder } from "../simulation/engine/grain.ts";
 import type { Random } from "../simulation/engine/random.ts";
 import { SimulatedProcess } from "../simulation/engine/simulated-process.ts";
@@ -54,6 +56,7 @@ export class PretendedHost {
     const host = new SimulatedHost(hostId, random, grinder, "replace", () => {});
     this.simulated = host;
     const spool = host.disk.spool.storeFor(process);
+    const traces = new MigrationTraces();
     this.agent = new HostAgent({
       hostId: hostId as HostId,
       version: "0.0.0",
@@ -75,6 +78,7 @@ export class PretendedHost {
         },
       },
       feed: new NatsFeedStream(link),
+      traces,
       devices: {
         route: {
           execute: (batch) => host.kernel.execute(batch),
@@ -87,7 +91,8 @@ export class PretendedHost {
       openVmm: (path, hear) =>
         openQmpLink({ agent: process, timeline, random, grinder }, path, host.qemus.get(path), hear),
     });
-    const { definition, implementation } = bindHostAgent(this.agent, SILENT, this.#ending.signal);
+    const service = bindHostAgent(this.agent, SILENT, this.#ending.signal);
+    const { definition, implementation } = notingTraces(service, traces);
     const nowUnixUs = () => clock.unixUs();
     this.#server.addService(definition, witnessed(hostId, implementation, nowUnixUs, listener));
   }

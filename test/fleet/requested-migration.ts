@@ -49,12 +49,13 @@ export async function requestMigration(
   requestId: string,
   spec: MigrationSpec,
   givenUp: () => boolean = () => false,
+  traceparent?: string,
 ): Promise<Requested> {
   for (let repeats = 0; ; repeats += 1) {
     const client = clients[repeats % clients.length];
     if (client === undefined) throw new Error("There is no coordinator.");
     try {
-      const call = { timeoutMs: ASK_WITHIN_MS };
+      const call = { timeoutMs: ASK_WITHIN_MS, traceparent };
       const { migration } = await callUnary(
         client,
         methods.startMigration,

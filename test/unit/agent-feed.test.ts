@@ -6,6 +6,7 @@ import type { Guest } from "../../agent/guest/guest.ts";
 import type { LogFields } from "../../agent/log.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HostId } from "../../proto/ids.ts";
+import { MigrationTraces } from "../../services/trace/migration-traces.ts";
 import { VirtualClock } from "./coordinator-world.ts";
 import { armedGuest, GUEST, last, MIGRATION, play, residentGuest } from "./guest-gate.ts";
 import { PretendedFeedStream } from "./pretended-feed-stream.ts";
@@ -24,6 +25,8 @@ class SpeakingHost {
   readonly counted: string[] = [];
   store = new PretendedSpoolStore();
   feed: AgentFeed;
+  /** What the agent's process knows; another one knows what the spool tells. */
+  traces = new MigrationTraces();
 
   constructor() {
     this.feed = this.start();
@@ -36,7 +39,9 @@ class SpeakingHost {
     const meter: AgentMeter = {
       said: (_, { $case }, atUnixUs) => void this.counted.push(`${$case} at ${atUnixUs}`),
     };
-    this.feed = new AgentFeed({ hostId: HOST, clock, log, spool: store, feed: stream, meter });
+    this.traces = new MigrationTraces();
+    const { traces } = this;
+    this.feed = new AgentFeed({ hostId: HOST, clock, log, spool: store, feed: stream, meter, traces });
     return this.feed;
   }
 
@@ -81,6 +86,22 @@ class SpeakingHost {
 }
 
 describe("an agent's words", () => {
+  it("are in the trace that their migration's caller gave, also those of the agent's successor", async () => {
+    const given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const host = new SpeakingHost();
+    host.say(1);
+    host.traces.note(MIGRATION, given);
+    host.say(2);
+    host.say(3, residentGuest("running"));
+    await host.settle();
+    host.kill();
+    host.start();
+    host.say(4);
+    await host.settle();
+    const traces = host.stream.messages.map(({ event }) => event.traceparent);
+    assert.deepEqual(traces, [undefined, given, undefined, given]);
+  });
+
   it("are heard by nobody before they are on disk", async () => {
     const host = new SpeakingHost();
     let letGo = (): void => {};

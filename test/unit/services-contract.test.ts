@@ -107,6 +107,7 @@ test("FeedEvent is the same to generated code and descriptors, whatever happened
     fence,
     sequence: 3n,
     atUnixUs: 1_790_000_000_000_000n,
+    traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
   };
   const events: FeedEvent["event"][] = [
     { $case: "handOffReceived", value: { handOff, route: HandOffRoute.NATS } },

@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { describe, it, type TestContext } from "node:test";
+import { Metadata } from "@grpc/grpc-js";
+import { HostAgentServiceService as methods } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { traceOfMigration } from "../../proto/trace-context.ts";
+import { notingTraces } from "../../services/agent/note-traces.ts";
+import { openChannel } from "../../services/grpc/channel.ts";
+import { startGrpcServer } from "../../services/grpc/server.ts";
+import { callServerStream, serveServerStream } from "../../services/grpc/server-stream.ts";
+import { traceparentIn } from "../../services/grpc/traceparent.ts";
+import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
+import { withTraceIds } from "../../services/log/with-trace-ids.ts";
+import { MigrationTraces } from "../../services/trace/migration-traces.ts";
+import { silent } from "./nats-bench.ts";
+
+const MIGRATION = "web-7-mk3v0q8ya1z9";
+const GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const ANOTHER = GIVEN.replace("4bf", "5bf");
+
+describe("the traces that a program knows", () => {
+  it("are the one that a migration's id says until another one is noted, which then stands", () => {
+    const traces = new MigrationTraces();
+    assert.deepEqual(traces.traceOf(MIGRATION), traceOfMigration(MIGRATION));
+    assert.equal(traces.givenFor(MIGRATION), undefined);
+    traces.note(MIGRATION, GIVEN);
+    traces.note(MIGRATION, ANOTHER);
+    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+    assert.deepEqual(traces.traceOf(MIGRATION), traceOfMigration(MIGRATION, GIVEN));
+  });
+
+  it("hold nothing for a migration whose own trace was noted, or a word that is malformed", () => {
+    const traces = new MigrationTraces();
+    traces.note(MIGRATION, traceOfMigration(MIGRATION).traceparent);
+    traces.note(MIGRATION, "00-zz");
+    assert.equal(traces.givenFor(MIGRATION), undefined);
+  });
+
+  it("let go of the oldest of too many", () => {
+    const traces = new MigrationTraces();
+    traces.note(MIGRATION, GIVEN);
+    for (let number = 0; number < 16_384; number += 1) traces.traceOf(`web-${number}`);
+    assert.equal(traces.givenFor(MIGRATION), undefined);
+  });
+});
+
+describe("a log with trace ids", () => {
+  it("has one in each line about a migration, at every level, and in no other", () => {
+    const lines: unknown[] = [];
+    const take = (fields: object, sentence: string) => void lines.push({ ...fields, sentence });
+    const traces = new MigrationTraces();
+    traces.note(MIGRATION, GIVEN);
+    const log = withTraceIds({ debug: take, info: take, warn: take, error: take }, traces);
+    for (const level of ["debug", "info", "warn", "error"] as const) {
+      log[level]({ migration_id: MIGRATION }, level);
+    }
+    log.info({ migration_id: "", host_id: "ha" }, "no migration");
+    log.info({ host_id: "ha" }, "no migration");
+    const { traceId } = traceOfMigration(MIGRATION, GIVEN);
+    assert.deepEqual(lines, [
+      ...["debug", "info", "warn", "error"].map((sentence) => ({
+        migration_id: MIGRATION,
+        trace_id: traceId,
+        sentence,
+      })),
+      { migration_id: "", host_id: "ha", sentence: "no migration" },
+      { host_id: "ha", sentence: "no migration" },
+    ]);
+  });
+});
+
+/** An agent's service, of which only what the tests call does anything, and a client of it. */
+async function openAgent(t: TestContext, traces: MigrationTraces) {
+  const ending = new AbortController();
+  const implementation = {
+    getGuest: serveUnary("GetGuest", silent, async () => ({ instances: [] })),
+    cancelTransfer: serveUnary("CancelTransfer", silent, async () => ({ applied: 1 })),
+    followGuest: serveServerStream("FollowGuest", silent, ending.signal, async function* () {}),
+  };
+  const { cancelTransfer, followGuest, getGuest } = methods;
+  const definition = { cancelTransfer, followGuest, getGuest };
+  const name = "switchover.v1.HostAgentService";
+  const services = [notingTraces({ name, definition, implementation }, traces)];
+  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: silent });
+  t.after(() => server.close(0));
+  const client = openChannel(server.targets[0] ?? "", { retriedServices: [] });
+  t.after(() => client.close());
+  return client;
+}
+
+describe("an agent", () => {
+  const call = { timeoutMs: 5_000, traceparent: GIVEN };
+  const request = { migrationId: MIGRATION, fence: undefined, guestId: "web-7", instanceId: "" };
+
+  it("notes the trace of a call that names its migration", async (t) => {
+    const traces = new MigrationTraces();
+    await callUnary(await openAgent(t, traces), methods.cancelTransfer, request, call);
+    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+  });
+
+  it("notes the trace of a stream that names its migration", async (t) => {
+    const traces = new MigrationTraces();
+    const client = await openAgent(t, traces);
+    const following = { guestId: "web-7", migrationId: MIGRATION, afterSequence: 0n };
+    for await (const _ of callServerStream(client, methods.followGuest, following, { traceparent: GIVEN }));
+    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+  });
+
+  it("notes nothing of a call in no trace, or that names no migration", async (t) => {
+    const traces = new MigrationTraces();
+    const client = await openAgent(t, traces);
+    await callUnary(client, methods.cancelTransfer, request, { timeoutMs: 5_000 });
+    await callUnary(client, methods.getGuest, { guestId: MIGRATION }, call);
+    assert.equal(traces.givenFor(MIGRATION), undefined);
+  });
+});
+
+describe("a call's metadata", () => {
+  const withTraceparents = (...values: string[]) => {
+    const metadata = new Metadata();
+    for (const value of values) metadata.add("traceparent", value);
+    return metadata;
+  };
+
+  it("has a traceparent where there is one that is well-formed", () => {
+    assert.equal(traceparentIn(withTraceparents(GIVEN)), GIVEN);
+  });
+
+  it("has none where there is none, a malformed one, or more than one", () => {
+    for (const given of [[], ["00-zz"], [GIVEN, GIVEN], [GIVEN, ANOTHER]]) {
+      assert.equal(traceparentIn(withTraceparents(...given)), undefined, given.join());
+    }
+  });
+});

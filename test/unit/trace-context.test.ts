@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { parseTraceparent, traceOfMigration } from "../../proto/trace-context.ts";
+
+const MIGRATION = "web-7-mk3v0q8ya1z9";
+const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
+const GIVEN = `00-${TRACE}-00f067aa0ba902b7-01`;
+/** `printf web-7-mk3v0q8ya1z9 | sha256sum`, so that whoever wants to can follow the documents. */
+const OWN = { traceId: "8b26b5857675161ffd108a41c098c315", spanId: "bd01c799ea380821" };
+
+describe("a traceparent", () => {
+  const WRONG: readonly (readonly [string, string | undefined])[] = [
+    ["nothing", undefined],
+    ["an empty text", ""],
+    ["a version that is none", GIVEN.replace("00-", "ff-")],
+    ["capital letters", GIVEN.toUpperCase()],
+    ["a trace id of zeros", GIVEN.replace(TRACE, "0".repeat(32))],
+    ["a parent id of zeros", GIVEN.replace("00f067aa0ba902b7", "0".repeat(16))],
+    ["a short trace id", GIVEN.replace(TRACE, TRACE.slice(1))],
+    ["more than level 1 has, under level 1's version", `${GIVEN}-more`],
+    ["a later version with more that is not set off", `${GIVEN.replace("00-", "01-")}more`],
+    ["a space around it", ` ${GIVEN}`],
+  ];
+  for (const [what, text] of WRONG) {
+    it(`is not read from ${what}`, () => assert.equal(parseTraceparent(text), null));
+  }
+
+  it("is read, and tells whether its trace is sampled", () => {
+    assert.deepEqual(parseTraceparent(GIVEN), { traceId: TRACE, sampled: "yes" });
+    assert.deepEqual(parseTraceparent(GIVEN.replace(/01$/, "02")), { traceId: TRACE, sampled: "no" });
+  });
+
+  it("of a later version is read as far as level 1 knows it", () => {
+    const later = `${GIVEN.replace(/^00/, "cc")}-what-will-be`;
+    assert.deepEqual(parseTraceparent(later), { traceId: TRACE, sampled: "yes" });
+  });
+});
+
+describe("a migration's trace", () => {
+  it("follows from its id where its caller gave none", () => {
+    assert.deepEqual(traceOfMigration(MIGRATION), {
+      traceId: OWN.traceId,
+      traceparent: `00-${OWN.traceId}-${OWN.spanId}-01`,
+    });
+    assert.notEqual(traceOfMigration("web-7-mk3v0q8ya1za").traceId, OWN.traceId);
+  });
+
+  it("is its caller's, with a span of its own and the caller's word on sampling", () => {
+    assert.deepEqual(traceOfMigration(MIGRATION, GIVEN), {
+      traceId: TRACE,
+      traceparent: `00-${TRACE}-${OWN.spanId}-01`,
+    });
+    const unsampled = traceOfMigration(MIGRATION, GIVEN.replace(/01$/, "00"));
+    assert.equal(unsampled.traceparent, `00-${TRACE}-${OWN.spanId}-00`);
+  });
+
+  it("is the same for whoever was given what another one passed on", () => {
+    const passedOn = traceOfMigration(MIGRATION, GIVEN);
+    assert.deepEqual(traceOfMigration(MIGRATION, passedOn.traceparent), passedOn);
+    const own = traceOfMigration(MIGRATION);
+    assert.deepEqual(traceOfMigration(MIGRATION, own.traceparent), own);
+  });
+
+  it("is that of its id where what was given is malformed", () => {
+    assert.deepEqual(traceOfMigration(MIGRATION, "00-xyz"), traceOfMigration(MIGRATION));
+  });
+});
