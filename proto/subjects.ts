@@ -39,10 +39,11 @@ const FEED_PREFIX = "switchover.v1.feed.";
 
 export function feedSubject(topic: FeedTopic, publisher: FeedPublisher): string {
   const publisherTokens = publisher.t === "coordinator" ? "coordinator" : `host.${publisher.hostId}`;
-  return `${FEED_PREFIX}${topicToken(topic)}.${publisherTokens}`;
+  return `${FEED_PREFIX}${feedTopicToken(topic)}.${publisherTokens}`;
 }
 
-function topicToken(topic: FeedTopic): string {
+/** What a message is about: the token of its subject that says so. */
+export function feedTopicToken(topic: FeedTopic): string {
   return topic.t === "migration" ? topic.migrationId : `guest-${topic.guestId}`;
 }
 
@@ -72,7 +73,7 @@ export function parseFeedPlace(subject: string, messageId: string): FeedPlace | 
 
 /** What all publishers say about one topic. */
 export function feedSubjects(topic: FeedTopic): string {
-  return `${FEED_PREFIX}${topicToken(topic)}.>`;
+  return `${FEED_PREFIX}${feedTopicToken(topic)}.>`;
 }
 
 /** Heartbeats of all coordinators. */

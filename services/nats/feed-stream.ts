@@ -4,6 +4,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { readJson } from "../../proto/read-json.ts";
 import { FEED_STREAM } from "../../proto/subjects.ts";
+import { cloudEventHeaders } from "./cloud-event.ts";
 import type { NatsLink } from "./connection.ts";
 import {
   isConflict,
@@ -17,7 +18,8 @@ import {
 
 /**
  * The feed's stream on JetStream: a message is stored with the expected last sequence of its subject, which a stream
- * judges however old the attempt is; its id is remembered for the stream's duplicate window only.
+ * judges however old the attempt is; its id is remembered for the stream's duplicate window only. A message gets its
+ * headers here, from its event.
  */
 export class NatsFeedStream implements FeedStream {
   readonly #link: NatsLink;
@@ -50,7 +52,9 @@ export class NatsFeedStream implements FeedStream {
     return this.#run(`The event ${messageId} is not known to be in the feed`, async (connection) => {
       const stream = connection.jetstream({ timeout: JETSTREAM_TIMEOUT_MS });
       try {
+        const event = readJson(JSON.parse(body), FeedEvent.fromJSON).value;
         const { seq } = await stream.publish(subject, body, {
+          headers: cloudEventHeaders(event, messageId),
           msgID: messageId,
           expect: { lastSubjectSequence: after },
         });
