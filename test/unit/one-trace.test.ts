@@ -6,46 +6,13 @@ import { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationId } from "../../proto/ids.ts";
 import { FEED_STREAM, feedSubjects } from "../../proto/subjects.ts";
-import { CoordinatorProcess } from "../fleet/coordinator-process.ts";
-import { FleetMember } from "../fleet/fleet-member.ts";
-import type { PreparedGuest } from "../fleet/fleet-message.ts";
-import { findFreePorts } from "../fleet/free-ports.ts";
 import { requestMigration, specOf } from "../fleet/requested-migration.ts";
+import { bootGuests, startCoordinator } from "./migrating-fleet.ts";
 import { natsBench, until, WAIT_MS } from "./nats-bench.ts";
 
 const nats = natsBench();
 const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
 const GIVEN = `00-${TRACE_ID}-00f067aa0ba902b7-01`;
-
-async function startCoordinator(t: TestContext): Promise<CoordinatorProcess> {
-  const folder = nats.newFolder("coordinator");
-  const natsUrl = nats.server.url;
-  const coordinator = new CoordinatorProcess({ coordinatorId: "one", natsUrl, natsReplicas: 1, folder });
-  coordinator.start();
-  t.after(async () => {
-    await coordinator.end();
-    coordinator.close();
-  });
-  await coordinator.whenReady();
-  return coordinator;
-}
-
-async function bootGuest(t: TestContext): Promise<PreparedGuest> {
-  const [port = 0] = await findFreePorts(1);
-  const times = { copyMs: [200, 200], pagesMs: 200 } as const;
-  const member = await FleetMember.start({
-    natsUrl: nats.server.url,
-    member: 3,
-    hosts: 2,
-    port,
-    seed: 1,
-    ...times,
-  });
-  t.after(() => member.close());
-  const [guest] = (await member.answer({ t: "prepare", guestIds: ["web-0"] })) as PreparedGuest[];
-  assert.ok(guest !== undefined);
-  return guest;
-}
 
 /** Who spoke, and the trace ids of what was said, until the migration has completed. */
 async function tracesInFeed(t: TestContext, migrationId: string): Promise<Map<string, Set<string>>> {
@@ -64,8 +31,9 @@ async function tracesInFeed(t: TestContext, migrationId: string): Promise<Map<st
 }
 
 test("a caller's trace is in all that the feed and a coordinator's log say about its migration", async (t) => {
-  const coordinator = await startCoordinator(t);
-  const guest = await bootGuest(t);
+  const coordinator = await startCoordinator(t, nats);
+  const [guest] = await bootGuests(t, nats, ["web-0"]);
+  assert.ok(guest !== undefined);
   const spec = specOf(guest, "live");
   const { migrationId } = await requestMigration([coordinator.client], "r1", spec, () => false, GIVEN);
   const expected = new Set([TRACE_ID]);
