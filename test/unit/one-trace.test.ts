@@ -49,10 +49,10 @@ test("a caller's trace is in all that the feed and a coordinator's log say about
     const lines = (await readFile(coordinator.logFile, "utf8")).split("\n").filter((line) => line !== "");
     return lines
       .map((line) => JSON.parse(line) as Record<string, unknown>)
-      .filter((line) => line["migration_id"] === migrationId);
+      .filter((line) => line.migration_id === migrationId);
   };
   const hasCompleted = async () =>
     (await linesAbout()).some(({ msg }) => String(msg).includes("PHASE_COMPLETED"));
   await until(hasCompleted, "the log's line about the end");
-  for (const line of await linesAbout()) assert.equal(line["trace_id"], TRACE_ID, JSON.stringify(line));
+  for (const line of await linesAbout()) assert.equal(line.trace_id, TRACE_ID, JSON.stringify(line));
 });
