@@ -1,9 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { Metadata } from "@grpc/grpc-js";
-import { HostAgentServiceService as methods } from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import {
+  CancelTransferRequest,
+  HostAgentServiceService as methods,
+} from "../../proto/gen/switchover/v1/host_agent_service.ts";
+import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
+import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
 import { traceOfMigration } from "../../proto/trace-context.ts";
+import { AGENT_CAPABILITIES } from "../../services/agent/capabilities.ts";
 import { notingTraces } from "../../services/agent/note-traces.ts";
+import { AgentClients } from "../../services/coordinator/agent-clients.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { startGrpcServer } from "../../services/grpc/server.ts";
 import { callServerStream, serveServerStream } from "../../services/grpc/server-stream.ts";
@@ -68,8 +75,8 @@ describe("a log with trace ids", () => {
   });
 });
 
-/** An agent's service, of which only what the tests call does anything, and a client of it. */
-async function openAgent(t: TestContext, traces: MigrationTraces) {
+/** An agent's service, of which only what the tests call does anything; returns where it listens. */
+async function serveAgent(t: TestContext, traces: MigrationTraces): Promise<string> {
   const ending = new AbortController();
   const implementation = {
     getGuest: serveUnary("GetGuest", silent, async () => ({ instances: [] })),
@@ -82,7 +89,11 @@ async function openAgent(t: TestContext, traces: MigrationTraces) {
   const services = [notingTraces({ name, definition, implementation }, traces)];
   const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: silent });
   t.after(() => server.close(0));
-  const client = openChannel(server.targets[0] ?? "", { retriedServices: [] });
+  return server.targets[0] ?? "";
+}
+
+async function openAgent(t: TestContext, traces: MigrationTraces) {
+  const client = openChannel(await serveAgent(t, traces), { retriedServices: [] });
   t.after(() => client.close());
   return client;
 }
@@ -111,6 +122,35 @@ describe("an agent", () => {
     await callUnary(client, methods.cancelTransfer, request, { timeoutMs: 5_000 });
     await callUnary(client, methods.getGuest, { guestId: MIGRATION }, call);
     assert.equal(traces.givenFor(MIGRATION), undefined);
+  });
+});
+
+describe("a coordinator's clients of agents", () => {
+  const HA = "ha" as HostId;
+  const { signal } = new AbortController();
+
+  async function openClients(t: TestContext, traces: MigrationTraces): Promise<AgentClients> {
+    const target = await serveAgent(t, traces);
+    const record = HostRecord.create({ hostId: HA, target, capabilities: AGENT_CAPABILITIES });
+    const clients = new AgentClients({ lastKnown: () => record, get: async () => record });
+    t.after(() => clients.close());
+    return clients;
+  }
+
+  it("put the trace of a call on the wire", async (t) => {
+    const traces = new MigrationTraces();
+    const clients = await openClients(t, traces);
+    const request = CancelTransferRequest.create({ migrationId: MIGRATION });
+    await clients.cancelTransfer(HA, request, { deadlineMs: 5_000, signal, traceparent: GIVEN });
+    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+  });
+
+  it("put the trace of a stream on the wire", async (t) => {
+    const traces = new MigrationTraces();
+    const clients = await openClients(t, traces);
+    const [guestId, migrationId] = ["web-7" as GuestId, MIGRATION as MigrationId];
+    for await (const _ of clients.follow(HA, guestId, migrationId, 0n, signal, GIVEN));
+    assert.equal(traces.givenFor(MIGRATION), GIVEN);
   });
 });
 

@@ -28,6 +28,7 @@ describe("a traceparent", () => {
   it("is read, and tells whether its trace is sampled", () => {
     assert.deepEqual(parseTraceparent(GIVEN), { traceId: TRACE, sampled: "yes" });
     assert.deepEqual(parseTraceparent(GIVEN.replace(/01$/, "02")), { traceId: TRACE, sampled: "no" });
+    assert.deepEqual(parseTraceparent(GIVEN.replace(/01$/, "03")), { traceId: TRACE, sampled: "yes" });
   });
 
   it("of a later version is read as far as level 1 knows it", () => {
