@@ -26,7 +26,10 @@ const MARK_AFTER_MS = 1_000;
 /** A follower that is farther ahead of this agent asks for another's words. */
 const LOST_LIMIT = 1_000_000n;
 
-export type AgentFeedPorts = Pick<HostAgentPorts, "hostId" | "clock" | "log" | "spool" | "feed" | "meter" | "traces">;
+export type AgentFeedPorts = Pick<
+  HostAgentPorts,
+  "hostId" | "clock" | "log" | "spool" | "feed" | "meter" | "traces"
+>;
 
 /**
  * What this agent says, to the feed and to followers. In this order: held back while its guest switches over, numbered
