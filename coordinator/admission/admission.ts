@@ -6,7 +6,7 @@ import type { Log } from "../log.ts";
 import { type CompleteState, completeState, guestIdOf } from "../migration/complete-state.ts";
 import type { MigrationRequest } from "../record/guest-record.ts";
 import type { RecordStore, StoredRecord } from "../record/record-store.ts";
-import { pause } from "../runner/pause.ts";
+import { watchAnew } from "../runner/watch-anew.ts";
 import { type AdmissionCensus, takeCensus } from "./admission-census.ts";
 import type { AdmissionLimits } from "./admission-limits.ts";
 import type { AdmissionPort, Standby } from "./admission-port.ts";
@@ -93,7 +93,13 @@ export class Admission implements AdmissionPort {
     this.#limits = limits;
     this.#signal = signal;
     this.#keeper = new SlotKeeper(ports, this.#table, this.#guests, signal);
-    void this.#watch();
+    const watch = {
+      of: "slots",
+      begin: () => ports.slots.watch(signal, () => this.#becomeCurrent()),
+      hear: (stored: StoredSlot) => this.#hear(stored),
+      againAfterMs: TAKE_AGAIN_AFTER_MS,
+    };
+    void watchAnew(ports, watch, signal);
     ports.clock.after(CURRENT_WITHIN_MS, () => this.#becomeCurrent());
   }
 
@@ -154,19 +160,6 @@ export class Admission implements AdmissionPort {
   /** As it stands now: for a scrape, not for a loop. */
   census(): AdmissionCensus {
     return takeCensus(this.#guests, this.#plan, this.#table);
-  }
-
-  async #watch(): Promise<void> {
-    const { slots, log, clock } = this.#ports;
-    while (!this.#signal.aborted) {
-      try {
-        for await (const stored of slots.watch(this.#signal, () => this.#becomeCurrent())) this.#hear(stored);
-      } catch (thrown) {
-        const { message, code, reason } = SwitchoverError.from(thrown);
-        log.warn({ code, reason }, `The watch of slots failed and begins anew: ${message}`);
-      }
-      await pause(clock, TAKE_AGAIN_AFTER_MS, this.#signal);
-    }
   }
 
   #hear(stored: StoredSlot): void {

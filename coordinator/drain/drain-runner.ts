@@ -1,7 +1,6 @@
-import { SwitchoverError } from "../../proto/error.ts";
 import type { DrainRecord } from "../../proto/gen/switchover/v1/drain.ts";
 import type { HostId } from "../../proto/ids.ts";
-import { pause } from "../runner/pause.ts";
+import { watchAnew } from "../runner/watch-anew.ts";
 import { type DrainPorts, driveDrain } from "./drain-driver.ts";
 import { isDrainOpen } from "./drain-record.ts";
 import type { StoredDrain } from "./drain-store.ts";
@@ -28,7 +27,13 @@ export class DrainRunner {
     this.#ports = ports;
     this.#driver = driver;
     this.#signal = signal;
-    void this.#watch();
+    const watch = {
+      of: "drains",
+      begin: () => ports.store.watch(signal),
+      hear: (stored: StoredDrain) => this.#hear(stored),
+      againAfterMs: WATCH_AGAIN_AFTER_MS,
+    };
+    void watchAnew(ports, watch, signal);
   }
 
   /** Drives the host's drain from here on, if it is open. Idempotent. */
@@ -50,19 +55,6 @@ export class DrainRunner {
       listeners.delete(listener);
       if (listeners.size === 0) this.#observers.delete(hostId);
     };
-  }
-
-  async #watch(): Promise<void> {
-    const { clock, log, store } = this.#ports;
-    while (!this.#signal.aborted) {
-      try {
-        for await (const stored of store.watch(this.#signal)) this.#hear(stored);
-      } catch (thrown) {
-        const { message, code, reason } = SwitchoverError.from(thrown);
-        log.warn({ code, reason }, `The watch of drains failed and begins anew: ${message}`);
-      }
-      await pause(clock, WATCH_AGAIN_AFTER_MS, this.#signal);
-    }
   }
 
   #hear({ record }: StoredDrain): void {

@@ -1,8 +1,8 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestId } from "../../proto/ids.ts";
 import type { StoredRecord } from "../record/record-store.ts";
-import { pause } from "./pause.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
+import { watchAnew } from "./watch-anew.ts";
 
 export interface OrphanListener {
   /** Whether the guest's record of that revision, or a newer one, is here already: it need not be read. */
@@ -70,7 +70,13 @@ export class OrphanedMigrations {
   watch(): void {
     if (this.#watching === "yes") return;
     this.#watching = "yes";
-    void this.#watch();
+    const watch = {
+      of: "records",
+      begin: () => this.#ports.store.watchAll(this.#signal, this.#listener.isKnown),
+      hear: (stored: StoredRecord) => this.#hear(stored),
+      againAfterMs: this.#limits.longestBackoffMs,
+    };
+    void watchAnew(this.#ports, watch, this.#signal);
   }
 
   /** The guest's migration was let go of here: it is taken up again where it stands still, if it is open at all. */
@@ -78,19 +84,6 @@ export class OrphanedMigrations {
     const guestId = record.guestId as GuestId;
     if (this.#signal.aborted || this.#waiting.has(guestId)) return;
     this.#takeLater(guestId, { revision, committedBy: record.committedBy });
-  }
-
-  async #watch(): Promise<void> {
-    while (!this.#signal.aborted) {
-      try {
-        const records = this.#ports.store.watchAll(this.#signal, this.#listener.isKnown);
-        for await (const stored of records) this.#hear(stored);
-      } catch (thrown) {
-        const { message, code, reason } = SwitchoverError.from(thrown);
-        this.#ports.log.warn({ code, reason }, `The watch of records failed and begins anew: ${message}`);
-      }
-      await pause(this.#ports.clock, this.#limits.longestBackoffMs, this.#signal);
-    }
   }
 
   #hear(stored: StoredRecord): void {
