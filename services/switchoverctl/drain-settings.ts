@@ -1,16 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { invalidArgument } from "../../proto/error.ts";
 import type { DrainHostRequest } from "../../proto/gen/switchover/v1/drain.ts";
-import { DeadlineAction, MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import { type HostId, parseHostId } from "../../proto/ids.ts";
 import { parseBytes, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { onOff, optional, required, type Setting, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { AT_DEADLINE, deadlineFaults, deadlineOf } from "./deadline-settings.ts";
 import {
   COMMON_ENVIRONMENT,
   COMMON_SETTINGS,
-  parseDeadlineAction,
   parseMode,
   parsePriority,
   parseRequestId,
@@ -56,10 +55,7 @@ export const DRAIN_SETTINGS = {
     placeholder: "MS",
     help: "By when a guest's CPUs are to move, from its migration's request on",
   }),
-  "at-deadline": withDefault(parseDeadlineAction, "cancel", {
-    placeholder: "WHAT",
-    help: "cancel, or post-copy: move the CPUs then; in post-copy mode",
-  }),
+  "at-deadline": AT_DEADLINE,
   "request-id": optional(parseRequestId, "default random", {
     placeholder: "ID",
     help: "Makes the request idempotent: the same id gets the same drain",
@@ -128,20 +124,11 @@ export function checkDrainValues(values: DrainValues): readonly Fault[] {
   if (values.to.includes(values.host)) {
     faults.push({ name: "--to", sentence: "--to: a host is not drained to itself." });
   }
-  if (values["at-deadline"] === DeadlineAction.SWITCH_TO_POST_COPY) {
-    if (values.deadline === undefined) {
-      faults.push({ name: "--at-deadline", sentence: "--at-deadline needs --deadline." });
-    }
-    if (values.mode !== MigrationMode.POST_COPY) {
-      faults.push({ name: "--mode", sentence: "--at-deadline post-copy needs --mode post-copy." });
-    }
-  }
-  return faults;
+  return [...faults, ...deadlineFaults(values)];
 }
 
 /** The request that the flags ask for. */
 export function drainRequest(values: DrainValues): DrainHostRequest {
-  const { deadline } = values;
   return {
     requestId: values["request-id"] ?? randomUUID(),
     spec: {
@@ -158,7 +145,7 @@ export function drainRequest(values: DrainValues): DrainHostRequest {
       postCopy: undefined,
       maxParallel: values["max-parallel"],
       priority: values.priority,
-      deadline: deadline === undefined ? undefined : { afterMs: deadline, action: values["at-deadline"] },
+      deadline: deadlineOf(values),
       attempts: values.attempts,
       giveUpAfterMs: values["give-up-after"],
     },

@@ -1,20 +1,16 @@
 import { randomUUID } from "node:crypto";
-import {
-  DeadlineAction,
-  type MigrationDeadline,
-  MigrationMode,
-} from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { parseGuestId, parseHostId, parseInstanceId } from "../../proto/ids.ts";
 import { parseBytes, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { onOff, optional, required, several, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { AT_DEADLINE, deadlineFaults, deadlineOf } from "./deadline-settings.ts";
 import { labelsOf, parseLabel } from "./label.ts";
 import {
   COMMON_ENVIRONMENT,
   COMMON_SETTINGS,
-  parseDeadlineAction,
   parseMode,
   parsePriority,
   parseRequestId,
@@ -78,10 +74,7 @@ export const MIGRATE_SETTINGS = {
     placeholder: "MS",
     help: "By when the CPUs are to move, from the request on",
   }),
-  "at-deadline": withDefault(parseDeadlineAction, "cancel", {
-    placeholder: "WHAT",
-    help: "cancel, or post-copy: move the CPUs then; in post-copy mode",
-  }),
+  "at-deadline": AT_DEADLINE,
   "dry-run": onOff("Check only: tell all that would refuse it, and change nothing"),
   wait: onOff("Show bytes, rate and expected switchover, and stay until the migration has ended"),
   ...COMMON_SETTINGS,
@@ -121,13 +114,7 @@ export function checkMigrateValues(values: MigrateValues): readonly Fault[] {
   if (values.multifd !== undefined && values.mode === MigrationMode.POST_COPY) {
     faults.push({ name: "--multifd", sentence: "--multifd needs --mode live." });
   }
-  const isPostCopyAtDeadline = values["at-deadline"] === DeadlineAction.SWITCH_TO_POST_COPY;
-  if (isPostCopyAtDeadline && values.deadline === undefined) {
-    faults.push({ name: "--at-deadline", sentence: "--at-deadline needs --deadline." });
-  }
-  if (isPostCopyAtDeadline && values.mode !== MigrationMode.POST_COPY) {
-    faults.push({ name: "--mode", sentence: "--at-deadline post-copy needs --mode post-copy." });
-  }
+  faults.push(...deadlineFaults(values));
   if (values["dry-run"] === "on" && values.wait === "on") {
     faults.push({ name: "--wait", sentence: "--wait and --dry-run exclude each other: nothing begins." });
   }
@@ -159,11 +146,6 @@ export function startRequest(values: MigrateValues): StartMigrationRequest {
       deadline: deadlineOf(values),
     },
   };
-}
-
-function deadlineOf(values: MigrateValues): MigrationDeadline | undefined {
-  const { deadline } = values;
-  return deadline === undefined ? undefined : { afterMs: deadline, action: values["at-deadline"] };
 }
 
 function triggerOf(values: MigrateValues) {

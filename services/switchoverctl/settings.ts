@@ -1,5 +1,5 @@
 import { invalidArgument } from "../../proto/error.ts";
-import { DeadlineAction, MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import { parseTarget } from "../config/parsers.ts";
 import type { Values } from "../config/read-settings.ts";
 import { onOff, withDefault } from "../config/setting.ts";
@@ -25,12 +25,6 @@ export function parseMode(text: string, field: string): MigrationMode {
   if (text === "live") return MigrationMode.LIVE;
   if (text === "post-copy") return MigrationMode.POST_COPY;
   throw invalidArgument(field, `${field}: "${text}" is neither live nor post-copy.`);
-}
-
-export function parseDeadlineAction(text: string, field: string): DeadlineAction {
-  if (text === "cancel") return DeadlineAction.CANCEL;
-  if (text === "post-copy") return DeadlineAction.SWITCH_TO_POST_COPY;
-  throw invalidArgument(field, `${field}: "${text}" is neither cancel nor post-copy.`);
 }
 
 export function parsePriority(text: string, field: string): number {
