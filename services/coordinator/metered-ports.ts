@@ -1,6 +1,7 @@
 import type { RecordStore } from "../../coordinator/record/record-store.ts";
 import type { FencingPort } from "../../coordinator/runner/fencing-port.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import { meterWork } from "../metrics/meter-work.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 
 /** The same store, of which it is known how long each answer took and how it failed. */
@@ -18,12 +19,7 @@ export function meteredStore(store: RecordStore, metrics: Metrics): RecordStore 
   const of = (operation: string) => {
     const timing = took.at(operation);
     return <T>(work: () => Promise<T>): Promise<T> =>
-      timing.time(() =>
-        work().catch((thrown: unknown) => {
-          failed.count(operation, SwitchoverError.from(thrown).reason);
-          throw thrown;
-        }),
-      );
+      meterWork(timing, work, (reason) => failed.count(operation, reason));
   };
   const [get, create, update, archive, readArchived] = [
     of("get"),

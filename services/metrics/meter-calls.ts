@@ -1,5 +1,5 @@
-import { SwitchoverError } from "../../proto/error.ts";
 import type { CallClock, CallMeter } from "../grpc/call-meter.ts";
+import { meterWork } from "./meter-work.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** CallMeter: the gRPC calls that a program answers, by method. */
@@ -49,7 +49,7 @@ export function meterCalls(metrics: Metrics): CallMeter {
 
 /** CallClock: the calls that a coordinator makes of agents, by method. */
 export function meterAgentCalls(metrics: Metrics): CallClock {
-  const lasted = metrics.timing({
+  const took = metrics.timing({
     name: "switchover_coordinator_agent_call_seconds",
     help: "Calls of agents, by method, whatever came of them.",
     labels: ["grpc_method"],
@@ -60,12 +60,6 @@ export function meterAgentCalls(metrics: Metrics): CallClock {
     labels: ["grpc_method", "reason"],
   });
   return {
-    time: (method, call) =>
-      lasted.at(method).time(() =>
-        call().catch((thrown: unknown) => {
-          failed.count(method, SwitchoverError.from(thrown).reason);
-          throw thrown;
-        }),
-      ),
+    time: (method, call) => meterWork(took.at(method), call, (reason) => failed.count(method, reason)),
   };
 }

@@ -37,20 +37,17 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  tally({ name, help, labels = [] }: Words): Tally {
-    const counter = new Counter({ name, help, labelNames: [...labels], registers: [this.#registry] });
-    const labelled = labelsBy(labels);
+  tally(words: Words): Tally {
+    const counter = new Counter(this.#describe(words));
+    const labelled = labelsBy(words);
     return { count: (...texts) => counter.inc(labelled(texts)) };
   }
 
   /** `read` says at each scrape what there is; what it leaves out is not there. */
-  gauge({ name, help, labels = [] }: Words, read: () => Iterable<GaugeValue>): void {
-    const labelled = labelsBy(labels);
+  gauge(words: Words, read: () => Iterable<GaugeValue>): void {
+    const labelled = labelsBy(words);
     new Gauge({
-      name,
-      help,
-      labelNames: [...labels],
-      registers: [this.#registry],
+      ...this.#describe(words),
       collect() {
         this.reset();
         for (const { value, texts = [] } of read()) this.set(labelled(texts), value);
@@ -59,13 +56,10 @@ export class Metrics {
   }
 
   /** As a gauge, of what only grows. */
-  total({ name, help, labels = [] }: Words, read: () => Iterable<GaugeValue>): void {
-    const labelled = labelsBy(labels);
+  total(words: Words, read: () => Iterable<GaugeValue>): void {
+    const labelled = labelsBy(words);
     new Counter({
-      name,
-      help,
-      labelNames: [...labels],
-      registers: [this.#registry],
+      ...this.#describe(words),
       collect() {
         this.reset();
         for (const { value, texts = [] } of read()) this.inc(labelled(texts), value);
@@ -93,9 +87,14 @@ export class Metrics {
     }
     return `${parts.join("\n\n")}\n`;
   }
+
+  /** In prom-client's words. */
+  #describe({ name, help, labels = [] }: Words) {
+    return { name, help, labelNames: [...labels], registers: [this.#registry] };
+  }
 }
 
-function labelsBy(labels: readonly string[]): (texts: readonly string[]) => Record<string, string> {
+function labelsBy({ labels = [] }: Words): (texts: readonly string[]) => Record<string, string> {
   const words = labels.map(() => new LabelWords());
   return (texts) =>
     Object.fromEntries(labels.map((label, index) => [label, words[index]?.admit(texts[index] ?? "") ?? ""]));
