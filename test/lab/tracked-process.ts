@@ -17,6 +17,8 @@ export interface SpawnOptions {
   readonly cwd?: string;
   /** `realtime` is SCHED_FIFO: for a witness, whose time stamps must not wait behind busy guests. */
   readonly scheduling?: "normal" | "realtime";
+  /** The one CPU that it may run on; default any. */
+  readonly cpu?: number;
 }
 
 /** A long-lived child that dies with this process (PR_SET_PDEATHSIG), even when this process is killed. */
@@ -54,7 +56,8 @@ export class TrackedProcess {
     options: SpawnOptions = {},
   ): TrackedProcess {
     const scheduling = options.scheduling === "realtime" ? ["chrt", "--fifo", "10"] : [];
-    const command = [...prefix, "setpriv", "--pdeathsig", "KILL", ...scheduling, file, ...args];
+    const affinity = options.cpu === undefined ? [] : ["taskset", "--cpu-list", String(options.cpu)];
+    const command = [...prefix, "setpriv", "--pdeathsig", "KILL", ...affinity, ...scheduling, file, ...args];
     const child = spawn(command[0] ?? file, command.slice(1), {
       stdio: "pipe",
       env: { ...process.env, ...options.env },

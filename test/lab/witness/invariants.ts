@@ -133,10 +133,16 @@ function startedUnregistered(places: readonly WitnessedPlace[], bounds: Bounds, 
         return isRegistered
           ? []
           : [
-              `The CPUs of ${instance} started at ${fromUnixUs} with ${place.mac} not registered on ${name(place)}.`,
+              `The CPUs of ${instance} started at ${fromUnixUs} with ${place.mac} not registered on ${name(place)}${untilRegistered(registered, fromUnixUs)}.`,
             ];
       }),
   );
+}
+
+/** Tells a registration that came late from one that never came. */
+function untilRegistered(registered: readonly Interval[], startUnixUs: number): string {
+  const next = registered.find(({ fromUnixUs }) => fromUnixUs > startUnixUs);
+  return next === undefined ? ", nor at any time after" : ` until ${next.fromUnixUs - startUnixUs} us later`;
 }
 
 function registeredWhileStopped(
