@@ -58,6 +58,8 @@ export interface Crossing {
   /** From before the destination's QEMU to the end of the watch: what the whole migration cost each peer. */
   readonly probes: readonly ProbeReport[];
   readonly record: WitnessedRun;
+  /** See QmpWitness. */
+  readonly vmmDowntimeMs: number | undefined;
   /** On the destination's tap; empty unless captured. */
   readonly frames: readonly FrameRecord[];
 }
@@ -141,6 +143,7 @@ export class BareGuest {
       window: { fromUnixUs, toUnixUs: unixMicros() },
     };
     const frames = (await capture?.close()) ?? [];
+    const vmmDowntimeMs = await qmpWitnesses[0]?.downtimeMs();
     for (const witness of qmpWitnesses) witness.close();
     await quitBare(source);
     for (const { tap } of source.nics) await deleteTap(topology.host(source.host).namespace, tap);
@@ -152,6 +155,7 @@ export class BareGuest {
       guest,
       probes,
       record,
+      vmmDowntimeMs,
       frames,
     };
   }

@@ -15,7 +15,7 @@ import {
 import { bareReportOf, type MigrationReport, reportOf } from "./managed/migration-report.ts";
 import { WIRING_NAMES, type WiringName } from "./managed/wiring.ts";
 import { withProbers } from "./probe.ts";
-import { judgeAgainstFloor } from "./probe-floor.ts";
+import { judgeAgainstFloor, type ProbeCost } from "./probe-floor.ts";
 
 const HELP = `Usage: npm run -s lab -- [--mode live|post-copy] [--nics KIND] [--count N] [--bare N] [--probe-interval-ms N]
                          [--cpu-priority high|realtime|normal] [--json]
@@ -25,7 +25,8 @@ coordinator, with peers on both hosts probing it, and prints what independent wi
 Exits 1 if a migration did not complete, the guest died, or an invariant broke.
 
 --bare N interleaves N migrations of a second guest that QEMU migrates alone, as the floor ("phase": "BARE"), with as many
-NICs, on taps; then it also exits 1 if Switchover's migrations cost more probes than the worst of those and two, or their median and one.
+NICs, on taps; then it also exits 1 if one of Switchover's migrations cost more probes beyond QEMU's own downtime than the
+worst of those and two, or if the median cost more than theirs and one.
 
 --cpu-priority is the agents' (default high); see the agent's help.
 
@@ -75,8 +76,8 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
           "ha",
         )
       : null;
-  const lost: number[] = [];
-  const lostBare: number[] = [];
+  const costs: ProbeCost[] = [];
+  const bareCosts: ProbeCost[] = [];
   let isGood = true;
   for (let index = 0; index < settings.count; index++) {
     const from = guest.current.host;
@@ -84,7 +85,7 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
     const crossing = await withProbers(peers, probing, (probers) => guest.cross({ to, mode, probers }));
     const report = reportOf(mode, from, to, crossing);
     settings.print(report);
-    lost.push(...report.probes.map((probe) => probe.lost));
+    costs.push(...costsOf(report, intervalMs));
     isGood &&= report.violations.length === 0;
     if (!report.guest_alive) process.stderr.write(await lastWordsOf(guest.current));
     if (report.phase !== "COMPLETED" || !report.guest_alive) return false;
@@ -94,12 +95,18 @@ async function runMigrations(managed: ManagedLab, settings: Settings): Promise<b
     const bare = await withProbers(peers, probingBare, (probers) =>
       floor.cross({ to: bareTo, mode, probers }),
     );
-    settings.print(bareReportOf(mode, bareFrom, bareTo, bare));
-    lostBare.push(...bare.probes.map((probe) => probe.lost));
+    const bareReport = bareReportOf(mode, bareFrom, bareTo, bare);
+    settings.print(bareReport);
+    bareCosts.push(...costsOf(bareReport, intervalMs));
   }
-  const sentences = floor === null ? [] : judgeAgainstFloor(lost, lostBare);
+  const sentences = floor === null ? [] : judgeAgainstFloor(costs, bareCosts);
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   return isGood && sentences.length === 0;
+}
+
+function costsOf({ probes, vmm_downtime_ms }: MigrationReport, intervalMs: number): readonly ProbeCost[] {
+  const sentWhileVmmDown = Math.round((vmm_downtime_ms ?? 0) / intervalMs);
+  return probes.map(({ lost }) => ({ lost, sentWhileVmmDown }));
 }
 
 function otherThan(host: string): string {

@@ -2,30 +2,44 @@
 const WORST_ALLOWANCE = 2;
 const MEDIAN_ALLOWANCE = 1;
 
+/** What one migration cost one peer. */
+export interface ProbeCost {
+  readonly lost: number;
+  /** How many probes go out while the guest stands by QEMU's own word. */
+  readonly sentWhileVmmDown: number;
+}
+
 /**
- * Compares what managed migrations cost the peers with what bare QEMU cost them in the same lab, interleaved: one
- * number a peer and migration. Returns a sentence for each bound that is broken.
+ * Compares what managed migrations cost the peers with what bare QEMU cost them in the same lab, interleaved: one cost a
+ * peer and migration. Returns a sentence for each bound that is broken.
+ *
+ * QEMU's last pass now and then takes ten times as long as usual, under anybody's management; so the worst are compared by
+ * what they cost beyond QEMU's own downtime. The medians are compared as they are: what slows QEMU down always, counts.
  */
 export function judgeAgainstFloor(
-  lostManaged: readonly number[],
-  lostBare: readonly number[],
+  managed: readonly ProbeCost[],
+  bare: readonly ProbeCost[],
 ): readonly string[] {
   const sentences: string[] = [];
-  const worst = Math.max(...lostManaged);
-  const worstAllowed = Math.max(...lostBare) + WORST_ALLOWANCE;
+  const worst = Math.max(...managed.map(beyondVmm));
+  const worstAllowed = Math.max(...bare.map(beyondVmm)) + WORST_ALLOWANCE;
   if (worst > worstAllowed) {
     sentences.push(
-      `A migration cost a peer ${worst} probes; bare QEMU's worst and ${WORST_ALLOWANCE} are ${worstAllowed}.`,
+      `A migration cost a peer ${worst} probes beyond QEMU's own downtime; bare QEMU's worst and ${WORST_ALLOWANCE} are ${worstAllowed}.`,
     );
   }
-  const middle = median(lostManaged);
-  const middleAllowed = median(lostBare) + MEDIAN_ALLOWANCE;
+  const middle = median(managed.map(({ lost }) => lost));
+  const middleAllowed = median(bare.map(({ lost }) => lost)) + MEDIAN_ALLOWANCE;
   if (middle > middleAllowed) {
     sentences.push(
       `The median cost is ${middle} probes; bare QEMU's and ${MEDIAN_ALLOWANCE} are ${middleAllowed}.`,
     );
   }
   return sentences;
+}
+
+function beyondVmm({ lost, sentWhileVmmDown }: ProbeCost): number {
+  return lost - sentWhileVmmDown;
 }
 
 /** The upper one of two in the middle; NaN of nothing, which breaks no bound. */

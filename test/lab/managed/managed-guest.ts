@@ -62,6 +62,8 @@ export interface ManagedCrossing {
   readonly guest: "alive" | "dead" | "paused";
   readonly probes: readonly ProbeReport[];
   readonly record: WitnessedRun;
+  /** See QmpWitness. */
+  readonly vmmDowntimeMs: number | undefined;
 }
 
 interface Witness {
@@ -155,6 +157,7 @@ export class ManagedGuest {
       disk: await readDiskWitness(this.diskPath),
       window: { fromUnixUs, toUnixUs: unixMicros() },
     };
+    const vmmDowntimeMs = await sourceWitness.downtimeMs();
     for (const witness of [sourceWitness, destinationWitness]) witness.close();
     if (migration.phase === Phase.COMPLETED) {
       await this.#endSource(source);
@@ -171,6 +174,7 @@ export class ManagedGuest {
       guest,
       probes,
       record,
+      vmmDowntimeMs,
     };
   }
 

@@ -24,6 +24,8 @@ export interface MigrationReport {
   readonly ready_to_cont_us: number | null;
   /** The two QEMUs' own time stamps. */
   readonly stop_to_resume_ms: number | null;
+  /** The source QEMU's own word: STOP until all was sent that the destination needs. */
+  readonly vmm_downtime_ms: number | null;
   /** When each step happened, in microseconds after the source's STOP; the hosts of a lab share one clock. */
   readonly timeline_us: Readonly<Record<string, number>>;
   /** By the witness of both bridges: both hosts had an entry. */
@@ -47,7 +49,7 @@ export function reportOf(
   mode: MigrationMode,
   from: string,
   to: string,
-  { migration, feedFaults, figures, guest, probes, verdicts }: ManagedCrossing,
+  { migration, feedFaults, figures, guest, probes, verdicts, vmmDowntimeMs }: ManagedCrossing,
 ): MigrationReport {
   const at = instantsOf(migration);
   const ready = latest(at(Kind.READY), at(Kind.HAND_OFF_RECEIVED));
@@ -61,6 +63,7 @@ export function reportOf(
     stop_to_deregistered_us: between(at(Kind.STOP_RECEIVED), at(Kind.DEREGISTERED)),
     ready_to_cont_us: between(ready, at(Kind.CONT_SENT)),
     stop_to_resume_ms: figures.stopToResumeUs === undefined ? null : figures.stopToResumeUs / 1000,
+    vmm_downtime_ms: vmmDowntimeMs ?? null,
     timeline_us: timelineOf(migration),
     duplicate_us: figures.duplicateUs,
     early_us: figures.earlyUs,
@@ -79,7 +82,7 @@ export function bareReportOf(
   mode: MigrationMode,
   from: string,
   to: string,
-  { figures, guest, probes }: Crossing,
+  { figures, guest, probes, vmmDowntimeMs }: Crossing,
 ): MigrationReport {
   return {
     mode,
@@ -91,6 +94,7 @@ export function bareReportOf(
     stop_to_deregistered_us: null,
     ready_to_cont_us: null,
     stop_to_resume_ms: figures.stopToResumeUs === undefined ? null : figures.stopToResumeUs / 1000,
+    vmm_downtime_ms: vmmDowntimeMs ?? null,
     timeline_us: {},
     duplicate_us: figures.duplicateUs,
     early_us: figures.earlyUs,

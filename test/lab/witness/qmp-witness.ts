@@ -79,6 +79,20 @@ export class QmpWitness {
     }
   }
 
+  /**
+   * How long the guest stood by QEMU's own word at the source of a migration, until all that the destination needs had
+   * been sent (`downtime` of `query-migrate`); undefined where it does not say so within 2 s.
+   */
+  async downtimeMs(): Promise<number | undefined> {
+    const asked = this.#connection?.execute<{ downtime?: number }>("query-migrate");
+    if (asked === undefined) return undefined;
+    try {
+      return (await withDeadline(asked, STATUS_TIMEOUT_MS, "An answer to query-migrate")).downtime;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Leaves the socket; records of the QEMU's end are no longer made after this. */
   close(): void {
     this.#connection?.close();
