@@ -6,8 +6,13 @@ import type { GuestFeedEvent } from "./guest-operation.ts";
 import type { GuestRunner, PublishGuestEvent } from "./guest-runner.ts";
 
 const READ_EVERY_MS = 250;
-/** Each word goes to the feed and to every coordinator: a thousand transfers tell a thousand a second. */
-const TELL_AFTER_MS = 1_000 - READ_EVERY_MS / 2;
+/**
+ * Each word goes to the feed and to every coordinator, and a thousand transfers that last minutes would tell a thousand a
+ * second: a transfer tells less often the longer it lasts, after a tenth of what it has lasted, within these bounds.
+ */
+const TELL_AGAIN_LEAST_MS = 1_000;
+const TELL_AGAIN_MOST_MS = 5_000;
+const TELL_AGAIN_PART = 0.1;
 /** The VMM has better things to do just after STOP; one that still stands after this is stuck. */
 const SWITCHES_WITHIN_MS = 1_000;
 /** No byte for so long is a stall; it is told once for each such time. */
@@ -21,10 +26,10 @@ const MOVING: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Tells how far the source's copy is, once a second while pages move and within 250 ms of a further pass over memory,
- * which may be what post-copy waits for; and when no byte has moved for 5 s. Asks four times a second, but not in the
- * first second between STOP and the hand-off, where the VMM has better things to do, nor at each pass: the last ones
- * come just before STOP.
+ * Tells how far the source's copy is: once a second in its first 10 s, then ever less often, after 50 s every 5 s; and
+ * within 250 ms of a further pass over memory, which may be what post-copy waits for; and when no byte has moved for
+ * 5 s. Asks four times a second, but not in the first second between STOP and the hand-off, where the VMM has better
+ * things to do, nor at each pass: the last ones come just before STOP.
  */
 export class TransferProgressReader {
   readonly #vmm: Pick<Vmm, "sendQueryMigrate">;
@@ -36,6 +41,7 @@ export class TransferProgressReader {
   #question: "asked" | "none" = "none";
   #moved = { transferredBytes: -1, atUnixUs: 0 };
   #told = { passes: -1, atUnixUs: 0 };
+  #begunAtUnixUs: number | null = null;
 
   constructor(
     vmm: Pick<Vmm, "sendQueryMigrate">,
@@ -50,13 +56,18 @@ export class TransferProgressReader {
   }
 
   hearVmm(event: VmmEvent): void {
-    if (event.kind === "migrationStatusChanged" && MOVING.has(event.statusText)) this.resume();
+    if (event.kind === "migrationStatusChanged" && MOVING.has(event.statusText)) {
+      if (event.statusText === "setup") this.#begunAtUnixUs = null;
+      this.resume();
+    }
     if (event.kind === "disconnected") this.stop();
   }
 
   /** Reads from now on, for as long as pages move. */
   resume(): void {
-    this.#moved = { transferredBytes: -1, atUnixUs: this.#clock.unixUs() };
+    const nowUnixUs = this.#clock.unixUs();
+    this.#begunAtUnixUs ??= nowUnixUs;
+    this.#moved = { transferredBytes: -1, atUnixUs: nowUnixUs };
     this.#readLater();
   }
 
@@ -88,9 +99,17 @@ export class TransferProgressReader {
 
   #tell(progress: MigrationProgress, atUnixUs: number): void {
     const { passes } = progress;
-    if (passes === this.#told.passes && atUnixUs - this.#told.atUnixUs < TELL_AFTER_MS * 1_000) return;
+    const isSoon = atUnixUs - this.#told.atUnixUs < this.#tellAgainAfterMs(atUnixUs) * 1_000;
+    if (passes === this.#told.passes && isSoon) return;
     this.#told = { passes, atUnixUs };
     this.#publish(this.#runner.guest, progressEvent(progress), atUnixUs);
+  }
+
+  #tellAgainAfterMs(atUnixUs: number): number {
+    const lastedMs = (atUnixUs - (this.#begunAtUnixUs ?? atUnixUs)) / 1_000;
+    const afterMs = Math.min(TELL_AGAIN_MOST_MS, Math.max(TELL_AGAIN_LEAST_MS, lastedMs * TELL_AGAIN_PART));
+    // The reading that is nearest to it.
+    return afterMs - READ_EVERY_MS / 2;
   }
 
   #isSwitching({ stop }: Outgoing): boolean {

@@ -33,7 +33,7 @@ export const HAND_OFF_WITHIN_US = 10_000_000n;
 /** A destination that has the word starts the guest, or gives it back within that time. */
 export const TAKE_OVER_WITHIN_US = 12_000_000n;
 
-/** A transfer tells of itself every second; one of which nothing is heard for so long is over, and how was forgotten. */
+/** A transfer tells of itself every 5 s at least; one of which nothing is heard for so long is over, and how was forgotten. */
 const TRANSFER_TOLD_WITHIN_US = 12_000_000n;
 
 /**

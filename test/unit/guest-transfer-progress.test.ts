@@ -87,6 +87,22 @@ describe("the reader of a transfer's progress", () => {
     assert.deepEqual(counts, [1, 1, 1, 1, 2, 3, 3, 3, 3]);
   });
 
+  it("tells less often the longer the transfer lasts, and every 5 s in the end", () => {
+    const { answers, passes, told } = bench();
+    const toldWithin = (ms: number) => {
+      const before = told.length;
+      for (let leftMs = ms; leftMs > 0; leftMs -= 250) {
+        passes(250);
+        answers(leftMs);
+      }
+      return told.length - before;
+    };
+    assert.equal(toldWithin(10_000), 10);
+    const [second, third] = [toldWithin(20_000), toldWithin(20_000)];
+    assert.ok(second < 14 && third < second, `${second}, ${third}`);
+    assert.equal(toldWithin(60_000), 12);
+  });
+
   it("tells a stall once when no byte has moved for 5 s", () => {
     const { answers, passes, told } = bench();
     for (let count = 0; count < 24; count++) {
