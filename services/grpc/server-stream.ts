@@ -101,9 +101,19 @@ export async function* callServerStream<Request, Response>(
   const { reachedWithinMs } = options;
   const givenUp = new AbortController();
   givenUp.signal.addEventListener("abort", cancel, { once: true });
-  const timer =
-    reachedWithinMs === undefined ? undefined : setTimeout(() => givenUp.abort(), reachedWithinMs);
-  call.once("metadata", () => clearTimeout(timer));
+  let reached: "not yet" | "reached" = "not yet";
+  // A loop that stood still serves its timers before it reads what has come meanwhile: that is read first. Else a busy
+  // program gives up streams that stand, opens them again, and is busier for it.
+  const judge = (): void => {
+    setImmediate(() => {
+      if (reached === "not yet") givenUp.abort();
+    });
+  };
+  const timer = reachedWithinMs === undefined ? undefined : setTimeout(judge, reachedWithinMs);
+  call.once("metadata", () => {
+    reached = "reached";
+    clearTimeout(timer);
+  });
   try {
     for await (const response of call) yield response as Response;
   } catch (thrown) {

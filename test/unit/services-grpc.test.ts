@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { create, createFileRegistry, fromBinary } from "@bufbuild/protobuf";
 import {
@@ -332,6 +332,21 @@ test("a stream to a server that does not answer is given up in time, one to a si
   const late = callServerStream(client, methods.watchMigration, request, { reachedWithinMs: 250 });
   assert.equal((await late.next()).value?.migration?.reason, "late");
   assert.equal((await late.next()).done, true);
+});
+
+test("a stream whose server answered while this program stood still is not given up", async (t) => {
+  const { client } = await openWire(t, {
+    watch: async function* () {
+      // Once its first words are on their way, and before anybody here can read them.
+      await nextTurn();
+      const untilMs = performance.now() + 200;
+      while (performance.now() < untilMs);
+      yield Migration.create({ reason: "stands" });
+    },
+  });
+  const request = { migrationId: "x", afterRevision: 0n };
+  const stream = callServerStream(client, methods.watchMigration, request, { reachedWithinMs: 100 });
+  assert.equal((await stream.next()).value?.migration?.reason, "stands");
 });
 
 test("a server that shuts down ends open streams with UNAVAILABLE, in bounded time", async (t) => {
