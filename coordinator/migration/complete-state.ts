@@ -31,7 +31,8 @@ export function completeState(state: MigrationState): CompleteState {
   });
 }
 
-function isComplete(state: MigrationState): state is CompleteState {
+/** Whether the state has every part that a migration never lacks. */
+export function isComplete(state: MigrationState): state is CompleteState {
   const { migration, source, destination } = state;
   return (
     migration?.spec !== undefined &&

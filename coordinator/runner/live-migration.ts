@@ -18,6 +18,13 @@ import { PhaseOutbox } from "./phase-outbox.ts";
 import { Pursuits } from "./pursuits.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 
+export interface LiveMigrationListener {
+  /** Something of it has changed. */
+  onChange(migration: Migration): void;
+  /** Between two commits that only say how far its transfer is, as things are. */
+  progressCommitMs(): number;
+}
+
 /**
  * One migration while this coordinator drives it: what it hears goes to its writer, what its state asks for is pursued,
  * its phases go to the feed, and in the end it is finished.
@@ -29,7 +36,7 @@ export class LiveMigration {
   readonly migrationId: MigrationId;
   readonly #ports: RunnerPorts;
   readonly #limits: RunnerLimits;
-  readonly #onChange: (migration: Migration) => void;
+  readonly #listener: LiveMigrationListener;
   readonly #closed = new AbortController();
   readonly #writer: MigrationWriter;
   readonly #pursuits: Pursuits;
@@ -50,23 +57,24 @@ export class LiveMigration {
     standby: Standby,
     ports: RunnerPorts,
     limits: RunnerLimits,
-    onChange: (migration: Migration) => void,
+    listener: LiveMigrationListener,
   ) {
     this.#standby = standby;
     this.#toldRecord = stored;
     this.#ports = ports;
     this.#limits = limits;
-    this.#onChange = onChange;
+    this.#listener = listener;
     this.migrationId = migrationIdIn(state);
     this.#toldPhases = state.migration.phases.length;
     const { signal } = this.#closed;
     this.#outbox = new PhaseOutbox(state, ports, limits, signal);
-    const listener = {
+    const writerListener = {
       publishedPhases: () => this.#outbox.published,
+      progressCommitMs: () => listener.progressCommitMs(),
       onChange: () => this.#pursue(),
       onLost: () => this.close(),
     };
-    this.#writer = new MigrationWriter(stored, state, ports, limits, listener, signal);
+    this.#writer = new MigrationWriter(stored, state, ports, limits, writerListener, signal);
     const onWord = (message: FeedEvent) => this.#hear(message, "follow");
     this.#pursuits = new Pursuits(this.#writer, onWord, ports, limits, signal);
     this.#finished = new Promise((resolve) => {
@@ -183,7 +191,7 @@ export class LiveMigration {
       this.#toldRecord = stored;
       this.#ports.admission.hear(stored);
     }
-    this.#onChange(this.migration);
+    this.#listener.onChange(this.migration);
     if (this.#isBegunElsewhere()) {
       this.close();
       return;

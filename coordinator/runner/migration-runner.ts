@@ -94,9 +94,10 @@ export class MigrationRunner {
     const isNewer = present?.isClosed === false && present.storeRevision >= stored.revision;
     if (this.#isDriven(stored) || isNewer) return;
     present?.close();
-    const live = new LiveMigration(stored, state, standby, this.#ports, this.#limits, (changed) =>
-      this.#tell(changed),
-    );
+    const live = new LiveMigration(stored, state, standby, this.#ports, this.#limits, {
+      onChange: (changed) => this.#tell(changed),
+      progressCommitMs: () => this.#progressCommitMs(),
+    });
     this.#live.set(guestId, live);
     void live.finished.then(() => {
       if (this.#live.get(guestId) !== live) return;
@@ -184,6 +185,13 @@ export class MigrationRunner {
     this.#closed.abort("closed");
     for (const live of this.#live.values()) live.close();
     this.#live.clear();
+  }
+
+  /** How far transfers are is of less use the more there are, and must not take the store's time from steps. */
+  #progressCommitMs(): number {
+    const { longestProgressCommitMs, progressCommitMs, progressCommitsPerSecond } = this.#limits;
+    const fairMs = (this.#live.size * 1_000) / progressCommitsPerSecond;
+    return Math.min(longestProgressCommitMs, Math.max(progressCommitMs, fairMs));
   }
 
   #noteTrace({ record }: StoredRecord): void {

@@ -18,6 +18,8 @@ import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 export interface WriterListener {
   /** Phases that the feed is known to hold, to be committed along. */
   publishedPhases(): number;
+  /** Between two commits that only say how far the transfer is, as things are. */
+  progressCommitMs(): number;
   /** Something was heard, committed, or taken up from another coordinator's commit. */
   onChange(): void;
   /** The record belongs to another migration by now, or is gone. */
@@ -197,7 +199,7 @@ export class MigrationWriter {
   #isDue(): boolean {
     if (this.#pending !== "progress") return this.#pending === "step";
     const sinceUs = this.#ports.clock.unixUs() - this.#committedAtUnixUs;
-    return sinceUs >= this.#limits.progressCommitMs * 1_000;
+    return sinceUs >= this.#listener.progressCommitMs() * 1_000;
   }
 
   /** A record that stands still looks as if nobody drove its migration: progress is committed on time, not with the next. */
@@ -205,7 +207,7 @@ export class MigrationWriter {
     if (this.#pending === "nothing" || this.#cancelLater !== null) return;
     const { clock } = this.#ports;
     const sinceMs = Math.floor((clock.unixUs() - this.#committedAtUnixUs) / 1_000);
-    this.#cancelLater = clock.after(Math.max(0, this.#limits.progressCommitMs - sinceMs), () => {
+    this.#cancelLater = clock.after(Math.max(0, this.#listener.progressCommitMs() - sinceMs), () => {
       this.#cancelLater = null;
       if (this.#isDue()) void this.#write();
       else if (!this.#signal.aborted) this.#writeLater();

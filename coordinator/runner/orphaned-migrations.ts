@@ -1,8 +1,13 @@
 import { SwitchoverError } from "../../proto/error.ts";
+import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestId } from "../../proto/ids.ts";
+import { isComplete, SIDES } from "../migration/complete-state.ts";
+import { outstandingCommands } from "../migration/transition.ts";
 import type { StoredRecord } from "../record/record-store.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 import { watchAnew } from "./watch-anew.ts";
+
+const COPYING: ReadonlySet<Phase> = new Set([Phase.TRANSFERRING, Phase.POST_COPY]);
 
 export interface OrphanListener {
   /** Whether the guest's record of that revision, or a newer one, is here already: it need not be read. */
@@ -32,13 +37,14 @@ interface Waiting extends Commit {
  * Notices open migrations that no other coordinator drives any more, by one watch of all records.
  *
  * There is no lease, because none is needed for safety: compare-and-set lets one coordinator take each step, agents
- * refuse what was overtaken, and commands may be repeated. It is only waste to drive a migration twice. A driver commits
- * how far the transfer is once a second, so a record that stands still means either that the driver is gone, or that the
- * migration waits for something; to drive such a one from here too costs a few repeated questions, and nothing is
- * waited for that could have been done.
+ * refuse what was overtaken, and commands may be repeated. It is only waste to drive a migration twice. A record that
+ * stands still means either that the driver is gone, or that the migration waits for something; to drive such a one from
+ * here too costs a few repeated questions, and nothing is waited for that could have been done.
  *
- * Where coordinators hear each other, one of them goes on as soon as a driver is gone, without waiting for its records to
- * stand still; the others still do, in case that one is gone too.
+ * A migration that only copies memory stands still for minutes, for a driver with many commits seldom how far each
+ * is. Where coordinators hear each other, such a one is its driver's for as long as that is heard, unless it stands still
+ * for longer than any progress waits. One of them goes on as soon as a driver is gone, without waiting for its records
+ * to stand still; the next one does should that be gone too.
  */
 export class OrphanedMigrations {
   readonly #ports: Pick<RunnerPorts, "store" | "clock" | "log" | "peers">;
@@ -58,7 +64,7 @@ export class OrphanedMigrations {
     this.#limits = limits;
     this.#signal = signal;
     this.#listener = listener;
-    const forgetPeers = ports.peers?.onGone((coordinatorId) => this.#takeFrom(coordinatorId));
+    const forgetPeers = ports.peers?.onGone(() => this.#takeAbandoned());
     signal.addEventListener("abort", () => {
       forgetPeers?.();
       for (const { cancel } of this.#waiting.values()) cancel();
@@ -83,7 +89,7 @@ export class OrphanedMigrations {
   lookAfter({ record, revision }: StoredRecord): void {
     const guestId = record.guestId as GuestId;
     if (this.#signal.aborted || this.#waiting.has(guestId)) return;
-    this.#takeLater(guestId, { revision, committedBy: record.committedBy });
+    this.#takeLater(guestId, { revision, committedBy: record.committedBy }, false);
   }
 
   #hear(stored: StoredRecord): void {
@@ -96,22 +102,27 @@ export class OrphanedMigrations {
     waiting?.cancel();
     this.#waiting.delete(guestId);
     if (!isOpen(stored) || this.#listener.isDriven(stored)) return;
-    this.#takeLater(guestId, { revision: stored.revision, committedBy: stored.record.committedBy });
+    const seen = { revision: stored.revision, committedBy: stored.record.committedBy };
+    this.#takeLater(guestId, seen, onlyCopies(stored));
   }
 
-  #takeLater(guestId: GuestId, seen: Commit): void {
-    const cancel = this.#ports.clock.after(this.#limits.takeOverAfterMs, () => {
+  #takeLater(guestId: GuestId, seen: Commit, mayStandStill: boolean, waitedMs = 0): void {
+    const { takeOverAfterMs, takeOverCopyingAfterMs } = this.#limits;
+    const cancel = this.#ports.clock.after(takeOverAfterMs, () => {
       this.#waiting.delete(guestId);
-      void this.#take(guestId, seen);
+      const stoodMs = waitedMs + takeOverAfterMs;
+      const isAnothers = this.#ports.peers?.isAnothers(guestId, seen.committedBy) === true;
+      if (mayStandStill && isAnothers && stoodMs < takeOverCopyingAfterMs) {
+        this.#takeLater(guestId, seen, mayStandStill, stoodMs);
+      } else void this.#take(guestId, seen);
     });
     this.#waiting.set(guestId, { ...seen, cancel });
   }
 
-  /** What that coordinator was the last to commit, as far as it is this one's to go on with. */
-  #takeFrom(coordinatorId: string): void {
+  /** What nobody else is there to drive, now that one is gone. */
+  #takeAbandoned(): void {
     for (const [guestId, waiting] of this.#waiting) {
-      if (waiting.committedBy !== coordinatorId) continue;
-      if (this.#ports.peers?.isFirstFor(guestId) !== true) continue;
+      if (this.#ports.peers?.isAnothers(guestId, waiting.committedBy) !== false) continue;
       waiting.cancel();
       this.#waiting.delete(guestId);
       void this.#take(guestId, waiting);
@@ -133,10 +144,20 @@ export class OrphanedMigrations {
       const fields = { guest_id: guestId, code, reason };
       this.#ports.log.warn(fields, `A migration that nobody seems to drive was not taken up: ${message}`);
       if (code === "UNAVAILABLE" && !this.#signal.aborted && !this.#waiting.has(guestId)) {
-        this.#takeLater(guestId, seen);
+        this.#takeLater(guestId, seen, false);
       }
     }
   }
+}
+
+/** Nobody is asked anything, nor was in vain: another coordinator could reach nobody that the driver does not. */
+function onlyCopies({ record: { migration }, unknownValues }: StoredRecord): boolean {
+  if (migration === undefined || unknownValues !== undefined) return false;
+  if (!isComplete(migration) || !COPYING.has(migration.migration.phase)) return false;
+  const isHeard = SIDES.every(
+    (side) => !migration[side].hostUnreachable && migration[side].failed.length === 0,
+  );
+  return isHeard && outstandingCommands(migration).length === 0;
 }
 
 function isOpen({ record: { migration } }: StoredRecord): boolean {

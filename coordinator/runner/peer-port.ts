@@ -4,6 +4,9 @@ import type { GuestId } from "../../proto/ids.ts";
 export interface PeerPort {
   /** Calls `listener` with the id of each coordinator that leaves or falls silent; the returned function ends that. */
   onGone(listener: (coordinatorId: string) => void): () => void;
-  /** Whether this coordinator, of all that are heard, is the one that goes on with the guest's migration at once. */
-  isFirstFor(guestId: GuestId): boolean;
+  /**
+   * Whether another coordinator is there to drive the guest's migration, which `committedBy` was the last to commit: that
+   * one is heard, or is not, and another one is the first of all that are heard to go on with it.
+   */
+  isAnothers(guestId: GuestId, committedBy: string): boolean;
 }

@@ -34,6 +34,12 @@ export class PeerTable {
     return silent.map(([coordinatorId]) => coordinatorId);
   }
 
+  /** Whether another one is there to drive the guest's migration: who committed it last, or else the first for it. */
+  isAnothers(guestId: GuestId, committedBy: string): boolean {
+    if (committedBy === this.#ownId) return false;
+    return this.#heardAtMs.has(committedBy) || !this.isFirstFor(guestId);
+  }
+
   /** The same one at all coordinators that hear the same ones; guests are spread over them. */
   isFirstFor(guestId: GuestId): boolean {
     const all = [...new Set([this.#ownId, ...this.#heardAtMs.keys()])].sort();

@@ -46,8 +46,14 @@ export interface RunnerLimits {
   readonly answerWithinMs: number;
   /** How long a record must stand still before another coordinator's open migration is driven here too. */
   readonly takeOverAfterMs: number;
-  /** Between two commits that only say how far the transfer is. */
+  /** The same while it only copies memory and its coordinator is heard; longer than progress waits for its commit. */
+  readonly takeOverCopyingAfterMs: number;
+  /** Between two commits of one migration that only say how far the transfer is. */
   readonly progressCommitMs: number;
+  /** How many of them a second, of all migrations that are driven here: beyond that each waits longer, ... */
+  readonly progressCommitsPerSecond: number;
+  /** ... and at most for so long. */
+  readonly longestProgressCommitMs: number;
   /** What one migration has heard and not committed; beyond that, agents' words are dropped and fetched again. */
   readonly queuedEvents: number;
 }
@@ -61,6 +67,9 @@ export const DEFAULT_RUNNER_LIMITS: RunnerLimits = {
   fenceAfterMs: 10_000,
   answerWithinMs: 1_800,
   takeOverAfterMs: 1_500,
+  takeOverCopyingAfterMs: 30_000,
   progressCommitMs: 1_000,
+  progressCommitsPerSecond: 100,
+  longestProgressCommitMs: 20_000,
   queuedEvents: 1_024,
 };

@@ -37,8 +37,8 @@ export class CoordinatorPresence implements PeerPort {
     return () => this.#listeners.delete(listener);
   }
 
-  isFirstFor(guestId: GuestId): boolean {
-    return this.#peers.isFirstFor(guestId);
+  isAnothers(guestId: GuestId, committedBy: string): boolean {
+    return this.#peers.isAnothers(guestId, committedBy);
   }
 
   /** Says that this coordinator has let go of its migrations. */

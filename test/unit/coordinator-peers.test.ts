@@ -52,6 +52,16 @@ describe("coordinators that hear each other", () => {
     for (const share of shares) assert.ok(share.length > 15, `${share.length} of ${GUESTS.length}`);
   });
 
+  it("leave a guest to who drove it while that is heard, and then to one of those that are left", () => {
+    const [c1, c2] = [tableOf("c1", "c2", "c3"), tableOf("c2", "c1", "c3")];
+    const others = (table: PeerTable, committedBy: string) =>
+      GUESTS.filter((guestId) => table.isAnothers(guestId, committedBy));
+    assert.equal(others(c1, "c1").length, 0);
+    assert.equal(others(c1, "c3").length, GUESTS.length);
+    for (const table of [c1, c2]) table.leave("c3");
+    assert.deepEqual([...others(c1, "c3"), ...others(c2, "c3")].sort(), [...GUESTS].sort());
+  });
+
   it("leave it to the one that is left", () => {
     const table = tableOf("c1", "c2");
     table.leave("c2");

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { completeState, withMigration } from "../../coordinator/migration/complete-state.ts";
 import { claimGuest } from "../../coordinator/record/guest-record.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
@@ -256,6 +257,27 @@ describe("a coordinator's runner", () => {
     assert.ok(added >= 1 && added <= 4, `${added} commits in about two seconds`);
     world.hosts.moveCpus();
     await world.untilArchived("web-7");
+  });
+
+  it("commits progress less often where many migrations are driven, and steps at once all the same", async () => {
+    world.hosts.moves = "when told";
+    // As a hundred times as many migrations would have it.
+    const runner = world.startRunner({ progressCommitsPerSecond: 0.2 });
+    runner.take(claim());
+    await world.untilPhase("web-7", "TRANSFERRING");
+    await world.until(() => world.hosts.calls.includes("follow@ha>0"), "the source is followed");
+    const commits = world.store.commits.length;
+    for (let round = 1n; round <= 100n; round += 1n) {
+      world.hosts.progresses(round * 10_000_000n);
+      for (let turn = 0; turn < 4; turn += 1) await nextTurn();
+      world.clock.advance(100);
+    }
+    const added = world.store.commits.length - commits;
+    assert.ok(added >= 1 && added <= 2, `${added} commits in ten seconds`);
+    const movedAtUnixUs = world.clock.unixUs();
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    assert.ok(world.clock.unixUs() - movedAtUnixUs < 1_000_000);
   });
 
   it("fetches again what was heard, not committed, and lost to another's write", async () => {
