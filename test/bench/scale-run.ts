@@ -48,6 +48,13 @@ export interface ScaleResult {
     readonly rss_mb_peak: number;
     readonly rss_kb_per_concurrent: number;
   };
+  /** Of the load itself, which shares the machine: all its processes together. */
+  readonly fleet: {
+    readonly cpu_percent: number;
+    readonly idle_cpu_percent: number;
+    readonly loop_delay_ms: Percentiles;
+  };
+  readonly nats: { readonly cpu_percent: number; readonly idle_cpu_percent: number };
   readonly nats_messages_per_migration: { readonly in: number; readonly out: number };
   readonly agent_calls_per_migration: number;
   readonly alarms: Readonly<Record<string, number>>;
@@ -102,6 +109,7 @@ async function run(
   await fleet.report();
 
   const idle = await measure(coordinator, nats, () => delay(IDLE_MS));
+  const idleReport = await fleet.report();
   const { now: rssBeforeMb } = coordinator.residentMb();
   tell(`Migrating ${migrations} guests, ${concurrent} at a time.`);
   const busy = await measure(coordinator, nats, () =>
@@ -143,6 +151,15 @@ async function run(
       rss_mb_peak: rounded(rssPeakMb),
       rss_kb_per_concurrent: rounded((1_024 * Math.max(0, rssPeakMb - rssBeforeMb)) / concurrent),
     },
+    fleet: {
+      cpu_percent: rounded((100 * report.cpuS) / busy.seconds),
+      idle_cpu_percent: rounded((100 * idleReport.cpuS) / idle.seconds),
+      loop_delay_ms: percentilesOf(report.loopDelaysMs),
+    },
+    nats: {
+      cpu_percent: rounded((100 * busy.natsCpuS) / busy.seconds),
+      idle_cpu_percent: rounded((100 * idle.natsCpuS) / idle.seconds),
+    },
     nats_messages_per_migration: {
       in: rounded((busy.natsIn - (idle.natsIn * busy.seconds) / idle.seconds) / migrations),
       out: rounded((busy.natsOut - (idle.natsOut * busy.seconds) / idle.seconds) / migrations),
@@ -177,15 +194,17 @@ async function allRegistered(natsUrl: string, hosts: number): Promise<void> {
 
 /** What the coordinator's CPU and NATS had to do for it. */
 async function measure<T>(coordinator: CoordinatorProcess, nats: NatsNode, work: () => Promise<T>) {
-  const before = { cpuS: coordinator.cpuSeconds(), traffic: await nats.traffic(), ms: performance.now() };
+  const trafficBefore = await nats.traffic();
+  const before = { cpuS: coordinator.cpuSeconds(), natsCpuS: nats.cpuSeconds(), ms: performance.now() };
   const value = await work();
   const traffic = await nats.traffic();
   return {
     value,
     seconds: (performance.now() - before.ms) / 1_000,
     cpuS: coordinator.cpuSeconds() - before.cpuS,
-    natsIn: traffic.in_msgs - before.traffic.in_msgs,
-    natsOut: traffic.out_msgs - before.traffic.out_msgs,
+    natsCpuS: nats.cpuSeconds() - before.natsCpuS,
+    natsIn: traffic.in_msgs - trafficBefore.in_msgs,
+    natsOut: traffic.out_msgs - trafficBefore.out_msgs,
   };
 }
 

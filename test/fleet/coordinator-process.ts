@@ -8,11 +8,10 @@ import { openChannel } from "../../services/grpc/channel.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import { pollUntil } from "../lab/deadline.ts";
 import { TrackedProcess } from "../lab/tracked-process.ts";
+import { cpuSecondsOf } from "./cpu-seconds.ts";
 
 const READY_WITHIN_MS = 60_000;
 const ASK_WITHIN_MS = 2_000;
-/** Of the kernel's clock ticks, which /proc counts CPU time in. */
-const TICKS_A_SECOND = 100;
 
 export interface CoordinatorOptions {
   readonly coordinatorId: string;
@@ -76,9 +75,7 @@ export class CoordinatorProcess {
 
   /** User and system seconds that it has used since it started. */
   cpuSeconds(): number {
-    const text = readFileSync(`/proc/${this.#process?.pid}/stat`, "utf8");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+    return cpuSecondsOf(this.#process?.pid);
   }
 
   /** The most memory that it has had, and what it has now. Megabytes. */

@@ -6,6 +6,7 @@ import { Random } from "../simulation/engine/random.ts";
 import type { Qemu } from "../simulation/model/qemu.ts";
 import { FleetGuest, type GuestGround } from "./fleet-guest.ts";
 import type { FleetAnswers, FleetQuestion, FleetReport, PreparedGuest } from "./fleet-message.ts";
+import { LoopDelay } from "./loop-delay.ts";
 import { PhaseLags } from "./phase-lags.ts";
 import { type FleetGround, type FleetListener, PretendedHost } from "./pretended-host.ts";
 import { wordsIn } from "./said-words.ts";
@@ -40,6 +41,8 @@ export class FleetMember {
   #calls: Record<string, number> = {};
   #alarms: Record<string, number> = {};
   #violations: string[] = [];
+  readonly #loopDelay = new LoopDelay();
+  #cpuUsage = process.cpuUsage();
 
   private constructor(options: MemberOptions, link: NatsLink) {
     this.#options = options;
@@ -155,11 +158,19 @@ export class FleetMember {
       calls: this.#calls,
       alarms: this.#alarms,
       violations: this.#violations,
+      loopDelaysMs: this.#loopDelay.take(),
+      cpuS: this.#takeCpuSeconds(),
     };
     this.#calls = {};
     this.#alarms = {};
     this.#violations = [];
     return report;
+  }
+
+  #takeCpuSeconds(): number {
+    const { user, system } = process.cpuUsage(this.#cpuUsage);
+    this.#cpuUsage = process.cpuUsage();
+    return (user + system) / 1e6;
   }
 
   async #unsent(): Promise<number> {

@@ -33,6 +33,10 @@ export interface FleetReport {
   /** By reason. */
   readonly alarms: Readonly<Record<string, number>>;
   readonly violations: readonly string[];
+  /** By how much the process was late itself, sampled every 10 ms: so much of any lag may be its own. */
+  readonly loopDelaysMs: readonly number[];
+  /** User and system seconds. */
+  readonly cpuS: number;
 }
 
 export interface FleetAnswers {

@@ -77,6 +77,8 @@ export class Fleet {
       calls: summed(reports.map(({ calls }) => calls)),
       alarms: summed(reports.map(({ alarms }) => alarms)),
       violations: reports.flatMap(({ violations }) => violations),
+      loopDelaysMs: reports.flatMap(({ loopDelaysMs }) => loopDelaysMs),
+      cpuS: reports.reduce((sum, { cpuS }) => sum + cpuS, 0),
     };
   }
 

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { pollUntil } from "../lab/deadline.ts";
 import { TrackedProcess } from "../lab/tracked-process.ts";
+import { cpuSecondsOf } from "./cpu-seconds.ts";
 import { findFreePorts } from "./free-ports.ts";
 
 const READY_WITHIN_MS = 15_000;
@@ -84,6 +85,11 @@ export class NatsNode {
   async traffic(): Promise<NatsTraffic> {
     const { in_msgs = 0, out_msgs = 0 } = ((await this.#ask("varz")) ?? {}) as Partial<NatsTraffic>;
     return { in_msgs, out_msgs };
+  }
+
+  /** User and system seconds that it has used since it started. */
+  cpuSeconds(): number {
+    return cpuSecondsOf(this.#process?.pid);
   }
 
   /** Which server of the cluster places streams and consumers, as this one knows it. */
