@@ -25,21 +25,19 @@ export function movesIn(record: GuestRecord | null): readonly bigint[] {
 }
 
 const ARRIVALS: readonly Phase[] = [Phase.POST_COPY, Phase.COMPLETING, Phase.HANDING_BACK];
+const ENDS_OF_SWITCHOVER: readonly Phase[] = [...ARRIVALS, Phase.SWITCHING_OVER];
 
 /**
  * A migration that switched over and went on moved the MAC, one that came back from there moved it once more; one that was
- * rolled back from where it was did not.
+ * rolled back from where it was did not. One that was to be cancelled, too late, goes on with the switchover that it was in.
  */
 function movesOf(phases: readonly { readonly phase: Phase; readonly atUnixUs: bigint }[]): bigint[] {
   return phases.flatMap(({ phase, atUnixUs }, index) => {
     if (phase === Phase.HANDING_BACK) return [atUnixUs];
-    const arrived = phase === Phase.SWITCHING_OVER && phases.slice(index).some(isArrival);
-    return arrived ? [atUnixUs] : [];
+    if (phase !== Phase.SWITCHING_OVER) return [];
+    const next = phases.slice(index + 1).find((later) => ENDS_OF_SWITCHOVER.includes(later.phase));
+    return next !== undefined && ARRIVALS.includes(next.phase) ? [atUnixUs] : [];
   });
-}
-
-function isArrival({ phase }: { readonly phase: Phase }): boolean {
-  return ARRIVALS.includes(phase);
 }
 
 /**

@@ -15,7 +15,8 @@ import { World } from "./coordinator-world.ts";
 const GUEST = "web-7" as GuestId;
 const BUDGET = { moves: 2, windowMs: 180_000 };
 const S = 1_000_000n;
-const { PENDING, SWITCHING_OVER, COMPLETING, COMPLETED, ROLLING_BACK, FAILED, HANDING_BACK } = Phase;
+const { PENDING, CANCELLING, SWITCHING_OVER, COMPLETING, COMPLETED, ROLLING_BACK, FAILED, HANDING_BACK } =
+  Phase;
 
 /** The guest's next migration, which entered these phases, one each second from `atS` on. */
 function migrated(record: GuestRecord | null, atS: bigint, phases: readonly Phase[]): GuestRecord {
@@ -38,6 +39,13 @@ test("a migration that arrived moved the address once, one that came back twice,
   assert.deepEqual(movesIn(migrated(null, 100n, cameBack)), [101n * S, 102n * S]);
   assert.deepEqual(movesIn(migrated(null, 100n, [PENDING, SWITCHING_OVER, ROLLING_BACK, FAILED])), []);
   assert.deepEqual(movesIn(migrated(null, 100n, [PENDING, FAILED])), []);
+});
+
+test("a switchover that was to be cancelled, too late, moved the address once", () => {
+  const tooLate = [PENDING, SWITCHING_OVER, CANCELLING, SWITCHING_OVER, COMPLETING, COMPLETED];
+  assert.deepEqual(movesIn(migrated(null, 100n, tooLate)), [103n * S]);
+  const cameBack = [PENDING, SWITCHING_OVER, CANCELLING, SWITCHING_OVER, HANDING_BACK, FAILED];
+  assert.deepEqual(movesIn(migrated(null, 100n, cameBack)), [103n * S, 104n * S]);
 });
 
 test("a record remembers the moves of earlier migrations, the newest 16", () => {
