@@ -21,4 +21,6 @@ export const TRANSPORT_LIMITS = {
   "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
   "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
   "grpc.keepalive_permit_without_calls": 1,
+  // Nobody serves what it would count, of each channel and each call.
+  "grpc.enable_channelz": 0,
 } as const;
