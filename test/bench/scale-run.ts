@@ -62,7 +62,8 @@ export interface ScaleResult {
   readonly machine: { readonly cpus: number; readonly load_average: number };
 }
 
-const IDLE_MS = 5_000;
+/** Twice as long as from one heartbeat of a host to its next. */
+const IDLE_MS = 10_000;
 const REGISTERED_WITHIN_MS = 120_000;
 /** Of sentences that say the same. */
 const FAULTS_TOLD = 20;
