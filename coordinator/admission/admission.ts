@@ -31,6 +31,11 @@ export interface AdmissionPorts {
   readonly store: Pick<RecordStore, "get">;
   readonly clock: Clock;
   readonly log: Log;
+  /** Hosts that no migration begins to; without it there are none. */
+  readonly draining?: {
+    isDraining(hostId: string): boolean;
+    onChange(listener: () => void): void;
+  };
 }
 
 /** Between two looks at the whole line; a first one is not delayed. A long line is looked at more rarely. */
@@ -67,6 +72,9 @@ interface Entered {
  * acknowledged writes or came back from a backup, by the migrations that were lost, until they end; where coordinators
  * have different limits, the highest counts; and what began before there were slots was not asked.
  *
+ * A migration that was asked for before its destination was to be evacuated waits for the end of that, or for its own; one
+ * that has its slot by then begins.
+ *
  * Order: priority, then request, by each coordinator's plan. Two that decide in one instant may let a later one go first.
  */
 export class Admission implements AdmissionPort {
@@ -100,6 +108,7 @@ export class Admission implements AdmissionPort {
       againAfterMs: TAKE_AGAIN_AFTER_MS,
     };
     void watchAnew(ports, watch, signal);
+    ports.draining?.onChange(() => this.#lookSoon());
     ports.clock.after(CURRENT_WITHIN_MS, () => this.#becomeCurrent());
   }
 
@@ -199,7 +208,12 @@ export class Admission implements AdmissionPort {
     this.#looking = "yes";
     this.#lookedAtUnixUs = this.#ports.clock.unixUs();
     const before = this.#plan;
-    this.#plan = planAdmission(this.#line(), (route) => this.#occupancyOf(route), this.#limits);
+    this.#plan = planAdmission(
+      this.#line(),
+      (route) => this.#occupancyOf(route),
+      this.#limits,
+      (hostId) => this.#ports.draining?.isDraining(hostId) === true,
+    );
     for (const migration of this.#plan.admitted) {
       if (this.#isDue(migration)) void this.#take(migration);
     }

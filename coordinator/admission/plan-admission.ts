@@ -19,9 +19,12 @@ export function byTurn(left: WaitingMigration, right: WaitingMigration): number 
   return left.migrationId < right.migrationId ? -1 : 1;
 }
 
-/** What a migration waits for; "turn": there is room, which others before it are to take. */
+/**
+ * What a migration waits for; "drain": the end of its destination's evacuation; "turn": there is room, which others
+ * before it are to take.
+ */
 export interface Standing {
-  readonly waitsFor: "source" | "destination" | "all" | "turn";
+  readonly waitsFor: "drain" | "source" | "destination" | "all" | "turn";
   /** From 1, among those that wait for the same. */
   readonly position: number;
 }
@@ -34,18 +37,25 @@ export interface AdmissionPlan {
 /**
  * Who is next. In their order, each is admitted that its source, its destination and the whole have room for. One that
  * waits keeps back nobody who needs other hosts; but the first that waits for a full host has its place kept at its other
- * end, so that it is not passed by for ever by those that need only that.
+ * end, so that it is not passed by for ever by those that need only that. One whose destination is being evacuated keeps
+ * back nobody at all.
  */
 export function planAdmission(
   inOrder: readonly WaitingMigration[],
   occupancyOf: (route: Route) => Occupancy,
   limits: AdmissionLimits,
+  isDraining: (hostId: string) => boolean = () => false,
 ): AdmissionPlan {
   const admitted: WaitingMigration[] = [];
   const waiting = new Map<GuestId, Standing>();
   const kept = new Tally();
   const queues = new Tally();
   for (const migration of inOrder) {
+    if (isDraining(migration.destinationHostId)) {
+      const position = queues.add(`drain ${migration.destinationHostId}`);
+      waiting.set(migration.guestId, { waitsFor: "drain", position });
+      continue;
+    }
     const taken = occupancyOf(migration);
     const source = `source ${migration.sourceHostId}`;
     const destination = `destination ${migration.destinationHostId}`;
@@ -81,6 +91,7 @@ export function competes(left: Route, right: Route, waitsFor: Standing["waitsFor
   switch (waitsFor) {
     case "source":
       return sharesSource;
+    case "drain":
     case "destination":
       return sharesDestination;
     case "all":

@@ -14,6 +14,10 @@ export function queuePlaceOf(
   limits: AdmissionLimits,
 ): QueuePlace {
   switch (waitsFor) {
+    case "drain": {
+      const reason = `Host ${destinationHostId}, its destination, is being drained.`;
+      return { position, reasonCode: "HOST_DRAINING", reason };
+    }
     case "source": {
       const reason = `Host ${sourceHostId} is the source of ${limits.perSource} migrations, which is the limit.`;
       return { position, reasonCode: "SOURCE_HOST_BUSY", reason };

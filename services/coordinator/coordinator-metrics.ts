@@ -89,7 +89,7 @@ function modeWord(mode: MigrationMode): string {
 const OPEN_PHASES = Object.keys(PHASE_EDGES)
   .map((key) => Number(key) as Phase)
   .filter((phase) => phase !== Phase.UNSPECIFIED && !isTerminal(phase));
-const WAITS_FOR: readonly Standing["waitsFor"][] = ["source", "destination", "all", "turn"];
+const WAITS_FOR: readonly Standing["waitsFor"][] = ["drain", "source", "destination", "all", "turn"];
 
 export interface CensusParts {
   readonly coordinatorId: string;

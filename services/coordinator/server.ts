@@ -119,7 +119,8 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
   onClose(() => leaving.abort());
   const slots = new NatsSlotStore(link);
   const limits = admissionLimitsIn(values);
-  const admission = new Admission({ slots, store, clock, log }, limits, leaving.signal);
+  const draining = new DrainingHosts();
+  const admission = new Admission({ slots, store, clock, log, draining }, limits, leaving.signal);
   const runner = new MigrationRunner(
     {
       store,
@@ -155,7 +156,6 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
 
-  const draining = new DrainingHosts();
   const api = new MigrationApi({
     store,
     hosts,

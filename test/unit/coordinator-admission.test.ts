@@ -8,6 +8,7 @@ import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { RecordCatalogue } from "../../coordinator/record/record-catalogue.ts";
 import type { StoredRecord } from "../../coordinator/record/record-store.ts";
+import { Drain, DrainPhase } from "../../proto/gen/switchover/v1/drain.ts";
 import {
   type Migration,
   MigrationMode,
@@ -39,12 +40,12 @@ describe("admission", () => {
     world.close();
   });
 
-  function coordinator(limits: AdmissionLimits = ONE_EACH) {
+  function coordinator(limits: AdmissionLimits = ONE_EACH, draining = new DrainingHosts()) {
     const { clock, store, hosts: agents } = world;
     const dead = new AbortController();
     ending.signal.addEventListener("abort", () => dead.abort());
     const slots = bucket.storeOf(dead.signal);
-    const admission = new Admission({ slots, store, clock, log: SILENT }, limits, dead.signal);
+    const admission = new Admission({ slots, store, clock, log: SILENT, draining }, limits, dead.signal);
     for (const watch of slots.watches) watch.advance(Number.POSITIVE_INFINITY);
     const runner = world.startRunner({}, admission);
     const hosts = {
@@ -58,7 +59,7 @@ describe("admission", () => {
       random: () => 0.5,
       runner,
       admission,
-      draining: new DrainingHosts(),
+      draining,
       moveBudget: null,
     });
     const kill = () => {
@@ -118,6 +119,29 @@ describe("admission", () => {
       assert.equal(answer.migration?.queuePlace?.position, 1);
       assert.equal(answer.migration.reasonCode, "SOURCE_HOST_BUSY");
     }
+  });
+
+  it("lets none begin to a host that is to be evacuated since it was asked for, and says so", async () => {
+    const draining = new DrainingHosts();
+    const drain = (phase: DrainPhase) =>
+      draining.hear(Drain.fromPartial({ drainId: "hc-000000000000", spec: { hostId: "hc" }, phase }));
+    const { api, runner } = coordinator({ ...ONE_EACH, queued: 10 }, draining);
+    await runner.resume();
+    await start(api, "web-7");
+    await world.untilPhase("web-7", "TRANSFERRING");
+    const second = await start(api, "web-8", { destinationHostId: "hc" });
+    await start(api, "web-9", { destinationHostId: "hd" });
+    drain(DrainPhase.DRAINING);
+    const place = async () => (await get(api, second)).queuePlace;
+    await world.until(async () => (await place())?.reasonCode === "HOST_DRAINING", "it is told");
+    world.hosts.moveCpus();
+    await world.untilArchived("web-7");
+    await world.untilPhase("web-9", "TRANSFERRING");
+    assert.equal((await get(api, second)).phase, Phase.PENDING);
+    world.hosts.moveCpus();
+    await world.untilArchived("web-9");
+    drain(DrainPhase.CANCELLED);
+    await world.untilPhase("web-8", "TRANSFERRING");
   });
 
   it("counts open migrations by phase, those in line by what they wait for, and slots", async () => {
