@@ -3,7 +3,7 @@ import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "nats";
-import { HOST_BUCKET } from "../../proto/subjects.ts";
+import { FEED_STREAM, GUEST_BUCKET, HOST_BUCKET } from "../../proto/subjects.ts";
 import { CoordinatorProcess } from "../fleet/coordinator-process.ts";
 import { Fleet } from "../fleet/fleet.ts";
 import { findFreePorts } from "../fleet/free-ports.ts";
@@ -56,6 +56,8 @@ export interface ScaleResult {
   };
   readonly nats: { readonly cpu_percent: number; readonly idle_cpu_percent: number };
   readonly nats_messages_per_migration: { readonly in: number; readonly out: number };
+  /** Exact, whatever else the machine does: what the streams took. */
+  readonly stored_per_migration: { readonly events: number; readonly commits: number };
   readonly agent_calls_per_migration: number;
   readonly alarms: Readonly<Record<string, number>>;
   readonly faults: readonly string[];
@@ -112,6 +114,7 @@ async function run(
   const idle = await measure(coordinator, nats, () => delay(IDLE_MS));
   const idleReport = await fleet.report();
   const { now: rssBeforeMb } = coordinator.residentMb();
+  const storedBefore = await storedIn(nats.url);
   tell(`Migrating ${migrations} guests, ${concurrent} at a time.`);
   const busy = await measure(coordinator, nats, () =>
     runFlow({
@@ -128,6 +131,7 @@ async function run(
   const flow = busy.value;
   const { peak: rssPeakMb } = coordinator.residentMb();
   const report = await fleet.report();
+  const stored = await storedIn(nats.url);
   const misplaced = await findMisplaced(fleet, guests);
   const faults = [...flow.others, ...report.violations, ...misplaced];
   return {
@@ -165,6 +169,10 @@ async function run(
       in: rounded((busy.natsIn - (idle.natsIn * busy.seconds) / idle.seconds) / migrations),
       out: rounded((busy.natsOut - (idle.natsOut * busy.seconds) / idle.seconds) / migrations),
     },
+    stored_per_migration: {
+      events: rounded((stored.events - storedBefore.events) / migrations),
+      commits: rounded((stored.commits - storedBefore.commits) / migrations),
+    },
     agent_calls_per_migration: rounded(sum(Object.values(report.calls)) / migrations),
     alarms: report.alarms,
     faults: faults.slice(0, FAULTS_TOLD),
@@ -188,6 +196,18 @@ async function allRegistered(natsUrl: string, hosts: number): Promise<void> {
       return state.messages >= hosts ? true : undefined;
     };
     await pollUntil(isComplete, REGISTERED_WITHIN_MS, `The registration of ${hosts} hosts`, 200);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** How much the feed and the guests' records have ever taken. */
+async function storedIn(natsUrl: string): Promise<{ readonly events: number; readonly commits: number }> {
+  const connection = await connect({ servers: natsUrl, name: "scale bench" });
+  try {
+    const { streams } = await connection.jetstreamManager({ checkAPI: false });
+    const lastOf = async (stream: string) => (await streams.info(stream)).state.last_seq;
+    return { events: await lastOf(FEED_STREAM), commits: await lastOf(`KV_${GUEST_BUCKET}`) };
   } finally {
     await connection.close();
   }
