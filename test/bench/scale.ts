@@ -1,9 +1,12 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { BenchProgram } from "./bench-program.ts";
+import { scaleDocument } from "./scale-document.ts";
 import { runScale, type ScaleResult, type ScaleSettings } from "./scale-run.ts";
 import { usageFault, wholeNumber } from "./usage-fault.ts";
+
+const DOCUMENT = "docs/scale.md";
 
 const HELP = `Usage: npm run -s bench -- scale [--hosts N] [--concurrent N[,N...]] [--mode MODE] [--json] ...
 
@@ -16,16 +19,18 @@ not complete or an invariant broke.
   --concurrent N,...   migrations under way at a time; several give a table of growth; default 100
   --migrations N       in all; default twice as many as are under way at a time
   --mode MODE          live, post-copy or mixed (default)
-  --copy-ms N          how long a guest's memory is copied; default 20000
+  --copy-ms N,...      how long a guest's memory is copied: one for all, or one for each of --concurrent; default 20000
   --fleet-processes N  default one a CPU
   --profile FOLDER     writes a CPU profile of the coordinator there (node --cpu-prof)
   --json               one JSON line a number of --concurrent
+  --write-docs         writes ${DOCUMENT} from these runs
 
 phase_lag_ms: event published -> next command received by its agent. step_lag_ms: an agent's answer -> the next command
 that waited for it. All on one clock. Messages and idle CPU of heartbeats are measured before and taken off the messages.
 
   npm run -s bench -- scale --hosts 10000 --concurrent 1000 --json
   npm run -s bench -- scale --hosts 10000 --concurrent 100,1000,5000
+  npm run -s bench -- scale --hosts 10000 --concurrent 100,1000,5000 --copy-ms 20000,90000,300000 --write-docs
 `;
 
 export const SCALE: BenchProgram = {
@@ -35,22 +40,24 @@ export const SCALE: BenchProgram = {
 };
 
 async function run(args: readonly string[]): Promise<number> {
-  const { levels, json, settings } = readSettings(args);
+  const { copiesMs, levels, json, settings, writesDocument } = readSettings(args);
   if (settings.profileTo !== undefined) await mkdir(settings.profileTo, { recursive: true });
   const results: ScaleResult[] = [];
-  for (const concurrent of levels) {
+  for (const [index, concurrent] of levels.entries()) {
     const migrations = settings.migrations ?? 2 * concurrent;
-    const result = await runScale({ ...settings, concurrent, migrations });
+    const copyMs = copiesMs[copiesMs.length === 1 ? 0 : index] ?? 0;
+    const result = await runScale({ ...settings, concurrent, migrations, copyMs });
     results.push(result);
     if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
   }
   if (!json) process.stdout.write(tableOf(results));
+  if (writesDocument) await writeFile(DOCUMENT, scaleDocument(results, args.join(" ")));
   return results.every(({ completed, faults, migrations }) => completed === migrations && faults.length === 0)
     ? 0
     : 1;
 }
 
-type CommonSettings = Omit<ScaleSettings, "concurrent" | "migrations"> & {
+type CommonSettings = Omit<ScaleSettings, "concurrent" | "migrations" | "copyMs"> & {
   readonly migrations: number | undefined;
 };
 
@@ -66,6 +73,7 @@ function readSettings(args: readonly string[]) {
       "fleet-processes": { type: "string", default: String(availableParallelism()) },
       profile: { type: "string" },
       json: { type: "boolean", default: false },
+      "write-docs": { type: "boolean", default: false },
     },
   });
   const { mode, profile } = values;
@@ -77,13 +85,16 @@ function readSettings(args: readonly string[]) {
     migrations:
       values.migrations === undefined ? undefined : wholeNumber(values.migrations, "--migrations", 1, 1e6),
     mode,
-    copyMs: wholeNumber(values["copy-ms"], "--copy-ms", 10, 600_000),
     fleetProcesses: wholeNumber(values["fleet-processes"], "--fleet-processes", 1, 64),
     profileTo: profile,
     tell: (sentence) => void process.stderr.write(`${sentence}\n`),
   };
   const levels = values.concurrent.split(",").map((text) => wholeNumber(text, "--concurrent", 1, 100_000));
-  return { settings, levels, json: values.json };
+  const copiesMs = values["copy-ms"].split(",").map((text) => wholeNumber(text, "--copy-ms", 10, 600_000));
+  if (copiesMs.length !== 1 && copiesMs.length !== levels.length) {
+    throw usageFault("--copy-ms must be one number, or one for each of --concurrent.");
+  }
+  return { settings, levels, copiesMs, json: values.json, writesDocument: values["write-docs"] };
 }
 
 /** One row a level. */

@@ -1,4 +1,4 @@
-import { cpus, release, totalmem } from "node:os";
+import { machineText } from "../machine-text.ts";
 import type { CellRun } from "./cell-judgement.ts";
 import { FAULT_INSTANTS, type FaultCell, faultText } from "./fault-cell.ts";
 import { type Attempt, isRight } from "./fault-runner.ts";
@@ -37,14 +37,9 @@ still at the first page that never came; no host runs the guest then ("nowhere",
 its VMM is, until that is ended.
 
 ${attempts.length} runs of ${cells.length} cells, ${wrong} of them wrong; ${died} were begun again because the emulator
-had killed the guest (it panics, or does not beat while its CPUs run where they must). Machine: ${machine()}.
+had killed the guest (it panics, or does not beat while its CPUs run where they must). Machine: ${machineText()}.
 
 ${tables.join("\n")}`;
-}
-
-function machine(): string {
-  const [cpu] = cpus();
-  return `${cpus().length} x ${cpu?.model.trim() ?? "unknown CPU"}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
 }
 
 function rowOf(cell: FaultCell, attempts: readonly Attempt[]): string {
