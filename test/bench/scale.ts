@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import type { BenchProgram } from "./bench-program.ts";
@@ -24,13 +24,15 @@ not complete or an invariant broke.
   --profile FOLDER     writes a CPU profile of the coordinator there (node --cpu-prof)
   --json               one JSON line a number of --concurrent
   --write-docs         writes ${DOCUMENT} from these runs
+  --add FILE           JSON lines of earlier runs, for --write-docs to have on its page as well
 
 phase_lag_ms: event published -> next command received by its agent. step_lag_ms: an agent's answer -> the next command
 that waited for it. All on one clock. Messages and idle CPU of heartbeats are measured before and taken off the messages.
 
   npm run -s bench -- scale --hosts 10000 --concurrent 1000 --json
   npm run -s bench -- scale --hosts 10000 --concurrent 100,1000,5000
-  npm run -s bench -- scale --hosts 10000 --concurrent 100,1000,5000 --copy-ms 20000,90000,300000 --write-docs
+  npm run -s bench -- scale --hosts 10000 --concurrent 100,5000 --copy-ms 20000,300000 --json >/tmp/scale.jsonl
+  npm run -s bench -- scale --hosts 10000 --concurrent 1000 --copy-ms 90000 --write-docs --add /tmp/scale.jsonl
 `;
 
 export const SCALE: BenchProgram = {
@@ -40,7 +42,8 @@ export const SCALE: BenchProgram = {
 };
 
 async function run(args: readonly string[]): Promise<number> {
-  const { copiesMs, levels, json, settings, writesDocument } = readSettings(args);
+  const { addFrom, copiesMs, levels, json, settings, writesDocument } = readSettings(args);
+  const earlier = addFrom === undefined ? [] : await readResults(addFrom);
   if (settings.profileTo !== undefined) await mkdir(settings.profileTo, { recursive: true });
   const results: ScaleResult[] = [];
   for (const [index, concurrent] of levels.entries()) {
@@ -51,10 +54,15 @@ async function run(args: readonly string[]): Promise<number> {
     if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
   }
   if (!json) process.stdout.write(tableOf(results));
-  if (writesDocument) await writeFile(DOCUMENT, scaleDocument(results, args.join(" ")));
+  if (writesDocument) await writeFile(DOCUMENT, scaleDocument([...earlier, ...results]));
   return results.every(({ completed, faults, migrations }) => completed === migrations && faults.length === 0)
     ? 0
     : 1;
+}
+
+async function readResults(file: string): Promise<readonly ScaleResult[]> {
+  const lines = (await readFile(file, "utf8")).split("\n").filter((line) => line.startsWith("{"));
+  return lines.map((line) => JSON.parse(line) as ScaleResult);
 }
 
 type CommonSettings = Omit<ScaleSettings, "concurrent" | "migrations" | "copyMs"> & {
@@ -74,6 +82,7 @@ function readSettings(args: readonly string[]) {
       profile: { type: "string" },
       json: { type: "boolean", default: false },
       "write-docs": { type: "boolean", default: false },
+      add: { type: "string" },
     },
   });
   const { mode, profile } = values;
@@ -94,7 +103,14 @@ function readSettings(args: readonly string[]) {
   if (copiesMs.length !== 1 && copiesMs.length !== levels.length) {
     throw usageFault("--copy-ms must be one number, or one for each of --concurrent.");
   }
-  return { settings, levels, copiesMs, json: values.json, writesDocument: values["write-docs"] };
+  return {
+    settings,
+    levels,
+    copiesMs,
+    json: values.json,
+    writesDocument: values["write-docs"],
+    addFrom: values.add,
+  };
 }
 
 /** One row a level. */
