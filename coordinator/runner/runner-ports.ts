@@ -67,9 +67,9 @@ export const DEFAULT_RUNNER_LIMITS: RunnerLimits = {
   fenceAfterMs: 10_000,
   answerWithinMs: 1_800,
   takeOverAfterMs: 1_500,
-  takeOverCopyingAfterMs: 30_000,
+  takeOverCopyingAfterMs: 18_000,
   progressCommitMs: 1_000,
   progressCommitsPerSecond: 100,
-  longestProgressCommitMs: 20_000,
+  longestProgressCommitMs: 10_000,
   queuedEvents: 1_024,
 };

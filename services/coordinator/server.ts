@@ -146,6 +146,7 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
   onClose(() => runner.close());
   const resume = () => runner.resume();
   const resumed = await unlessAborted(untilAvailable(NATS_TIMEOUT_MS, stop, resume), stop);
+  peers.arrive();
   if (resumed > 0) log.info({ migrations: resumed }, "Took up migrations that had not ended.");
   const consumer = new FeedConsumer(
     link,

@@ -12,7 +12,10 @@ const SILENT_AFTER_MS = 800;
 const HERE = "here";
 const LEAVING = "leaving";
 
-/** This coordinator's heartbeat on plain NATS, and the others'. */
+/**
+ * This coordinator's heartbeat on plain NATS, and the others'. It is silent until it has arrived: others leave migrations
+ * to who is heard.
+ */
 export class CoordinatorPresence implements PeerPort {
   readonly #link: NatsLink;
   readonly #log: Log;
@@ -20,7 +23,7 @@ export class CoordinatorPresence implements PeerPort {
   readonly #peers: PeerTable;
   readonly #listeners = new Set<(coordinatorId: string) => void>();
   readonly #forgetLink: () => void;
-  readonly #beating: NodeJS.Timeout;
+  #beating: NodeJS.Timeout | undefined;
   #connection: NatsConnection | undefined;
 
   constructor(link: NatsLink, coordinatorId: string, log: Log) {
@@ -29,7 +32,12 @@ export class CoordinatorPresence implements PeerPort {
     this.#subject = coordinatorSubject(coordinatorId);
     this.#peers = new PeerTable(coordinatorId, SILENT_AFTER_MS);
     this.#forgetLink = link.onReachable((connection) => this.#listen(connection));
-    this.#beating = setInterval(() => this.#beat(), BEAT_MS);
+  }
+
+  /** From now on this coordinator is heard, and judges others: it drives what it is to drive. */
+  arrive(): void {
+    this.#beating ??= setInterval(() => this.#beat(), BEAT_MS);
+    this.#publish(HERE);
   }
 
   onGone(listener: (coordinatorId: string) => void): () => void {
@@ -66,7 +74,6 @@ export class CoordinatorPresence implements PeerPort {
         if (error === null) this.#hear(message.subject.slice(prefixLength), message.string());
       },
     });
-    this.#publish(HERE);
   }
 
   #hear(coordinatorId: string, word: string): void {
