@@ -16,7 +16,9 @@ export type ErrorCode =
   | "OUT_OF_RANGE"
   | "UNIMPLEMENTED"
   | "INTERNAL"
-  | "UNAVAILABLE";
+  | "UNAVAILABLE"
+  | "PERMISSION_DENIED"
+  | "UNAUTHENTICATED";
 
 export interface ErrorDetail {
   /** UPPER_SNAKE_CASE, stable across releases: the ErrorInfo reason on the wire. */

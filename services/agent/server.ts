@@ -26,6 +26,7 @@ import type { Log } from "../log/log.ts";
 import { withTraceIds } from "../log/with-trace-ids.ts";
 import { meterCalls } from "../metrics/meter-calls.ts";
 import { meterNats } from "../metrics/meter-nats.ts";
+import { meterSecurity } from "../metrics/meter-security.ts";
 import { Metrics } from "../metrics/metrics.ts";
 import { type MetricsServer, serveMetrics } from "../metrics/metrics-server.ts";
 import { NatsLink } from "../nats/connection.ts";
@@ -33,6 +34,7 @@ import { NatsFeedStream } from "../nats/feed-stream.ts";
 import { NatsHandOffBus } from "../nats/hand-off-bus.ts";
 import { startHeartbeat } from "../nats/host-registry.ts";
 import { readVersion } from "../program/version.ts";
+import { closeSecurity, openSecurity } from "../tls/tls-settings.ts";
 import { MigrationTraces } from "../trace/migration-traces.ts";
 import { AgentMetrics, meterCensus } from "./agent-metrics.ts";
 import { AGENT_CAPABILITIES } from "./capabilities.ts";
@@ -99,6 +101,8 @@ async function startOn(
   const version = readVersion();
   const clock = openHostClock();
   const metrics = new Metrics();
+  const security = openSecurity(values, { roles: ["agent"], name: values["host-id"] }, log);
+  const onConnectionRefused = meterSecurity(metrics, security);
   const link = NatsLink.open({ url: values["nats-url"], name: `agent ${values["host-id"]}`, log });
   meterNats(metrics, link);
   const handOffs = new NatsHandOffBus(link, log);
@@ -171,6 +175,7 @@ async function startOn(
     handOffs.close();
     await link.close();
     await metricsServer?.close();
+    closeSecurity(security);
   };
   const ending = new AbortController();
   let server: GrpcServer;
@@ -180,7 +185,9 @@ async function startOn(
       targets: [values.listen],
       services: [notingTraces(bindHostAgent(agent, log, ending.signal, refusals), traces)],
       log,
+      security,
       meter: meterCalls(metrics),
+      onConnectionRefused,
     });
   } catch (thrown) {
     await closeAgent();

@@ -14,6 +14,7 @@ import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
+import { checkTlsValues, TLS_SETTINGS } from "../tls/tls-settings.ts";
 import { CPU_PRIORITIES, type CpuPriority } from "./cpu-priority.ts";
 
 /** 30 days. */
@@ -64,6 +65,7 @@ export const AGENT_SETTINGS = {
     placeholder: "WHOSE",
     help: "Who announces a guest that has started: all (its VMM, and this agent with ARP and ND) or vmm",
   }),
+  ...TLS_SETTINGS,
   ...METRICS_SETTINGS,
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
@@ -105,8 +107,8 @@ export const AGENT_USAGE: UsageText = {
   environment: "every flag",
   examples: [
     "switchover-agent --host-id ha --listen 10.0.0.1:7443 --nats-url nats://10.0.0.9:4222 \\",
-    "  --migration-address 10.0.0.1",
-    "SWITCHOVER_HOST_ID=ha SWITCHOVER_LOG_LEVEL=debug switchover-agent",
+    "  --migration-address 10.0.0.1 --tls-cert tls.crt --tls-key tls.key --tls-ca ca.crt",
+    "SWITCHOVER_HOST_ID=ha SWITCHOVER_LOG_LEVEL=debug switchover-agent --insecure-loopback",
   ],
 };
 
@@ -124,5 +126,8 @@ export function checkAgentValues(values: AgentValues): readonly Fault[] {
     const sentence = `--migration-address: a source cannot connect to ${values["migration-address"]}.`;
     faults.push({ name: "--migration-address", sentence });
   }
+  const targets = [["--listen", values.listen] as const];
+  const advertise = values.advertise === undefined ? [] : [["--advertise", values.advertise] as const];
+  faults.push(...checkTlsValues(values, [...targets, ...advertise]));
   return faults;
 }

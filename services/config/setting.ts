@@ -82,6 +82,11 @@ export function onOff(help: string): Setting<"on" | "off"> {
     placeholder: "",
     help,
     absence: "",
-    read: ([text]) => (text === undefined ? "off" : "on"),
+    // A flag has no text, and a file that says true none either.
+    read: ([text], name) => {
+      if (text === undefined || text === "false" || text === "0") return "off";
+      if (text === "" || text === "true" || text === "1") return "on";
+      throw invalidArgument(name, `${name}: "${text}" is neither true nor false.`);
+    },
   };
 }

@@ -27,6 +27,7 @@ import type { CallClock } from "../grpc/call-meter.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
+import type { Security } from "../tls/security.ts";
 
 /** A host behind a cut cable does not refuse: it does not answer. */
 const FOLLOW_REACHED_WITHIN_MS = 2_000;
@@ -39,17 +40,19 @@ export interface HostDirectory {
 
 /**
  * AgentPort over gRPC: one channel a host, opened with its first call and moved when the host's record names another
- * target. A host that fell silent is still called at its last target, for the registry may be away and the host not.
+ * target, and to nobody but that host's agent, by its certificate. A host that fell silent is still called at its last target, for the registry may be away and the host not.
  * UNIMPLEMENTED / CAPABILITY_MISSING, without a call, for one that its agent does not know.
  */
 export class AgentClients implements AgentPort, DrainedHostPort {
   readonly #hosts: HostDirectory;
+  readonly #security: Security;
   readonly #clock: CallClock;
   readonly #channels = new Map<HostId, { readonly target: string; readonly client: Client }>();
 
   /** `clock` times the calls; without it nobody does. */
-  constructor(hosts: HostDirectory, clock: CallClock = { time: (_, call) => call() }) {
+  constructor(hosts: HostDirectory, security: Security, clock: CallClock = { time: (_, call) => call() }) {
     this.#hosts = hosts;
+    this.#security = security;
     this.#clock = clock;
   }
 
@@ -174,7 +177,12 @@ export class AgentClients implements AgentPort, DrainedHostPort {
     if (open?.target === record.target) return open.client;
     open?.client.close();
     // The runner repeats what must be repeated, by its own clock and limits.
-    const client = openChannel(record.target, { retriedServices: [] });
+    const client = openChannel(record.target, {
+      retriedServices: [],
+      security: this.#security,
+      // Whatever the registry says: of this host, and of no other one.
+      peer: { roles: ["agent"], name: hostId },
+    });
     this.#channels.set(hostId, { target: record.target, client });
     return client;
   }

@@ -19,6 +19,7 @@ import { withTraceIds } from "../log/with-trace-ids.ts";
 import { withoutCredentials } from "../log/without-credentials.ts";
 import { meterAgentCalls, meterCalls } from "../metrics/meter-calls.ts";
 import { meterNats } from "../metrics/meter-nats.ts";
+import { meterSecurity } from "../metrics/meter-security.ts";
 import { Metrics } from "../metrics/metrics.ts";
 import { serveMetrics } from "../metrics/metrics-server.ts";
 import { NatsLink } from "../nats/connection.ts";
@@ -35,6 +36,7 @@ import { ensureStores } from "../nats/streams.ts";
 import { untilAvailable } from "../nats/until-available.ts";
 import { OwnNatsServer } from "../nats-server/own-nats-server.ts";
 import { readVersion } from "../program/version.ts";
+import { closeSecurity, openSecurity } from "../tls/tls-settings.ts";
 import { MigrationTraces } from "../trace/migration-traces.ts";
 import { admissionLimitsIn, moveBudgetIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
@@ -89,11 +91,14 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
   const traces = new MigrationTraces();
   const log = withTraceIds(untracedLog, traces);
   await checkFenceCommand(values["fence-command"]);
+  const security = openSecurity(values, { roles: ["coordinator"], name: values["coordinator-id"] }, log);
+  onClose(() => closeSecurity(security));
   const natsUrl = values["nats-url"] ?? (await startOwnNats(values, log, onClose, stop));
   const link = NatsLink.open({ url: natsUrl, name: `coordinator ${values["coordinator-id"]}`, log });
   onClose(() => link.close());
   const metrics = new Metrics();
   meterNats(metrics, link);
+  const onConnectionRefused = meterSecurity(metrics, security);
   const connection = await unlessAborted(link.whenReachable(NATS_TIMEOUT_MS), stop);
   const retention = { days: values["history-days"], migrations: values["history-migrations"] };
   const makeStores = () => ensureStores(connection, values["nats-replicas"], retention);
@@ -103,7 +108,7 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
   const store = meteredStore(new NatsGuestRecordStore(link, values["coordinator-id"]), metrics);
   const hosts = new HostRegistry(link, log);
   onClose(() => hosts.close());
-  const agents = new AgentClients(hosts, meterAgentCalls(metrics));
+  const agents = new AgentClients(hosts, security, meterAgentCalls(metrics));
   onClose(() => agents.close());
   const fencing = new FencingCommand({
     path: values["fence-command"],
@@ -194,7 +199,9 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
     targets: values.listen,
     services: [bindMigrationApi(api, inventory, drains, log, ending.signal)],
     log,
+    security,
     meter: meterCalls(metrics),
+    onConnectionRefused,
   });
   onClose(() => server.close(CALL_GRACE_MS));
   onClose(() => ending.abort());

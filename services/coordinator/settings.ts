@@ -12,6 +12,7 @@ import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, repeated, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
+import { checkTlsValues, TLS_SETTINGS } from "../tls/tls-settings.ts";
 import { ADMISSION_SETTINGS } from "./admission-settings.ts";
 
 export const COORDINATOR_SETTINGS = {
@@ -60,6 +61,7 @@ export const COORDINATOR_SETTINGS = {
     help: "How long a host must have been silent; longer than an agent's restart",
   }),
   ...ADMISSION_SETTINGS,
+  ...TLS_SETTINGS,
   ...METRICS_SETTINGS,
   "log-level": withDefault(parseLogLevel, "info", {
     placeholder: "LEVEL",
@@ -76,15 +78,20 @@ export const COORDINATOR_USAGE: UsageText = {
     "Any number of coordinators may run on one NATS; all they know is there.",
   environment: "every flag",
   examples: [
-    "switchover-coordinator",
-    "switchover-coordinator --listen 10.0.0.9:7440 --listen unix:/run/switchover.sock --nats-listen 10.0.0.9",
-    "switchover-coordinator --nats-url nats://10.0.0.1:4222,nats://10.0.0.2:4222 --nats-replicas 3",
+    "switchover-coordinator --insecure-loopback",
+    "switchover-coordinator --listen 10.0.0.9:7440 --listen unix:/run/switchover.sock --nats-listen 10.0.0.9 \\",
+    "  --tls-cert tls.crt --tls-key tls.key --tls-ca ca.crt",
+    "switchover-coordinator --config /etc/switchover/coordinator.yaml --nats-replicas 3",
   ],
 };
 
-/** A nats-server of its own is one server. */
+/** A nats-server of its own is one server; and plain text stays on the host. */
 export function checkCoordinatorValues(values: CoordinatorValues): readonly Fault[] {
-  if (values["nats-url"] !== undefined || values["nats-replicas"] === 1) return [];
+  const faults = checkTlsValues(
+    values,
+    values.listen.map((target) => ["--listen", target]),
+  );
+  if (values["nats-url"] !== undefined || values["nats-replicas"] === 1) return faults;
   const sentence = "--nats-replicas: more than one copy needs a cluster, given by --nats-url.";
-  return [{ name: "--nats-replicas", sentence }];
+  return [...faults, { name: "--nats-replicas", sentence }];
 }

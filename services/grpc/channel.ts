@@ -1,4 +1,5 @@
-import { Client, credentials } from "@grpc/grpc-js";
+import { Client } from "@grpc/grpc-js";
+import { channelCredentials, type ExpectedPeer, type Security } from "../tls/security.ts";
 import { TRANSPORT_LIMITS } from "./limits.ts";
 
 const FIRST_BACKOFF_MS = 100;
@@ -15,14 +16,18 @@ export interface ChannelOptions {
    * service must be declared idempotent in its proto.
    */
   readonly retriedServices: readonly string[];
+  readonly security: Security;
+  /** Whom the channel may reach, by the certificate shown there; nobody else is sent anything. */
+  readonly peer: ExpectedPeer;
 }
 
 /**
  * Opens a channel to `host:port` or `unix:/path`. It connects with the first call and reconnects by itself, waiting
- * 100 ms at first and 2 s at most; close it with `close()`.
+ * 100 ms at first and 2 s at most; close it with `close()`. Throws FAILED_PRECONDITION / NOT_LOOPBACK where it would leave
+ * this host without TLS.
  */
 export function openChannel(target: string, options: ChannelOptions): Client {
-  return new Client(target, credentials.createInsecure(), {
+  return new Client(target, channelCredentials(options.security, target, options.peer), {
     ...TRANSPORT_LIMITS,
     "grpc.initial_reconnect_backoff_ms": FIRST_BACKOFF_MS,
     "grpc.min_reconnect_backoff_ms": FIRST_BACKOFF_MS,

@@ -11,6 +11,7 @@ import {
 } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
+import { ADMIT_ALL, type AdmitCall } from "../tls/admit-call.ts";
 import { CallLane } from "./call-lane.ts";
 import { type CallMeter, type MethodMeter, NO_CALL_METER } from "./call-meter.ts";
 import type { CallLimits } from "./limits.ts";
@@ -23,7 +24,7 @@ type Streaming = handleServerStreamingCall<unknown, unknown>;
  * The implementation with a lane for each of its methods. A unary call keeps its place until its handler is through,
  * also where the caller has left, so that those who leave and ask again pile up no work; one that waits and whose caller
  * leaves, or whose deadline passes, is never begun. Streams do not wait. `meter` is told of each call as its caller sees it
- * end.
+ * end. A call that `admitting` does not let in takes no place.
  */
 export function limitCalls(
   definition: ServiceDefinition,
@@ -31,6 +32,7 @@ export function limitCalls(
   limits: CallLimits,
   log: Log,
   meter: CallMeter = NO_CALL_METER,
+  admitting: (method: string) => AdmitCall = ADMIT_ALL,
 ): UntypedServiceImplementation {
   const limited = Object.entries(definition).map(([name, { path, responseStream }]) => {
     const handler = implementation[name];
@@ -39,9 +41,10 @@ export function limitCalls(
     const refuse = refusal(path, log);
     const counts = { running: () => lane.running, waiting: () => lane.waiting };
     const metered = meter.method(path.split("/").at(-1) ?? "", counts);
+    const door = { admit: admitting(name), lane, refuse };
     const wrapped = responseStream
-      ? limitStreams(handler as Streaming, lane, refuse, metered)
-      : limitUnary(handler as Unary, lane, refuse, metered);
+      ? limitStreams(handler as Streaming, door, metered)
+      : limitUnary(handler as Unary, door, metered);
     return [name, wrapped] as const;
   });
   return Object.fromEntries(limited);
@@ -49,7 +52,14 @@ export function limitCalls(
 
 type Refusal = (thrown: unknown) => ReturnType<typeof toGrpcStatus>;
 
-function limitUnary(handler: Unary, lane: CallLane, refuse: Refusal, meter: MethodMeter): Unary {
+/** What stands before a method. */
+interface Door {
+  readonly admit: AdmitCall;
+  readonly lane: CallLane;
+  readonly refuse: Refusal;
+}
+
+function limitUnary(handler: Unary, { admit, lane, refuse }: Door, meter: MethodMeter): Unary {
   return (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
     const arrivedMs = performance.now();
     let fate: "open" | "ended" = "open";
@@ -67,6 +77,7 @@ function limitUnary(handler: Unary, lane: CallLane, refuse: Refusal, meter: Meth
       });
     };
     try {
+      admit(call);
       const leaveQueue = lane.enter(begin);
       call.once("cancelled", () => {
         leaveQueue();
@@ -93,7 +104,7 @@ function tellEnd(meter: MethodMeter, error: unknown): void {
   meter.ended(status[code] ?? "UNKNOWN", fromGrpcError(error as ServiceError).reason);
 }
 
-function limitStreams(handler: Streaming, lane: CallLane, refuse: Refusal, meter: MethodMeter): Streaming {
+function limitStreams(handler: Streaming, { admit, lane, refuse }: Door, meter: MethodMeter): Streaming {
   return (call: ServerWritableStream<unknown, unknown>) => {
     let ended: unknown = null;
     call.once("cancelled", () => {
@@ -108,6 +119,7 @@ function limitStreams(handler: Streaming, lane: CallLane, refuse: Refusal, meter
       handler(call);
     };
     try {
+      admit(call);
       lane.enter(begin);
     } catch (thrown) {
       call.emit("error", refuse(thrown));
@@ -119,9 +131,10 @@ function limitStreams(handler: Streaming, lane: CallLane, refuse: Refusal, meter
 function refusal(method: string, log: Log): Refusal {
   let refused = 0;
   return (thrown) => {
-    refused += 1;
-    if (Number.isInteger(Math.log2(refused))) {
-      const { message } = SwitchoverError.from(thrown);
+    const { code, message } = SwitchoverError.from(thrown);
+    if (code === "RESOURCE_EXHAUSTED") refused += 1;
+    // Whoever was not let in is in the log already.
+    if (code === "RESOURCE_EXHAUSTED" && Number.isInteger(Math.log2(refused))) {
       log.warn({ grpc_method: method, refused }, `Calls are refused: ${message}`);
     }
     return toGrpcStatus(thrown);

@@ -12,6 +12,11 @@ import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
+import { ADMIT_ALL, type AdmitCall, admitByRole } from "../tls/admit-call.ts";
+import type { Certificates } from "../tls/certificates.ts";
+import { isLoopback } from "../tls/loopback.ts";
+import type { Security } from "../tls/security.ts";
+import { listenWithTls, type TlsListener } from "../tls/tls-listener.ts";
 import { type CallMeter, NO_CALL_METER } from "./call-meter.ts";
 import { readDescribedContract } from "./described-contract.ts";
 import { limitCalls } from "./limit-calls.ts";
@@ -32,8 +37,11 @@ export interface GrpcServerOptions {
   readonly targets: readonly string[];
   readonly services: readonly ServiceBinding[];
   readonly log: Log;
+  readonly security: Security;
   /** Default: nobody counts. */
   readonly meter?: CallMeter;
+  /** Counts connections that TLS refused, by reason; default: nobody does. */
+  readonly onConnectionRefused?: (reason: string) => void;
 }
 
 /** A server that listens. */
@@ -45,16 +53,23 @@ export interface GrpcServer {
 }
 
 /**
- * Listens on all targets and serves the services, health (grpc.health.v1) and reflection. All or nothing: throws
- * UNAVAILABLE / CANNOT_LISTEN naming the target. A socket file left by a killed program is replaced.
+ * Listens on all targets and serves the services, health (grpc.health.v1) and reflection: with TLS to whoever has a
+ * certificate, and the services to whose role may call them; without it to this host alone. All or nothing: throws
+ * UNAVAILABLE / CANNOT_LISTEN naming the target, and FAILED_PRECONDITION / NOT_LOOPBACK. A socket file left by a killed
+ * program is replaced.
  */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   // Its lines are not this program's log; what matters of them arrives as errors.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server(TRANSPORT_LIMITS);
-  const { log, meter = NO_CALL_METER } = options;
-  for (const { definition, implementation, limits = DEFAULT_CALL_LIMITS } of options.services) {
-    server.addService(definition, limitCalls(definition, implementation, limits, log, meter));
+  const { log, security, meter = NO_CALL_METER } = options;
+  const admitting =
+    security.t === "plaintext"
+      ? ADMIT_ALL
+      : admitByRole(security.certificates.current.identity.trustDomain, log);
+  for (const { name, definition, implementation, limits = DEFAULT_CALL_LIMITS } of options.services) {
+    const admit = (method: string): AdmitCall => admitting(name, method);
+    server.addService(definition, limitCalls(definition, implementation, limits, log, meter, admit));
   }
   const names = options.services.map((service) => service.name);
   const health = new HealthImplementation(
@@ -63,9 +78,18 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   health.addToServer(server);
   new ReflectionService(readDescribedContract(), { services: names }).addToServer(server);
   const targets: string[] = [];
+  const listeners: TlsListener[] = [];
   try {
-    for (const target of options.targets) targets.push(await listen(server, target));
+    for (const target of options.targets) {
+      if (security.t === "plaintext") targets.push(await listen(server, target));
+      else {
+        const listener = await listenWithCertificates(server, target, security.certificates, options);
+        listeners.push(listener);
+        targets.push(withPort(target, listener.port));
+      }
+    }
   } catch (thrown) {
+    for (const listener of listeners) listener.close();
     server.forceShutdown();
     throw thrown;
   }
@@ -74,6 +98,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     targets,
     close: (graceMs) => {
       for (const name of ["", ...names]) health.setStatus(name, "NOT_SERVING");
+      for (const listener of listeners) listener.close();
       closed ??= shutDown(server, graceMs, options.log);
       return closed;
     },
@@ -81,20 +106,57 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 }
 
 async function listen(server: Server, target: string): Promise<string> {
-  if (target.startsWith("unix:")) await removeStaleSocket(target.slice("unix:".length));
+  if (!isLoopback(target)) {
+    const sentence = `${target} is not on this host alone, and nothing else is served without TLS.`;
+    throw new SwitchoverError("FAILED_PRECONDITION", sentence, {
+      reason: "NOT_LOOPBACK",
+      metadata: { target },
+    });
+  }
+  if (target.startsWith(UNIX)) await removeStaleSocket(target.slice(UNIX.length));
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(target, ServerCredentials.createInsecure(), (error, boundPort) => {
-      if (error === null) return resolve(boundPort);
-      reject(
-        new SwitchoverError("UNAVAILABLE", `Cannot listen on ${target}: ${error.message}.`, {
-          reason: "CANNOT_LISTEN",
-          metadata: { target },
-          cause: error,
-        }),
-      );
+      if (error === null) resolve(boundPort);
+      else reject(cannotListen(target, error));
     });
   });
-  return target.startsWith("unix:") ? target : target.replace(/:\d+$/, `:${port}`);
+  return withPort(target, port);
+}
+
+/** The connections that TLS lets in are the server's as those of its own listeners. */
+async function listenWithCertificates(
+  server: Server,
+  target: string,
+  certificates: Certificates,
+  { log, onConnectionRefused = () => {} }: GrpcServerOptions,
+): Promise<TlsListener> {
+  const path = target.startsWith(UNIX) ? target.slice(UNIX.length) : undefined;
+  if (path !== undefined) await removeStaleSocket(path);
+  const { injectConnection } = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const [, host = "", port] = /^(.*):(\d+)$/.exec(target) ?? [];
+  try {
+    return await listenWithTls(
+      path === undefined ? { host: host.replace(/^\[|\]$/g, ""), port: Number(port) } : { path },
+      { certificates, log, accept: injectConnection, refused: onConnectionRefused },
+    );
+  } catch (thrown) {
+    throw cannotListen(target, thrown);
+  }
+}
+
+function cannotListen(target: string, cause: unknown): SwitchoverError {
+  const { message } = SwitchoverError.from(cause);
+  return new SwitchoverError("UNAVAILABLE", `Cannot listen on ${target}: ${message}.`, {
+    reason: "CANNOT_LISTEN",
+    metadata: { target },
+    cause,
+  });
+}
+
+const UNIX = "unix:";
+
+function withPort(target: string, port: number | undefined): string {
+  return target.startsWith(UNIX) ? target : target.replace(/:\d+$/, `:${port}`);
 }
 
 /** A unix socket outlives a killed program and would refuse the next one; one that answers is left alone. */

@@ -119,6 +119,8 @@ const CODES: ReadonlySet<string> = new Set<ErrorCode>([
   "UNIMPLEMENTED",
   "INTERNAL",
   "UNAVAILABLE",
+  "PERMISSION_DENIED",
+  "UNAUTHENTICATED",
 ]);
 
 function decodeDetails(header: string | Buffer | undefined): Partial<ErrorDetail> {

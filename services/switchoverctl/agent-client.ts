@@ -18,6 +18,7 @@ import {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callUnary } from "../grpc/unary.ts";
+import type { Security } from "../tls/security.ts";
 
 /** Removing a device takes the kernel up to tens of milliseconds, and a host may have left a thousand. */
 const CALL_TIMEOUT_MS = 60_000;
@@ -34,8 +35,8 @@ export interface FencedRequest {
 export class AgentClient {
   readonly #client: Client;
 
-  constructor(target: string) {
-    this.#client = openChannel(target, { retriedServices: [] });
+  constructor(target: string, security: Security) {
+    this.#client = openChannel(target, { retriedServices: [], security, peer: { roles: ["agent"] } });
   }
 
   async listOrphans(): Promise<readonly Orphan[]> {

@@ -8,6 +8,7 @@ import {
   type Values,
 } from "../config/read-settings.ts";
 import { faultsText, type UsageText, usage } from "../config/usage.ts";
+import { checkTlsValues, TLS_SETTINGS, type TlsValues } from "../tls/tls-settings.ts";
 import type { AgentClient } from "./agent-client.ts";
 import type { CommandPorts } from "./commands.ts";
 import { CONFIG_SETTINGS, CONNECTION_SETTINGS, defaultConfigPath } from "./connection-settings.ts";
@@ -44,7 +45,7 @@ export function coordinatorCommand<S extends Settings>(
   run: (values: Values<S>, operand: string, ports: CommandPorts) => Promise<number>,
 ): Command {
   return command(name, line, (values, [operand = ""]) =>
-    withCoordinator(values as CommonValues, (ports) => run(values, operand, ports)),
+    withCoordinator(values as unknown as CommonValues & TlsValues, (ports) => run(values, operand, ports)),
   );
 }
 
@@ -55,7 +56,9 @@ export function agentCommand<S extends Settings>(
   run: (values: Values<S>, operand: string, client: AgentClient) => Promise<number>,
 ): Command {
   return command(name, line, (values, [operand = ""]) =>
-    withAgent((values as { readonly agent: string }).agent, (client) => run(values, operand, client)),
+    withAgent(values as unknown as { readonly agent: string } & TlsValues, (client) =>
+      run(values, operand, client),
+    ),
   );
 }
 
@@ -65,28 +68,39 @@ async function runCommand<S extends Settings>(
   argv: readonly string[],
   run: (values: Values<S>, operands: readonly string[]) => Promise<number>,
 ): Promise<number> {
-  const settings = { ...line.settings, ...CONFIG_SETTINGS };
+  const asksByGrpc = ASKED_BY_GRPC.some((flag) => flag in line.settings);
+  const settings = { ...line.settings, ...(asksByGrpc ? TLS_SETTINGS : {}), ...CONFIG_SETTINGS };
   // Other variables belong to the server programs: the file that SWITCHOVER_CONFIG names there is an agent's, say.
-  const { SWITCHOVER_AGENT, SWITCHOVER_COORDINATOR, SWITCHOVER_NATS_URL } = process.env;
+  const variables = Object.keys(CONNECTION_SETTINGS).map(environmentName);
   const environment = {
-    SWITCHOVER_AGENT,
-    SWITCHOVER_COORDINATOR,
-    SWITCHOVER_NATS_URL,
+    ...Object.fromEntries(variables.map((variable) => [variable, process.env[variable]])),
     [environmentName(CONFIG_SETTING)]: defaultConfigPath(process.env),
   };
   const readFile = (path: string) => readConfigFile(path, CONNECTION_SETTINGS);
   const reading = readSettings(settings, argv, environment, line.operands.length, readFile);
   if (reading.t === "help") {
-    process.stdout.write(usage(line.usage, settings));
+    const { environment: named } = line.usage;
+    const also = asksByGrpc && named !== "every flag" ? [...named, ...Object.keys(TLS_SETTINGS)] : named;
+    process.stdout.write(usage({ ...line.usage, environment: also }, settings));
     return EXIT_CODES.done;
   }
   const faults = reading.t === "faults" ? [...reading.faults] : [...(line.check?.(reading.values) ?? [])];
+  if (reading.t === "settings" && asksByGrpc) faults.push(...securityFaults(reading.values));
   if (reading.t === "settings") faults.push(...missingOperands(line.operands, reading.positionals));
   if (reading.t === "faults" || faults.length > 0) {
     process.stderr.write(faultsText(`switchoverctl ${name}`, faults));
     return EXIT_CODES.usage;
   }
   return run(reading.values, reading.positionals);
+}
+
+/** The flags that say whom a command asks, the one that counts first. */
+const ASKED_BY_GRPC = ["target", "agent", "coordinator"] as const;
+
+function securityFaults(values: Readonly<Record<string, unknown>>): readonly Fault[] {
+  const flag = ASKED_BY_GRPC.find((name) => typeof values[name] === "string");
+  const target = flag === undefined ? [] : [[`--${flag}`, String(values[flag])] as const];
+  return checkTlsValues(values as unknown as TlsValues, target);
 }
 
 function missingOperands(operands: readonly string[], given: readonly string[]): readonly Fault[] {

@@ -3,12 +3,14 @@ import { join } from "node:path";
 import { parseNatsUrl, parsePath, parseTarget } from "../config/parsers.ts";
 import { CONFIG_SETTING } from "../config/program-settings.ts";
 import { optional } from "../config/setting.ts";
+import { TLS_SETTINGS } from "../tls/tls-settings.ts";
 
 /** Whom to ask: what the configuration file may say. Each command has those of them that it uses, with its own words. */
 export const CONNECTION_SETTINGS = {
   coordinator: optional(parseTarget, "none", { placeholder: "TARGET", help: "Coordinator" }),
   agent: optional(parseTarget, "none", { placeholder: "TARGET", help: "One host's agent" }),
   "nats-url": optional(parseNatsUrl, "none", { placeholder: "URL", help: "NATS servers" }),
+  ...TLS_SETTINGS,
 };
 
 const FILE_NAME = join("switchover", "switchoverctl.yaml");
@@ -18,7 +20,7 @@ const SYSTEM_FILE = join("/etc", FILE_NAME);
 export const CONFIG_SETTINGS = {
   [CONFIG_SETTING]: optional(parsePath, "default places: see switchoverctl --help", {
     placeholder: "PATH",
-    help: "File of coordinator, agent and nats-url in YAML or JSON; flags and the environment win over it",
+    help: "File of whom to ask, and how, in YAML or JSON; flags and the environment win over it",
   }),
 };
 

@@ -17,6 +17,7 @@ import type { Receipt } from "../../proto/gen/switchover/v1/receipt.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
+import type { Security } from "../tls/security.ts";
 
 export const MIGRATION_SERVICE = "switchover.v1.MigrationService";
 
@@ -35,9 +36,10 @@ export class CoordinatorClient {
   readonly #client: Client;
   readonly #onSilence: OnSilence;
 
-  constructor(target: string, onSilence: OnSilence) {
+  constructor(target: string, security: Security, onSilence: OnSilence) {
     this.#onSilence = onSilence;
-    this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE] });
+    const peer = { roles: ["coordinator"] } as const;
+    this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE], security, peer });
   }
 
   async start(request: StartMigrationRequest): Promise<Migration> {

@@ -1,4 +1,5 @@
 import { text } from "node:stream/consumers";
+import type { TlsValues } from "../tls/tls-settings.ts";
 import { call } from "./call.ts";
 import { CALL_SETTINGS, CALL_USAGE, DESCRIBE_SETTINGS, DESCRIBE_USAGE } from "./call-settings.ts";
 import { type Command, command } from "./command-line.ts";
@@ -12,8 +13,10 @@ export const SERVICE_COMMANDS: readonly Command[] = [
     { settings: CALL_SETTINGS, usage: CALL_USAGE, operands: ["METHOD", "[JSON]"] },
     async (values, [method = "", json = ""]) => {
       const request = json === "-" ? await text(process.stdin) : json;
-      return withServer(values.target ?? values.coordinator, (client, signal) =>
-        call(values, method, request, { client, screen: process.stdout, signal }),
+      return withServer(
+        values.target ?? values.coordinator,
+        values as typeof values & TlsValues,
+        (client, signal) => call(values, method, request, { client, screen: process.stdout, signal }),
       );
     },
   ),
@@ -21,7 +24,7 @@ export const SERVICE_COMMANDS: readonly Command[] = [
     "describe",
     { settings: DESCRIBE_SETTINGS, usage: DESCRIBE_USAGE, operands: ["[NAME]"] },
     (values, [name = ""]) =>
-      withServer(values.target ?? values.coordinator, (client) =>
+      withServer(values.target ?? values.coordinator, values as typeof values & TlsValues, (client) =>
         describe(values, name, { client, screen: process.stdout }),
       ),
   ),

@@ -3,6 +3,8 @@ import { SwitchoverError } from "../../proto/error.ts";
 import { openChannel } from "../grpc/channel.ts";
 import type { Log } from "../log/log.ts";
 import { NatsLink } from "../nats/connection.ts";
+import type { Security } from "../tls/security.ts";
+import { closeSecurity, openSecurity, type TlsValues } from "../tls/tls-settings.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { CommandPorts } from "./commands.ts";
 import { confirm } from "./confirm.ts";
@@ -13,7 +15,7 @@ import type { CommonValues } from "./settings.ts";
 
 /** The exit code of a command that asks somebody; what it throws is told on stderr. */
 export async function withCoordinator(
-  values: CommonValues,
+  values: CommonValues & TlsValues,
   run: (ports: CommandPorts) => Promise<number>,
 ): Promise<number> {
   const leaving = new AbortController();
@@ -23,11 +25,14 @@ export async function withCoordinator(
     display.leaveLine();
     process.stderr.write(`switchoverctl: ${sentence}\n`);
   };
-  const client = new CoordinatorClient(values.coordinator, (error) =>
-    complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`)),
-  );
+  const onSilence = (error: SwitchoverError): void =>
+    complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`));
   try {
-    return await run({ client, display, signal: leaving.signal, confirm: confirmAtTerminal });
+    return await withSecurity(
+      values,
+      (security) => new CoordinatorClient(values.coordinator, security, onSilence),
+      (client) => run({ client, display, signal: leaving.signal, confirm: confirmAtTerminal }),
+    );
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);
     if (leaving.signal.aborted) {
@@ -37,44 +42,63 @@ export async function withCoordinator(
     const exitCode = exitCodeOfError(error);
     complain(exitCode === EXIT_CODES.unreachable ? silence(values.coordinator, error, "") : wordsOf(error));
     return exitCode;
-  } finally {
-    client.close();
   }
 }
 
 /** Asks the agent itself: no coordinator takes part. */
 export async function withAgent(
-  target: string,
+  values: { readonly agent: string } & TlsValues,
   run: (client: AgentClient) => Promise<number>,
 ): Promise<number> {
-  const client = new AgentClient(target);
   try {
-    return await run(client);
+    return await withSecurity(values, (security) => new AgentClient(values.agent, security), run);
   } catch (thrown) {
-    return complainOfSilence(thrown, `no agent answers at ${target}`);
-  } finally {
-    client.close();
+    return complainOfSilence(thrown, `no agent answers at ${values.agent}`);
   }
 }
 
 /** Asks any server as it describes itself. */
 export async function withServer(
   target: string,
+  values: TlsValues,
   run: (client: Client, signal: AbortSignal) => Promise<number>,
 ): Promise<number> {
   const leaving = new AbortController();
   process.once("SIGINT", () => leaving.abort());
-  const client = openChannel(target, { retriedServices: [] });
+  const peer = { roles: ["coordinator", "agent"] } as const;
   try {
-    return await run(client, leaving.signal);
+    return await withSecurity(
+      values,
+      (security) => openChannel(target, { retriedServices: [], security, peer }),
+      (client) => run(client, leaving.signal),
+    );
   } catch (thrown) {
     if (leaving.signal.aborted) {
       process.stderr.write(`switchoverctl: ${GONE}\n`);
       return EXIT_CODES.left;
     }
     return complainOfSilence(thrown, `nobody answers at ${target}`);
+  }
+}
+
+/** What a person or a script may be; agents and coordinators have certificates for other things. */
+const OWN_ROLES = { roles: ["operator", "control-plane", "observer"] } as const;
+
+async function withSecurity<Channel extends { close(): void }>(
+  values: TlsValues,
+  open: (security: Security) => Channel,
+  run: (channel: Channel) => Promise<number>,
+): Promise<number> {
+  const security = openSecurity(values, OWN_ROLES, SILENT);
+  try {
+    const channel = open(security);
+    try {
+      return await run(channel);
+    } finally {
+      channel.close();
+    }
   } finally {
-    client.close();
+    closeSecurity(security);
   }
 }
 

@@ -8,6 +8,7 @@ import { openChannel } from "../../services/grpc/channel.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import { pollUntil } from "../lab/deadline.ts";
 import { TrackedProcess } from "../lab/tracked-process.ts";
+import { PLAIN } from "../plain-text.ts";
 import { cpuSecondsOf } from "./cpu-seconds.ts";
 
 const READY_WITHIN_MS = 60_000;
@@ -33,7 +34,7 @@ export class CoordinatorProcess {
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     this.#target = `unix:${join(options.folder, `${options.coordinatorId}.sock`)}`;
-    this.client = openChannel(this.#target, { retriedServices: [] });
+    this.client = openChannel(this.#target, { ...PLAIN, retriedServices: [] });
   }
 
   get coordinatorId(): string {
@@ -49,7 +50,7 @@ export class CoordinatorProcess {
     const program = fileURLToPath(new URL("../../services/coordinator/main.js", import.meta.url));
     const flags = { "coordinator-id": coordinatorId, listen: this.#target, "nats-url": natsUrl };
     const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
-    args.push("--nats-replicas", String(natsReplicas));
+    args.push("--nats-replicas", String(natsReplicas), "--insecure-loopback");
     // What a coordinator drives at a time is under test, and not how much a host or a guest is spared.
     args.push("--max-migrations-per-source", "10000", "--max-migrations-per-destination", "10000");
     args.push("--max-migrations", "1000000", "--move-budget", "0");

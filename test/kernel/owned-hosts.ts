@@ -28,6 +28,8 @@ import { AgentClients } from "../../services/coordinator/agent-clients.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { type GrpcServer, startGrpcServer } from "../../services/grpc/server.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
+import { PLAIN } from "../plain-text.ts";
 import { MemoryFeed, MemoryStore, PretendedFencing } from "../unit/coordinator-world.ts";
 import { MAC, prepare, SILENT_LOG } from "./agent-bench.ts";
 import { fdbOf } from "./host-state.ts";
@@ -49,7 +51,7 @@ export class OwnedHost {
   constructor(name: string, namespace: string, target: string) {
     this.name = name;
     this.#namespace = namespace;
-    this.#client = openChannel(target, { retriedServices: [] });
+    this.#client = openChannel(target, { ...PLAIN, retriedServices: [] });
   }
 
   get instanceId(): string {
@@ -165,10 +167,11 @@ async function drive(
   const records = new Map(
     agents.map(({ name, target }) => [name, HostRecord.fromPartial({ hostId: name, target })]),
   );
-  const clients = new AgentClients({
-    lastKnown: (hostId) => records.get(hostId),
-    get: async (hostId) => records.get(hostId) ?? null,
-  });
+  const directory = {
+    lastKnown: (hostId: string) => records.get(hostId),
+    get: async (hostId: string) => records.get(hostId) ?? null,
+  };
+  const clients = new AgentClients(directory, PLAINTEXT);
   const clock = openHostClock();
   const store = new MemoryStore();
   const [feed, fencing] = [new MemoryFeed(), new PretendedFencing()];
@@ -290,7 +293,12 @@ class ServedAgent {
     const ending = new AbortController();
     const target = `unix:${join(state, "agent.sock")}`;
     const services = [bindHostAgent(agent, SILENT_LOG, ending.signal)];
-    const server = await startGrpcServer({ targets: [target], services, log: SILENT_LOG });
+    const server = await startGrpcServer({
+      security: PLAINTEXT,
+      targets: [target],
+      services,
+      log: SILENT_LOG,
+    });
     return new ServedAgent([name, namespace, target], [agent, server, route, ending]);
   }
 

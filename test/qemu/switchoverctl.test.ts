@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { Migration, type MigrationSpec, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import type { Cluster } from "../lab/managed/cluster.ts";
 import type { ManagedGuest } from "../lab/managed/managed-guest.ts";
 import { type ManagedLab, openManagedLab } from "../lab/managed/managed-lab.ts";
 import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
@@ -21,9 +22,9 @@ class Ctl {
   readonly exited: Promise<number | null>;
   readonly firstLine: Promise<string>;
 
-  constructor(target: string, ...args: readonly string[]) {
-    const child = spawn(process.execPath, [PROGRAM, ...args], {
-      env: { ...process.env, SWITCHOVER_COORDINATOR: target },
+  constructor({ coordinatorTarget, operatorFlags }: Cluster, ...args: readonly string[]) {
+    const child = spawn(process.execPath, [PROGRAM, ...args, ...operatorFlags], {
+      env: { ...process.env, SWITCHOVER_COORDINATOR: coordinatorTarget },
       stdio: ["ignore", "pipe", "inherit"],
       timeout: RUN_TIMEOUT_MS,
     });
@@ -38,13 +39,13 @@ class Ctl {
 describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), timeout: 180_000 }, () => {
   let managed: ManagedLab;
   let guest: ManagedGuest;
-  let target = "";
+  let cluster: Cluster;
   let migrationId = "";
 
   before(async () => {
     managed = await openManagedLab();
     guest = await managed.bootGuest("ha");
-    target = managed.cluster.coordinatorTarget;
+    cluster = managed.cluster;
   });
   after(() => managed?.close());
 
@@ -52,7 +53,7 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
     let ctl: Ctl | undefined;
     const start = async (requestId: string, spec: MigrationSpec) => {
       ctl = new Ctl(
-        target,
+        cluster,
         ...["migrate", "--guest", spec.guestId, "--from", spec.sourceHostId, "--to", spec.destinationHostId],
         ...["--mode", "post-copy", "--post-copy-after", "800", "--max-bandwidth", "30M"],
         ...["--request-id", requestId, "--wait", "--json"],
@@ -69,20 +70,20 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
   });
 
   it("shows an ended migration as a timeline", async () => {
-    const ctl = new Ctl(target, "show", migrationId);
+    const ctl = new Ctl(cluster, "show", migrationId);
     assert.equal(await ctl.exited, 0);
     const steps = ctl.lines.filter((line) => line.includes("|")).join("\n");
     assert.match(steps, /STOP.*deregistered.*handed off.*RESUME/s);
   });
 
   it("watches an ended migration to its end at once", async () => {
-    const ctl = new Ctl(target, "watch", migrationId, "--json");
+    const ctl = new Ctl(cluster, "watch", migrationId, "--json");
     assert.equal(await ctl.exited, 0);
     assert.equal(Migration.fromJSON(JSON.parse(ctl.lines.at(-1) ?? "{}")).phase, Phase.COMPLETED);
   });
 
   it("exits 1 for a migration that is refused, and the guest stays where it is", async () => {
-    const ctl = new Ctl(target, ...["migrate", "--guest", "web", "--from", "hb", "--to", "ha", "--wait"]);
+    const ctl = new Ctl(cluster, ...["migrate", "--guest", "web", "--from", "hb", "--to", "ha", "--wait"]);
     assert.equal(await ctl.exited, 1);
     const beat = guest.current.lastHeartbeat()?.seq ?? 0;
     await guest.current.waitForHeartbeatAfter(beat, 5_000);
@@ -96,13 +97,13 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
       bounds: UNTIMED_BOUNDS,
       whileRunning: async ({ migrationId: id }) => {
         await managed.observer.waitForPhase(id, Phase.POST_COPY, RUN_TIMEOUT_MS);
-        assert.equal(await new Ctl(target, "pause", id, "--wait").exited, 0);
-        const waiting = new Ctl(target, "show", id, "--json");
+        assert.equal(await new Ctl(cluster, "pause", id, "--wait").exited, 0);
+        const waiting = new Ctl(cluster, "show", id, "--json");
         assert.equal(await waiting.exited, 0);
         const paused = Migration.fromJSON(JSON.parse(waiting.lines[0] ?? "{}"));
         assert.equal(paused.reasonCode, "PAUSED_BY_CALLER");
-        assert.equal(await new Ctl(target, "cancel", id).exited, 1);
-        assert.equal(await new Ctl(target, "recover", id).exited, 0);
+        assert.equal(await new Ctl(cluster, "cancel", id).exited, 1);
+        assert.equal(await new Ctl(cluster, "recover", id).exited, 0);
       },
     });
     assert.equal(crossing.guest, "alive");
@@ -121,7 +122,7 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
         managed.controlPlane.startMigration(requestId, { ...spec, postCopy: NEVER }),
       whileRunning: async ({ migrationId: id }) => {
         await managed.observer.waitForPhase(id, Phase.TRANSFERRING, RUN_TIMEOUT_MS);
-        assert.equal(await new Ctl(target, "cancel", id, "--wait").exited, 0);
+        assert.equal(await new Ctl(cluster, "cancel", id, "--wait").exited, 0);
       },
     });
     assert.equal(crossing.migration.phase, Phase.CANCELLED);

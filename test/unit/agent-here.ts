@@ -13,7 +13,15 @@ export async function startAgentHere(
   natsUrl: string,
   folder: string,
 ): Promise<string> {
-  const flags = ["--host-id", hostId, "--listen", "127.0.0.1:0", "--nats-url", natsUrl];
+  const flags = [
+    "--host-id",
+    hostId,
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    natsUrl,
+  ];
   // Beside other tests' processes, and not ahead of them.
   const host = ["--state-dir", join(folder, hostId), "--cpu-priority", "normal", "--expedite-rcu", "never"];
   const reading = readSettings(AGENT_SETTINGS, [...flags, ...host], {});

@@ -18,6 +18,7 @@ import { bindHostAgent, HOST_AGENT_SERVICE } from "../../services/agent/host-age
 import { openHostClock } from "../../services/clock/host-clock.ts";
 import { startGrpcServer } from "../../services/grpc/server.ts";
 import type { Log } from "../../services/log/log.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { PretendedKernel } from "./device-pretended-kernel.ts";
 import { MemoryJournals } from "./memory-journals.ts";
@@ -559,6 +560,7 @@ async function serve(): Promise<Served> {
     });
   }
   const server = await startGrpcServer({
+    security: PLAINTEXT,
     targets: ["127.0.0.1:0"],
     services: [bindHostAgent(agent, SILENT, new AbortController().signal)],
     log: SILENT,

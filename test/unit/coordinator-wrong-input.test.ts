@@ -36,7 +36,9 @@ import type { Log } from "../../services/log/log.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
 import { startHeartbeat } from "../../services/nats/host-registry.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
+import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
@@ -437,7 +439,12 @@ async function startAgent(hostId: string, vmm: PretendedVmm, natsUrl: string): P
   await agent.prepareNics({ ...instance, nics: [nic], validateOnly: false });
   await agent.adoptGuest({ ...instance, qmpPath: "/run/web.qmp", externalCpuSource: undefined });
   const services = [bindHostAgent(agent, SILENT, new AbortController().signal)];
-  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: SILENT });
+  const server = await startGrpcServer({
+    security: PLAINTEXT,
+    targets: ["127.0.0.1:0"],
+    services,
+    log: SILENT,
+  });
   ends.push(() => server.close(100));
   const link = NatsLink.open({ url: natsUrl, name: hostId, log: SILENT });
   ends.push(() => link.close());
@@ -471,7 +478,15 @@ let served: Promise<Served> | undefined;
 async function serve(): Promise<Served> {
   const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
   ends.push(() => nats.close());
-  const flags = ["--coordinator-id", "c1", "--listen", "127.0.0.1:0", "--nats-url", nats.url];
+  const flags = [
+    "--coordinator-id",
+    "c1",
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    nats.url,
+  ];
   const reading = readSettings(COORDINATOR_SETTINGS, flags, {});
   assert.ok(reading.t === "settings");
   const coordinator = await startCoordinatorServer(reading.values, SILENT);
@@ -500,7 +515,7 @@ test("a destination that is not in inmigrate fails the migration before anything
   timeout: 60_000,
 }, async (t) => {
   const { target } = await open();
-  const client = openChannel(target, { retriedServices: [] });
+  const client = openChannel(target, { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   const options = { timeoutMs: 10_000 };
   const started = await callUnary(

@@ -14,6 +14,7 @@ import { openChannel } from "../../services/grpc/channel.ts";
 import { callServerStream } from "../../services/grpc/server-stream.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
+import { PLAIN } from "../plain-text.ts";
 import { GuestOverTheWire } from "./guest-over-the-wire.ts";
 import { newFolder } from "./program-process.ts";
 import { type Scraped, scrape } from "./scrape.ts";
@@ -39,11 +40,11 @@ const POLL_MS = 20;
 export async function startMeteredPrograms(t: TestContext): Promise<MeteredPrograms> {
   const folder = await newFolder(t);
   const metered = (target: string | undefined, metricsUrl: string | undefined): Metered => {
-    const client = openChannel(target ?? "", { retriedServices: [] });
+    const client = openChannel(target ?? "", { ...PLAIN, retriedServices: [] });
     t.after(() => client.close());
     return { client, metricsUrl: metricsUrl ?? assert.fail("no metrics") };
   };
-  const listen = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+  const listen = ["--insecure-loopback", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
   const nats = ["--coordinator-id", "c1", "--nats-listen", "127.0.0.1:0", "--data-dir", join(folder, "c1")];
   const coordinatorRead = readSettings(COORDINATOR_SETTINGS, [...listen, ...nats], {});
   assert.ok(coordinatorRead.t === "settings", JSON.stringify(coordinatorRead));

@@ -37,7 +37,7 @@ test("a control plane in Python moves a guest with the .proto files alone, and r
 }, async (t) => {
   const folder = await newFolder(t);
   const nats = ["--nats-listen", "127.0.0.1:0", "--data-dir", join(folder, "coordinator")];
-  const coordinator = launch(t, "coordinator", ["--listen", "127.0.0.1:0", ...nats]);
+  const coordinator = launch(t, "coordinator", ["--insecure-loopback", "--listen", "127.0.0.1:0", ...nats]);
   const [generated, { targets, nats_url: natsUrl }] = await Promise.all([
     generateStubs(folder),
     logLine(coordinator, "The coordinator listens."),

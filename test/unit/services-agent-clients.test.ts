@@ -6,13 +6,14 @@ import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { HostId } from "../../proto/ids.ts";
 import { AGENT_CAPABILITIES } from "../../services/agent/capabilities.ts";
 import { AgentClients } from "../../services/coordinator/agent-clients.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
 
 const HA = "ha" as HostId;
 const CALL = { deadlineMs: 500, signal: new AbortController().signal };
 
 function clientsFor(capabilities: readonly string[]): AgentClients {
   const record = HostRecord.create({ hostId: HA, target: "127.0.0.1:1", version: "0.0.9", capabilities });
-  return new AgentClients({ lastKnown: () => record, get: async () => record });
+  return new AgentClients({ lastKnown: () => record, get: async () => record }, PLAINTEXT);
 }
 
 test("an agent is not called for what it does not know", async (t) => {

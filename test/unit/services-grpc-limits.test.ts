@@ -20,6 +20,8 @@ import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { meterCalls } from "../../services/metrics/meter-calls.ts";
 import { Metrics } from "../../services/metrics/metrics.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
+import { PLAIN } from "../plain-text.ts";
 import { OwnersHost } from "./external-owner.ts";
 import { labelValues, parseMetrics, sampleValue } from "./scrape.ts";
 
@@ -112,10 +114,16 @@ async function openWire(t: TestContext, calls: HeldCalls, limits: CallLimits, me
   };
   const service = { name: SERVICE, definition: methods, implementation, limits };
   const metered = meter === undefined ? {} : { meter };
-  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services: [service], log, ...metered });
+  const server = await startGrpcServer({
+    security: PLAINTEXT,
+    targets: ["127.0.0.1:0"],
+    services: [service],
+    log,
+    ...metered,
+  });
   t.after(() => server.close(100));
   const open = (target = server.targets[0] ?? ""): Client => {
-    const client = openChannel(target, { retriedServices: [] });
+    const client = openChannel(target, { ...PLAIN, retriedServices: [] });
     t.after(() => client.close());
     return client;
   };

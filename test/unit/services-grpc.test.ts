@@ -33,6 +33,8 @@ import { callServerStream, serveServerStream } from "../../services/grpc/server-
 import { UNEXPECTED_SENTENCE } from "../../services/grpc/status.ts";
 import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
+import { PLAIN } from "../plain-text.ts";
 
 const SERVICE = "switchover.v1.MigrationService";
 const CALL = { timeoutMs: 5_000 };
@@ -90,11 +92,12 @@ async function openWire(t: TestContext, behaviour: Behaviour, target = "127.0.0.
     ),
   };
   const server = await startGrpcServer({
+    security: PLAINTEXT,
     targets: [target],
     services: [{ name: SERVICE, definition: methods, implementation }],
     log,
   });
-  const client = openChannel(server.targets[0] ?? "", { retriedServices: [SERVICE] });
+  const client = openChannel(server.targets[0] ?? "", { ...PLAIN, retriedServices: [SERVICE] });
   t.after(async () => {
     client.close();
     await server.close(100);
@@ -219,7 +222,7 @@ test("a service of idempotent methods is called again on UNAVAILABLE, and not on
 });
 
 test("a target without a server is UNAVAILABLE", async () => {
-  const client = openChannel("127.0.0.1:1", { retriedServices: [] });
+  const client = openChannel("127.0.0.1:1", { ...PLAIN, retriedServices: [] });
   const error = await rejection(callUnary(client, methods.getMigration, { migrationId: "x" }, CALL));
   assert.deepEqual([error.code, error.reason], ["UNAVAILABLE", "GRPC_UNAVAILABLE"]);
   assert.match(error.message, /ECONNREFUSED 127\.0\.0\.1:1\.$/);
@@ -316,7 +319,10 @@ test("a stream to a server that does not answer is given up in time, one to a si
   const deaf = createServer((socket) => t.after(() => socket.destroy())).listen(0, "127.0.0.1");
   t.after(() => deaf.close());
   await once(deaf, "listening");
-  const unheard = openChannel(`127.0.0.1:${(deaf.address() as AddressInfo).port}`, { retriedServices: [] });
+  const unheard = openChannel(`127.0.0.1:${(deaf.address() as AddressInfo).port}`, {
+    ...PLAIN,
+    retriedServices: [],
+  });
   t.after(() => unheard.close());
   const request = { migrationId: "x", afterRevision: 0n };
   await assert.rejects(

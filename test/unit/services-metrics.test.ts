@@ -69,7 +69,15 @@ test("a migration is counted by the coordinator, as its receipt has it, and by b
 test("a program serves metrics where it is told to, without NATS too, and ends with a scrape's connection open", {
   timeout: 120_000,
 }, async (t) => {
-  const flags = ["--host-id", "hm", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1"];
+  const flags = [
+    "--host-id",
+    "hm",
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    "nats://127.0.0.1:1",
+  ];
   const state = ["--state-dir", await newFolder(t), "--cpu-priority", "normal"];
   const agent = launch(t, "agent", [...flags, ...state, "--metrics-listen", "127.0.0.1:0"]);
   const { metrics_url: url } = await logLine(agent, "Metrics are served.");

@@ -13,6 +13,7 @@ import { openChannel } from "../../services/grpc/channel.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
 import { freeze } from "./freeze.ts";
 
@@ -24,12 +25,20 @@ async function startAll(t: TestContext) {
   t.after(() => rm(folder, { recursive: true, force: true }));
   const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
   t.after(() => nats.close());
-  const flags = ["--coordinator-id", "c1", "--listen", "127.0.0.1:0", "--nats-url", nats.url];
+  const flags = [
+    "--coordinator-id",
+    "c1",
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    nats.url,
+  ];
   const reading = readSettings(COORDINATOR_SETTINGS, flags, {});
   assert.ok(reading.t === "settings");
   const coordinator = await startCoordinatorServer(reading.values, SILENT);
   t.after(() => coordinator.close());
-  const client = openChannel(coordinator.targets[0] ?? "", { retriedServices: [] });
+  const client = openChannel(coordinator.targets[0] ?? "", { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   return { nats, client };
 }

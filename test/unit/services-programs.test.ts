@@ -29,7 +29,7 @@ function agentArgs(hostId: string, natsUrl: string, folder: string): readonly st
 test("coordinator, agents and switchoverctl work together and end cleanly", async (t) => {
   const folder = await newFolder(t);
   const socket = `unix:${join(folder, "coordinator.sock")}`;
-  const listen = ["--listen", "127.0.0.1:0", "--listen", socket];
+  const listen = ["--insecure-loopback", "--listen", "127.0.0.1:0", "--listen", socket];
   const nats = ["--nats-listen", "127.0.0.1:0", "--data-dir", join(folder, "coordinator")];
   const coordinator = launch(t, "coordinator", [...listen, ...nats]);
   const { targets, nats_url: natsUrl } = await logLine(coordinator, "The coordinator listens.");
@@ -170,7 +170,7 @@ test("a program that cannot start says why in one line and exits with 1", async 
   const ended = await runToEnd(
     t,
     "coordinator",
-    ["--listen", "127.0.0.1:0", "--data-dir", folder],
+    ["--insecure-loopback", "--listen", "127.0.0.1:0", "--data-dir", folder],
     environment,
   );
   assert.equal(ended.code, 1);

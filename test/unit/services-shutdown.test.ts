@@ -15,6 +15,7 @@ import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { NatsLink } from "../../services/nats/connection.ts";
 import { startHeartbeat } from "../../services/nats/host-registry.ts";
+import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
 import { launch, logLine, newFolder, terminate } from "./program-process.ts";
 
@@ -23,7 +24,7 @@ const CALL = { timeoutMs: 20_000 };
 const TARGET = { guestId: "web", instanceId: "i1" };
 
 function channel(t: TestContext, target: unknown): Client {
-  const client = openChannel(String(target), { retriedServices: [] });
+  const client = openChannel(String(target), { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   return client;
 }
@@ -51,7 +52,15 @@ async function refusal(call: Promise<unknown>): Promise<SwitchoverError> {
 test("an agent that is told to end ends its streams and a call that waits, and exits with 0 in time", {
   timeout: 120_000,
 }, async (t) => {
-  const host = ["--host-id", "hb", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1"];
+  const host = [
+    "--host-id",
+    "hb",
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    "nats://127.0.0.1:1",
+  ];
   const state = ["--state-dir", join(await newFolder(t), "hb"), "--cpu-priority", "normal"];
   const agent = launch(t, "agent", [...host, ...state]);
   const client = channel(t, (await logLine(agent, "The agent listens.")).target);
@@ -108,7 +117,7 @@ test("a coordinator that is told to end ends its streams, lets go of what it dri
 }, async (t) => {
   const folder = await newFolder(t);
   const nats = ["--nats-listen", "127.0.0.1:0", "--data-dir", folder];
-  const coordinator = launch(t, "coordinator", ["--listen", "127.0.0.1:0", ...nats]);
+  const coordinator = launch(t, "coordinator", ["--insecure-loopback", "--listen", "127.0.0.1:0", ...nats]);
   const { targets, nats_url: natsUrl } = await logLine(coordinator, "The coordinator listens.");
   // They are known and do not answer: a migration between them waits.
   const link = NatsLink.open({ url: String(natsUrl), name: "hosts", log: SILENT });

@@ -11,12 +11,29 @@ const START_LIMIT = { timeout: 20_000 };
 const NOBODY = "nats://127.0.0.1:1";
 
 function coordinator(folder: string, ...flags: string[]): readonly string[] {
-  return ["--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--data-dir", folder, ...flags];
+  return [
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-listen",
+    "127.0.0.1:0",
+    "--data-dir",
+    folder,
+    ...flags,
+  ];
 }
 
 describe("a flag that shows itself wrong at the start", () => {
   it("is told like any other: a path that no state can be kept below", START_LIMIT, async (t) => {
-    const flags = ["--listen", "127.0.0.1:0", "--nats-url", NOBODY, "--state-dir", "/proc/x/y"];
+    const flags = [
+      "--insecure-loopback",
+      "--listen",
+      "127.0.0.1:0",
+      "--nats-url",
+      NOBODY,
+      "--state-dir",
+      "/proc/x/y",
+    ];
     const ended = await runToEnd(t, "agent", flags);
     assert.equal(ended.code, 2, ended.stderr);
     const sentence =
@@ -56,7 +73,15 @@ describe("the folder that a program keeps", () => {
       const directory = join(folder, "state");
       const other = join(folder, "other-name");
       await symlink(directory, other);
-      const flags = (path: string) => ["--listen", "127.0.0.1:0", "--nats-url", NOBODY, "--state-dir", path];
+      const flags = (path: string) => [
+        "--insecure-loopback",
+        "--listen",
+        "127.0.0.1:0",
+        "--nats-url",
+        NOBODY,
+        "--state-dir",
+        path,
+      ];
       const first = launch(t, "agent", flags(directory));
       await logLine(first, "The agent listens.");
       for (const path of [directory, other]) {
@@ -107,7 +132,15 @@ describe("a program that is to end while it starts", () => {
   });
 
   it("ends an agent too, whose guests stay as they are", START_LIMIT, async (t) => {
-    const flags = ["--listen", "127.0.0.1:0", "--nats-url", NOBODY, "--state-dir", await newFolder(t)];
+    const flags = [
+      "--insecure-loopback",
+      "--listen",
+      "127.0.0.1:0",
+      "--nats-url",
+      NOBODY,
+      "--state-dir",
+      await newFolder(t),
+    ];
     const child = launch(t, "agent", flags);
     await logLine(child, "switchover-agent starts.");
     await endsSoon(terminate(child));

@@ -13,6 +13,7 @@ import { callServerStream } from "../../services/grpc/server-stream.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
+import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
 import { startAgentHere } from "./agent-here.ts";
 import { type End, GuestOverTheWire } from "./guest-over-the-wire.ts";
@@ -37,7 +38,15 @@ interface Coordinator {
 }
 
 async function startCoordinator(t: TestContext, id: string, natsUrl: string): Promise<Coordinator> {
-  const flags = ["--coordinator-id", id, "--listen", "127.0.0.1:0", "--nats-url", natsUrl];
+  const flags = [
+    "--coordinator-id",
+    id,
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    natsUrl,
+  ];
   const process = launch(t, "coordinator", [...flags, "--log-level", "debug"]);
   const takenOver: TakenOver[] = [];
   createInterface({ input: process.stderr ?? assert.fail("no log") }).on("line", (text) => {
@@ -54,7 +63,7 @@ async function startAgent(t: TestContext, hostId: string, natsUrl: string, folde
 }
 
 function channel(t: TestContext, target: string): Client {
-  const client = openChannel(target, { retriedServices: [] });
+  const client = openChannel(target, { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   return client;
 }

@@ -17,7 +17,9 @@ import { callServerStream, serveServerStream } from "../../services/grpc/server-
 import { traceparentIn } from "../../services/grpc/traceparent.ts";
 import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
 import { withTraceIds } from "../../services/log/with-trace-ids.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
 import { MigrationTraces } from "../../services/trace/migration-traces.ts";
+import { PLAIN } from "../plain-text.ts";
 import { silent } from "./nats-bench.ts";
 
 const MIGRATION = "web-7-mk3v0q8ya1z9";
@@ -87,13 +89,18 @@ async function serveAgent(t: TestContext, traces: MigrationTraces): Promise<stri
   const definition = { cancelTransfer, followGuest, getGuest };
   const name = "switchover.v1.HostAgentService";
   const services = [notingTraces({ name, definition, implementation }, traces)];
-  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: silent });
+  const server = await startGrpcServer({
+    security: PLAINTEXT,
+    targets: ["127.0.0.1:0"],
+    services,
+    log: silent,
+  });
   t.after(() => server.close(0));
   return server.targets[0] ?? "";
 }
 
 async function openAgent(t: TestContext, traces: MigrationTraces) {
-  const client = openChannel(await serveAgent(t, traces), { retriedServices: [] });
+  const client = openChannel(await serveAgent(t, traces), { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   return client;
 }
@@ -132,7 +139,7 @@ describe("a coordinator's clients of agents", () => {
   async function openClients(t: TestContext, traces: MigrationTraces): Promise<AgentClients> {
     const target = await serveAgent(t, traces);
     const record = HostRecord.create({ hostId: HA, target, capabilities: AGENT_CAPABILITIES });
-    const clients = new AgentClients({ lastKnown: () => record, get: async () => record });
+    const clients = new AgentClients({ lastKnown: () => record, get: async () => record }, PLAINTEXT);
     t.after(() => clients.close());
     return clients;
   }

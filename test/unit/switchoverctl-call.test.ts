@@ -31,6 +31,8 @@ import { CALL_SETTINGS, DESCRIBE_SETTINGS } from "../../services/switchoverctl/c
 import { describe as describeContract } from "../../services/switchoverctl/describe.ts";
 import { findMethod } from "../../services/switchoverctl/find-symbol.ts";
 import type { Method } from "../../services/switchoverctl/service-contract.ts";
+import { PLAINTEXT } from "../../services/tls/security.ts";
+import { PLAIN } from "../plain-text.ts";
 import { launch, runToEnd } from "./program-process.ts";
 
 const SERVICE = "switchover.v1.MigrationService";
@@ -94,7 +96,7 @@ async function serve(t: TestContext, others: readonly ServiceBinding[] = []): Pr
     ),
   };
   const services = [{ name: SERVICE, definition: methods, implementation }, ...others];
-  const server = await startGrpcServer({ targets: ["127.0.0.1:0"], services, log: LOG });
+  const server = await startGrpcServer({ security: PLAINTEXT, targets: ["127.0.0.1:0"], services, log: LOG });
   t.after(() => {
     ending.abort();
     return server.close(1_000);
@@ -115,7 +117,7 @@ async function asked(
   signal = new AbortController().signal,
   onText: (text: string) => void = () => undefined,
 ) {
-  const client = openChannel(target, { retriedServices: [] });
+  const client = openChannel(target, { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());
   let shown = "";
   const write = (text: string): void => {
@@ -303,7 +305,7 @@ describe("switchoverctl describe", () => {
 
   async function described(t: TestContext, name: string, ...flags: readonly string[]): Promise<string> {
     const { target } = await serve(t, name === "StartCpusRequest" ? [agent] : []);
-    const client = openChannel(target, { retriedServices: [] });
+    const client = openChannel(target, { ...PLAIN, retriedServices: [] });
     t.after(() => client.close());
     const reading = readSettings(DESCRIBE_SETTINGS, flags, {});
     assert.ok(reading.t === "settings");

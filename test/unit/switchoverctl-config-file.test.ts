@@ -74,7 +74,7 @@ describe("switchoverctl's configuration file", () => {
   it("is in every command's help, and its default places in that of switchoverctl", async (t) => {
     for (const command of ["list", "orphans", "backup"]) {
       const { stdout } = await runToEnd(t, "switchoverctl", [command, "--help"]);
-      assert.match(stdout, /--config PATH .*coordinator, agent and nats-url/);
+      assert.match(stdout, /--config PATH .*File of whom to ask, and how/);
     }
     const { stdout } = await runToEnd(t, "switchoverctl", ["--help"]);
     assert.match(

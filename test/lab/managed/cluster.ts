@@ -3,6 +3,9 @@ import { join } from "node:path";
 import type { Client } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { openChannel } from "../../../services/grpc/channel.ts";
+import type { Security } from "../../../services/tls/security.ts";
+import { closeSecurity } from "../../../services/tls/tls-settings.ts";
+import { TrialPki } from "../../trial-pki.ts";
 import type { Lab } from "../lab.ts";
 import { joinNetworkNamespace } from "../network-namespace.ts";
 import type { TrackedProcess } from "../tracked-process.ts";
@@ -11,6 +14,8 @@ import { LabProgram } from "./lab-program.ts";
 const AGENT_PORT = 7443;
 const COORDINATOR_PORT = 7440;
 const NATS_PORT = 4222;
+const COORDINATOR_ID = "lab";
+const OPERATOR = "lab";
 const READY_TIMEOUT_MS = 20_000;
 const PROGRAMS = join(import.meta.dirname, "..", "..", "..", "services");
 const AGENT_LISTENS = "The agent listens.";
@@ -36,7 +41,8 @@ export interface AgentProgram {
 
 /**
  * Switchover's own programs in a lab, as an operator would run them: a coordinator and a nats-server in the control
- * namespace and an agent on each host, all of them real processes that talk over the control network.
+ * namespace and an agent on each host, all of them real processes that talk over the control network, each with a
+ * certificate of a CA that the lab makes for itself.
  *
  * While a cluster is open, this process's own sockets live in the lab's control namespace too.
  */
@@ -51,15 +57,25 @@ export class Cluster {
   readonly #agents: ReadonlyMap<string, LabProgram>;
   readonly #channels: ReadonlyMap<string, Client>;
   readonly #coordinatorChannel: Client;
+  readonly #operatorChannel: Client;
+  readonly #certificates: ClusterCertificates;
   readonly #leave: () => void;
 
-  private constructor(lab: Lab, logs: string, options: ClusterOptions, leave: () => void) {
+  private constructor(
+    lab: Lab,
+    logs: string,
+    options: ClusterOptions,
+    certificates: ClusterCertificates,
+    leave: () => void,
+  ) {
     const { topology, directory } = lab;
     const { control, controlAddress, hosts } = topology;
     this.logs = logs;
     this.natsUrl = `nats://${controlAddress}:${NATS_PORT}`;
     this.coordinatorTarget = `${controlAddress}:${COORDINATOR_PORT}`;
+    this.#certificates = certificates;
     this.#leave = leave;
+    const { pki, controlPlane, operator } = certificates;
     this.#natsServer =
       options.natsServer === "own"
         ? new LabProgram({
@@ -78,7 +94,8 @@ export class Cluster {
       file: process.execPath,
       args: [
         join(PROGRAMS, "coordinator", "main.js"),
-        ...["--coordinator-id", "lab", "--listen", this.coordinatorTarget],
+        ...["--coordinator-id", COORDINATOR_ID, "--listen", this.coordinatorTarget],
+        ...pki.flagsOf("coordinator", COORDINATOR_ID),
         // A lab's guests move to and fro faster than any cloud's.
         ...["--move-budget", "0"],
         ...(this.#natsServer === undefined
@@ -100,6 +117,7 @@ export class Cluster {
           args: [
             program?.file ?? join(PROGRAMS, "agent", "main.js"),
             ...["--host-id", host.name, "--listen", `${host.controlAddress}:${AGENT_PORT}`],
+            ...pki.flagsOf("agent", host.name),
             ...["--nats-url", this.natsUrl, "--migration-address", host.controlAddress],
             ...["--state-dir", agentStateDirectory(lab, host.name)],
             ...(options.agentFlags ?? []),
@@ -109,14 +127,22 @@ export class Cluster {
         return [host.name, agent];
       }),
     );
-    this.#coordinatorChannel = openChannel(this.coordinatorTarget, {
+    const coordinatorOnly = {
       retriedServices: ["switchover.v1.MigrationService"],
+      peer: { roles: ["coordinator"] },
+    } as const;
+    this.#coordinatorChannel = openChannel(this.coordinatorTarget, {
+      ...coordinatorOnly,
+      security: controlPlane,
     });
+    this.#operatorChannel = openChannel(this.coordinatorTarget, { ...coordinatorOnly, security: operator });
     this.#channels = new Map(
       hosts.map((host) => [
         host.name,
         openChannel(`${host.controlAddress}:${AGENT_PORT}`, {
           retriedServices: ["switchover.v1.HostAgentService"],
+          security: controlPlane,
+          peer: { roles: ["agent"], name: host.name },
         }),
       ]),
     );
@@ -128,7 +154,9 @@ export class Cluster {
     lab.cleanups.add({ label: "the control namespace joined", run: async () => leave(), runNow: leave });
     const logs = join(lab.directory, "logs");
     await mkdir(logs, { recursive: true });
-    const cluster = new Cluster(lab, logs, options, leave);
+    const hosts = lab.topology.hosts.map(({ name }) => name);
+    const certificates = await issueCertificates(join(lab.directory, "pki"), hosts);
+    const cluster = new Cluster(lab, logs, options, certificates, leave);
     lab.cleanups.add({
       label: "Switchover's programs",
       run: () => cluster.close(),
@@ -174,19 +202,37 @@ export class Cluster {
     await this.#ownNatsServer().saying("Server is ready", READY_TIMEOUT_MS);
   }
 
-  /** The channel to a host's agent. */
+  /** The control plane's channel to a host's agent. */
   agent(host: string): Client {
     return required(this.#channels.get(host), host);
   }
 
-  /** The channel to the coordinator. */
+  /** The control plane's channel to the coordinator. */
   get migrations(): Client {
     return this.#coordinatorChannel;
   }
 
+  /** An operator's channel to the coordinator. */
+  get operator(): Client {
+    return this.#operatorChannel;
+  }
+
+  /** Flags of a switchoverctl that speaks for an operator. */
+  get operatorFlags(): readonly string[] {
+    return this.#certificates.pki.flagsOf("operator", OPERATOR);
+  }
+
+  /** Who may speak to whom in this lab. */
+  get pki(): TrialPki {
+    return this.#certificates.pki;
+  }
+
   /** Ends the programs as an operator does (SIGTERM) and returns to the namespace this process came from. */
   async close(): Promise<void> {
-    for (const channel of [this.#coordinatorChannel, ...this.#channels.values()]) channel.close();
+    const channels = [this.#coordinatorChannel, this.#operatorChannel, ...this.#channels.values()];
+    for (const channel of channels) channel.close();
+    closeSecurity(this.#certificates.controlPlane);
+    closeSecurity(this.#certificates.operator);
     await Promise.all([...this.#agents.values()].map((agent) => agent.close()));
     await this.#coordinator.close();
     await this.#natsServer?.close();
@@ -204,6 +250,24 @@ export class Cluster {
       reason: "NO_NATS_SERVER",
     });
   }
+}
+
+/** A private CA, what it issued for the programs, and the lab's own two certificates. */
+interface ClusterCertificates {
+  readonly pki: TrialPki;
+  readonly controlPlane: Security;
+  readonly operator: Security;
+}
+
+async function issueCertificates(folder: string, hosts: readonly string[]): Promise<ClusterCertificates> {
+  const pki = await TrialPki.make(folder);
+  await pki.issue("coordinator", COORDINATOR_ID);
+  for (const host of hosts) await pki.issue("agent", host);
+  return {
+    pki,
+    controlPlane: await pki.security("control-plane", "lab"),
+    operator: await pki.security("operator", OPERATOR),
+  };
 }
 
 /** Where a host's agent keeps its journals. */

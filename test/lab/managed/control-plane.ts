@@ -106,7 +106,7 @@ export class ControlPlane {
   /** An operator's statement about hosts that are dead. */
   async declareDead(migrationId: string, hostId: string): Promise<void> {
     await callUnary(
-      this.#cluster.migrations,
+      this.#cluster.operator,
       MigrationServiceService.resolveMigration,
       { migrationId, deadHostIds: [hostId], resolution: Resolution.UNSPECIFIED },
       { timeoutMs: CALL_TIMEOUT_MS },
