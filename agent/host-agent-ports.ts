@@ -11,6 +11,7 @@ import type { BeforeOperation } from "./guest/guest-operation.ts";
 import type { JournalStore } from "./journal/journal.ts";
 import type { Log } from "./log.ts";
 import type { KernelChanges } from "./netlink/kernel-change.ts";
+import type { TransferCertificates } from "./vmm/transfer-tls.ts";
 import type { Vmm, VmmEvent } from "./vmm/vmm.ts";
 import type { ProcessLife, VmmProcess } from "./vmm/vmm-process.ts";
 
@@ -39,6 +40,8 @@ export interface HostAgentPorts {
   readonly bootId: string;
   /** The address that QEMU's incoming side listens on. */
   readonly migrationAddress: string;
+  /** What the migration stream is secured with; without it, it is plain. */
+  readonly transferCertificates?: TransferCertificates;
   /** What this agent said before, and says from now on; its alone. */
   readonly journals: JournalStore;
   readonly clock: Clock;

@@ -15,6 +15,7 @@ import type { VmmFeatures } from "../vmm/vmm-features.ts";
 import { isStarting } from "./cpus.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 import { requireVmm } from "./require-vmm.ts";
+import { transferTls } from "./transfer-tls.ts";
 
 /** An answer may be older than an event that came with it. */
 const QUESTIONS_AT_MOST = 8;
@@ -54,7 +55,7 @@ export async function armSource(host: Host, request: ArmSourceRequest): Promise<
     );
   }
   requireVmm(runner.guest);
-  await configureTransfer(vmm, mode, request.transfer);
+  await configureTransfer(vmm, mode, request.transfer, transferTls(host, "source", destinationHostId));
   const runState = await settledRunState(adopted);
   const atUnixUs = host.ports.clock.unixUs();
   instance.devices.rearm();

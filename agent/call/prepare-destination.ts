@@ -12,6 +12,7 @@ import type { Adopted } from "../instance/instance.ts";
 import { saidUnder } from "../journal/said-under.ts";
 import { admitMigrationCall, parseMode } from "./migration-call.ts";
 import { requireVmm } from "./require-vmm.ts";
+import { transferTls } from "./transfer-tls.ts";
 
 /** Journaled and on disk before the VMM is touched and before the answer. */
 export async function prepareDestination(
@@ -61,7 +62,7 @@ export async function prepareDestination(
   });
   await instance.journal.sync();
   instance.devices.rearm();
-  await configureTransfer(vmm, mode, request.transfer);
+  await configureTransfer(vmm, mode, request.transfer, transferTls(host, "destination", sourceHostId));
   instance.incomingUri = await incomingUriOf(adopted, host.ports.migrationAddress);
   instance.recoveryUri = null;
   instance.note({ kind: "incomingOpened", fence, incomingUri: instance.incomingUri });

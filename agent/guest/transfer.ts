@@ -2,6 +2,7 @@ import { SwitchoverError } from "../../proto/error.ts";
 import type { TransferParameters } from "../../proto/gen/switchover/v1/migration.ts";
 import { migrationUriOf } from "../vmm/migration-address.ts";
 import type { MigrationCapabilitySetting, MigrationParameters } from "../vmm/migration-parameters.ts";
+import type { TransferTls } from "../vmm/transfer-tls.ts";
 import type { Vmm } from "../vmm/vmm.ts";
 import type { MigrationMode } from "./guest.ts";
 
@@ -9,15 +10,18 @@ import type { MigrationMode } from "./guest.ts";
  * What a VMM must be told before pages can flow. All of it is done while arming, none of it at switchover.
  *
  * Both sides get the same capabilities. Live mode leaves `postcopy-ram` and `return-path` off: with them on, the
- * source's `completed` comes after the destination's, and the word would arrive late.
+ * source's `completed` comes after the destination's, and the word would arrive late. Without `tls` the VMM's own settings
+ * of it stand, which are none unless its owner has made them.
  */
 export async function configureTransfer(
   vmm: Vmm,
   mode: MigrationMode,
   transfer: TransferParameters | undefined,
+  tls: TransferTls | undefined,
 ): Promise<void> {
   await vmm.setMigrationCapabilities(capabilitiesOf(mode, transfer));
   await vmm.setMigrationParameters(parametersOf(transfer));
+  if (tls !== undefined) await vmm.secureTransfer(tls);
 }
 
 /**

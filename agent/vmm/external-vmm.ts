@@ -274,6 +274,8 @@ export class ExternalVmm implements Vmm {
   async quit(): Promise<void> {}
   async setMigrationCapabilities(): Promise<void> {}
   async setMigrationParameters(): Promise<void> {}
+  /** The stream is between the owners of both VMMs. */
+  async secureTransfer(): Promise<void> {}
   async migrateIncoming(): Promise<void> {}
   async migrateStartPostcopy(): Promise<void> {}
   async announceSelf(): Promise<void> {}

@@ -21,6 +21,7 @@ export function lostVmm(sentence: string): Vmm {
     quit: reject,
     setMigrationCapabilities: reject,
     setMigrationParameters: reject,
+    secureTransfer: reject,
     migrate: reject,
     migrateCancel: reject,
     migrateIncoming: reject,

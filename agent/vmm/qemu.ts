@@ -19,6 +19,12 @@ import { openQmp, type QmpClient, type QmpCommandOptions, type QmpEndpoint } fro
 import type { JsonObject } from "./qmp-codec.ts";
 import type { QmpAnswer } from "./qmp-requests.ts";
 import { parseRunState } from "./run-state.ts";
+import {
+  encodeTlsObjects,
+  encodeTlsParameters,
+  TRANSFER_TLS_OBJECTS,
+  type TransferTls,
+} from "./transfer-tls.ts";
 import type { AnnounceSchedule, OnVmmAnswer, Vmm, VmmCommandOptions, VmmStatus } from "./vmm.ts";
 import { toVmmEvent, type VmmEvent } from "./vmm-event.ts";
 import { parseVmmFeatures, type VmmFeatures } from "./vmm-features.ts";
@@ -129,6 +135,16 @@ export class Qemu implements Vmm {
 
   async setMigrationParameters(parameters: MigrationParameters, options?: VmmCommandOptions): Promise<void> {
     await this.#control("migrate-set-parameters", encodeMigrationParameters(parameters), options);
+  }
+
+  async secureTransfer(tls: TransferTls, options?: VmmCommandOptions): Promise<void> {
+    for (const id of TRANSFER_TLS_OBJECTS) {
+      await this.#control("object-del", { id }, options).catch((thrown: unknown) => {
+        if (SwitchoverError.from(thrown).reason !== "QMP_REFUSED") throw thrown;
+      });
+    }
+    for (const object of encodeTlsObjects(tls)) await this.#control("object-add", object, options);
+    await this.#control("migrate-set-parameters", encodeTlsParameters(tls), options);
   }
 
   migrate(uri: string, options?: VmmCommandOptions): Promise<void> {

@@ -2,6 +2,7 @@ import type { MigrationCapabilitySetting, MigrationParameters } from "./migratio
 import type { MigrationProgress } from "./migration-progress.ts";
 import type { QmpAnswer } from "./qmp-requests.ts";
 import type { RunState } from "./run-state.ts";
+import type { TransferTls } from "./transfer-tls.ts";
 import type { VmmFeatures } from "./vmm-features.ts";
 import type { VmmProcess } from "./vmm-process.ts";
 
@@ -76,6 +77,11 @@ export interface Vmm {
   ): Promise<void>;
   /** `migrate-set-parameters`; INVALID_ARGUMENT, before anything was sent, for what is no whole number from 0. */
   setMigrationParameters(parameters: MigrationParameters, options?: VmmCommandOptions): Promise<void>;
+  /**
+   * `object-add` and `migrate-set-parameters` of TLS, in place of those of an earlier migration. FAILED_PRECONDITION
+   * QMP_REFUSED where the VMM cannot use the files.
+   */
+  secureTransfer(tls: TransferTls, options?: VmmCommandOptions): Promise<void>;
   /** `migrate`: resolves once QEMU has begun; a failed connection comes as MIGRATION `failed` with errorDesc. */
   migrate(uri: string, options?: VmmCommandOptions): Promise<void>;
   migrateCancel(options?: VmmCommandOptions): Promise<void>;

@@ -132,6 +132,14 @@ async function startOn(
     kernelRelease: release(),
     bootId,
     migrationAddress: values["migration-address"],
+    ...(values["migration-tls-dir"] === undefined
+      ? {}
+      : {
+          transferCertificates: {
+            folder: values["migration-tls-dir"],
+            subject: values["migration-tls-subject"],
+          },
+        }),
     journals: openJournalDirectory(stateDirectory),
     clock,
     log,

@@ -11,9 +11,10 @@ import {
   parseWhole,
 } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
-import { optional, withDefault } from "../config/setting.ts";
+import { onOff, optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
 import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
+import { isLoopback } from "../tls/loopback.ts";
 import { checkTlsValues, TLS_SETTINGS } from "../tls/tls-settings.ts";
 import { CPU_PRIORITIES, type CpuPriority } from "./cpu-priority.ts";
 
@@ -41,6 +42,15 @@ export const AGENT_SETTINGS = {
     placeholder: "ADDRESS",
     help: "Address that incoming transfers of QEMU are opened on",
   }),
+  "migration-tls-dir": optional(parsePath, "required unless --plaintext-migration is given", {
+    placeholder: "PATH",
+    help: "Folder where QEMU finds ca-cert.pem, server-cert.pem, client-cert.pem and their keys",
+  }),
+  "migration-tls-subject": withDefault(parseSubject, "OU=migration,CN={host}", {
+    placeholder: "SUBJECT",
+    help: "Subject of another host's migration certificate, {host} for its id, as QEMU writes it",
+  }),
+  "plaintext-migration": onOff("Let guests' memory go from host to host as it is, to whoever connects first"),
   "state-dir": withDefault(parsePath, "/var/lib/switchover/agent", {
     placeholder: "PATH",
     help: "Journals and the feed's spool; this agent's alone, made where absent",
@@ -107,10 +117,34 @@ export const AGENT_USAGE: UsageText = {
   environment: "every flag",
   examples: [
     "switchover-agent --host-id ha --listen 10.0.0.1:7443 --nats-url nats://10.0.0.9:4222 \\",
-    "  --migration-address 10.0.0.1 --tls-cert tls.crt --tls-key tls.key --tls-ca ca.crt",
+    "  --migration-address 10.0.0.1 --migration-tls-dir /etc/switchover/migration \\",
+    "  --tls-cert tls.crt --tls-key tls.key --tls-ca ca.crt",
     "SWITCHOVER_HOST_ID=ha SWITCHOVER_LOG_LEVEL=debug switchover-agent --insecure-loopback",
   ],
 };
+
+function parseSubject(text: string, field: string): string {
+  if (text.includes("{host}") && text.length <= 1_024) return text;
+  throw invalidArgument(
+    field,
+    `${field}: "${text.slice(0, 64)}" does not say where the host is named: {host}.`,
+  );
+}
+
+function migrationFaults(values: AgentValues): readonly Fault[] {
+  const isSecured = values["migration-tls-dir"] !== undefined;
+  const isPlain = values["plaintext-migration"] === "on";
+  if (isSecured && isPlain) {
+    const sentence = "--plaintext-migration and --migration-tls-dir exclude each other.";
+    return [{ name: "--plaintext-migration", sentence }];
+  }
+  // Who asked for plain text on this host asked for that of a guest which stays there, too.
+  const staysHere = values["insecure-loopback"] === "on" && isLoopback(`${values["migration-address"]}:0`);
+  if (isSecured || isPlain || staysHere) return [];
+  const sentence =
+    "--migration-tls-dir is required, or --plaintext-migration where nobody else is on that network.";
+  return [{ name: "--migration-tls-dir", sentence }];
+}
 
 const WILDCARD = /^(0\.0\.0\.0|\[::\]|::)(:|$)/;
 
@@ -126,6 +160,7 @@ export function checkAgentValues(values: AgentValues): readonly Fault[] {
     const sentence = `--migration-address: a source cannot connect to ${values["migration-address"]}.`;
     faults.push({ name: "--migration-address", sentence });
   }
+  faults.push(...migrationFaults(values));
   const targets = [["--listen", values.listen] as const];
   const advertise = values.advertise === undefined ? [] : [["--advertise", values.advertise] as const];
   faults.push(...checkTlsValues(values, [...targets, ...advertise]));

@@ -48,6 +48,11 @@ over the next. The file is the one that --config names, else ~/.config/switchove
 /etc/switchover/switchoverctl.yaml:
   coordinator: 10.0.0.1:7440
   nats-url: nats://10.0.0.1:4222
+  tls-cert: /etc/switchover/tls.crt
+  tls-key: /etc/switchover/tls.key
+  tls-ca: /etc/switchover/ca.crt
+Coordinators and agents are asked by mutual TLS, with a certificate of an operator, a control plane or an observer
+(--tls-cert, --tls-key, --tls-ca); with --insecure-loopback in plain text, and then only on this host.
 
 Exit codes:
   0  The migration is complete, or what was asked for is done

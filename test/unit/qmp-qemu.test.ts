@@ -6,6 +6,7 @@ import { parseMigrationProgress } from "../../agent/vmm/migration-progress.ts";
 import { openQemu, type Qemu } from "../../agent/vmm/qemu.ts";
 import type { VmmEvent } from "../../agent/vmm/vmm.ts";
 import { SwitchoverError } from "../../proto/error.ts";
+import type { HostId } from "../../proto/ids.ts";
 import { type QmpScript, ScriptedQmpServer } from "./scripted-qmp-server.ts";
 
 const OK = { value: {} };
@@ -100,6 +101,41 @@ describe("QEMU's commands", () => {
           ["migrate", "in-band", { uri: "tcp:192.0.2.1:4445", resume: true }],
           ["announce-self", "in-band", { rounds: 5, initial: 50, max: 550, step: 100 }],
           ["quit", "in-band", undefined],
+        ],
+      );
+    });
+  });
+
+  it("secure a transfer anew for each migration, and name its peer on both sides", async () => {
+    const none = { refusal: "object 'switchover-peer' not found" };
+    const replies = { "object-del": none, "object-add": OK, "migrate-set-parameters": OK };
+    const certificates = { folder: "/etc/m", subject: "OU=migration,CN={host}" };
+    await withQemu({ replies }, async (qemu, server) => {
+      await qemu.secureTransfer({ side: "destination", peer: "ha" as HostId, certificates });
+      await qemu.secureTransfer({ side: "source", peer: "hb" as HostId, certificates });
+      const removed = [
+        ["object-del", { id: "switchover-peer" }],
+        ["object-del", { id: "switchover-tls" }],
+      ];
+      const credentials = (endpoint: string) => ({
+        "qom-type": "tls-creds-x509",
+        id: "switchover-tls",
+        dir: "/etc/m",
+        endpoint,
+        "verify-peer": true,
+        priority: "NORMAL:-VERS-ALL:+VERS-TLS1.3",
+      });
+      const peer = { "qom-type": "authz-simple", id: "switchover-peer", identity: "OU=migration,CN=ha" };
+      assert.deepEqual(
+        server.received.map(({ name, args }) => [name, args]),
+        [
+          ...removed,
+          ["object-add", credentials("server")],
+          ["object-add", peer],
+          ["migrate-set-parameters", { "tls-creds": "switchover-tls", "tls-authz": "switchover-peer" }],
+          ...removed,
+          ["object-add", credentials("client")],
+          ["migrate-set-parameters", { "tls-creds": "switchover-tls", "tls-hostname": "hb" }],
         ],
       );
     });

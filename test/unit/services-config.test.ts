@@ -82,7 +82,7 @@ test("help names every flag and shows examples", () => {
   for (const example of AGENT_USAGE.examples) assert.ok(text.includes(example), example);
 });
 
-const TLS = ["--tls-cert", "/c", "--tls-key", "/k", "--tls-ca", "/a"];
+const TLS = ["--tls-cert", "/c", "--tls-key", "/k", "--tls-ca", "/a", "--migration-tls-dir", "/m"];
 
 test("an agent that listens on every address must say where it is reached", () => {
   const faultNames = (argv: readonly string[]): readonly string[] => {

@@ -80,7 +80,7 @@ test("an agent's certificates and addresses are checked together, and each fault
   const own = pki.flagsOf("agent", "hx");
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   const faultsOf = (...argv: readonly string[]): string => {
-    const reading = readSettings(AGENT_SETTINGS, ["--host-id", "hx", ...argv], {});
+    const reading = readSettings(AGENT_SETTINGS, ["--host-id", "hx", "--plaintext-migration", ...argv], {});
     if (reading.t !== "settings") return JSON.stringify(reading);
     const faults = checkAgentValues(reading.values);
     if (faults.length > 0) return faults.map(({ sentence }) => sentence).join("\n");

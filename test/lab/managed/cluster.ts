@@ -29,6 +29,8 @@ export interface ClusterOptions {
   readonly agentProgram?: (host: string) => AgentProgram;
   /** Flags beyond those that a lab's coordinator needs, and its agents. */
   readonly coordinatorFlags?: readonly string[];
+  /** How guests' memory goes from host to host; default: `plain`, as that of the bare QEMUs that runs are compared with. */
+  readonly migrationStream?: "plain" | "tls";
   readonly agentFlags?: readonly string[];
 }
 
@@ -118,6 +120,9 @@ export class Cluster {
             program?.file ?? join(PROGRAMS, "agent", "main.js"),
             ...["--host-id", host.name, "--listen", `${host.controlAddress}:${AGENT_PORT}`],
             ...pki.flagsOf("agent", host.name),
+            ...(options.migrationStream === "tls"
+              ? ["--migration-tls-dir", migrationFolder(lab, host.name)]
+              : ["--plaintext-migration"]),
             ...["--nats-url", this.natsUrl, "--migration-address", host.controlAddress],
             ...["--state-dir", agentStateDirectory(lab, host.name)],
             ...(options.agentFlags ?? []),
@@ -155,7 +160,7 @@ export class Cluster {
     const logs = join(lab.directory, "logs");
     await mkdir(logs, { recursive: true });
     const hosts = lab.topology.hosts.map(({ name }) => name);
-    const certificates = await issueCertificates(join(lab.directory, "pki"), hosts);
+    const certificates = await issueCertificates(pkiFolder(lab), hosts);
     const cluster = new Cluster(lab, logs, options, certificates, leave);
     lab.cleanups.add({
       label: "Switchover's programs",
@@ -262,12 +267,24 @@ interface ClusterCertificates {
 async function issueCertificates(folder: string, hosts: readonly string[]): Promise<ClusterCertificates> {
   const pki = await TrialPki.make(folder);
   await pki.issue("coordinator", COORDINATOR_ID);
-  for (const host of hosts) await pki.issue("agent", host);
+  for (const host of hosts) {
+    await pki.issue("agent", host);
+    await pki.run("issue", "migration", host);
+  }
   return {
     pki,
     controlPlane: await pki.security("control-plane", "lab"),
     operator: await pki.security("operator", OPERATOR),
   };
+}
+
+function pkiFolder(lab: Lab): string {
+  return join(lab.directory, "pki");
+}
+
+/** Where the QEMUs of a host find what they prove by who they are. */
+export function migrationFolder(lab: Lab, host: string): string {
+  return join(pkiFolder(lab), "migration", host);
 }
 
 /** Where a host's agent keeps its journals. */

@@ -41,6 +41,8 @@ export interface ManagedLabOptions extends LabOptions {
   /** Default: one tap. */
   readonly wiring?: WiringName;
   readonly agentFlags?: readonly string[];
+  /** Default: plain. */
+  readonly migrationStream?: "plain" | "tls";
 }
 
 export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
@@ -49,7 +51,10 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
   const lab = await openLab(options);
   try {
     await layWires(lab.topology, wiring);
-    const cluster = await Cluster.start(lab, { agentFlags: options.agentFlags ?? [] });
+    const cluster = await Cluster.start(lab, {
+      agentFlags: options.agentFlags ?? [],
+      migrationStream: options.migrationStream ?? "plain",
+    });
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
     const shared = { lab, controlPlane, observer, image };

@@ -168,6 +168,10 @@ export class QmpLink implements Vmm, MonitorClient {
     return this.#control({ name: "migrate-set-parameters" }, options);
   }
 
+  secureTransfer(_tls: unknown, options?: VmmCommandOptions): Promise<void> {
+    return this.#control({ name: "migrate-set-parameters" }, options);
+  }
+
   migrate(uri: string, options?: VmmCommandOptions): Promise<void> {
     return this.#control({ name: "migrate", uri }, options);
   }
