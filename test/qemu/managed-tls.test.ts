@@ -4,6 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { SwitchoverError } from "../../proto/error.ts";
 import { HostAgentServiceService } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import { closeSecurity } from "../../services/tls/tls-settings.ts";
@@ -14,6 +15,11 @@ import { reportOf } from "../lab/managed/migration-report.ts";
 import type { Prober } from "../lab/probe.ts";
 import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
 import { skipWithout } from "../resource.ts";
+
+/** Pages flow for seconds after the switch. */
+const SLOW_BYTES_PER_SECOND = 4 * 1024 * 1024;
+const PHASE_TIMEOUT_MS = 60_000;
+const CALL_TIMEOUT_MS = 10_000;
 
 /** Each test migrates the guest that the test before left, so their order matters. */
 describe("with certificates everywhere", {
@@ -45,15 +51,34 @@ describe("with certificates everywhere", {
     });
   }
 
+  it("a post-copy transfer that is paused is recovered over TLS", async () => {
+    const crossing = await guest.cross({
+      to: "ha",
+      mode: "post-copy",
+      maxPostCopyBandwidth: SLOW_BYTES_PER_SECOND,
+      bounds: UNTIMED_BOUNDS,
+      whileRunning: async ({ migrationId }) => {
+        const ask = (method: typeof methods.pauseMigration | typeof methods.recoverMigration) =>
+          callUnary(managed.cluster.migrations, method, { migrationId }, { timeoutMs: CALL_TIMEOUT_MS });
+        await managed.observer.waitForPhase(migrationId, Phase.POST_COPY, PHASE_TIMEOUT_MS);
+        await ask(methods.pauseMigration);
+        await managed.observer.waitForPhase(migrationId, Phase.POST_COPY_PAUSED, PHASE_TIMEOUT_MS);
+        await ask(methods.recoverMigration);
+      },
+    });
+    assert.equal(crossing.guest, "alive");
+    assert.equal(crossing.migration.outcome, Outcome.RUNS_ON_DESTINATION);
+  });
+
   it("a destination whose QEMU has no certificate refuses the guest, which runs on where it was", async () => {
-    const folder = migrationFolder(managed.lab, "ha");
+    const folder = migrationFolder(managed.lab, "hb");
     await rename(folder, `${folder}.away`);
-    const crossing = await guest.cross({ to: "ha", mode: "live", bounds: UNTIMED_BOUNDS });
+    const crossing = await guest.cross({ to: "hb", mode: "live", bounds: UNTIMED_BOUNDS });
     await rename(`${folder}.away`, folder);
     assert.equal(crossing.migration.phase, Phase.FAILED);
     assert.equal(crossing.migration.outcome, Outcome.RUNS_ON_SOURCE);
     assert.match(crossing.migration.reason, /ca-cert\.pem/);
-    assert.equal(guest.current.host, "hb");
+    assert.equal(guest.current.host, "ha");
     await guest.current.waitForHeartbeatAfter(guest.current.lastHeartbeat()?.seq ?? 0, 5_000);
   });
 
