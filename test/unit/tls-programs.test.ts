@@ -30,7 +30,7 @@ describe("the programs with certificates", { skip: skipWithout("natsServer"), ti
     const agentFlags = (host: string) => [
       ...["--host-id", host, "--listen", "127.0.0.1:0", "--nats-url", String(natsUrl)],
       ...["--state-dir", join(folder, host), "--cpu-priority", "normal", "--expedite-rcu", "never"],
-      ...pki.flagsOf("agent", host),
+      ...["--plaintext-migration", ...pki.flagsOf("agent", host)],
     ];
     const agent = launch(t, "agent", agentFlags("ha"), BARE);
     await logLine(agent, "The host is in the host registry.");
