@@ -70,7 +70,26 @@ class PresentCredentials extends ChannelCredentials {
       ChannelCredentials.createFromSecureContext(this.#certificates.current.context, {
         checkServerIdentity,
       })._createSecureConnector(target, named, callCredentials);
-    return { ...boundTo(present()), connect: (socket) => present().connect(socket) };
+    return { ...boundTo(present()), connect: (socket) => inTime(present().connect(socket)) };
+  }
+}
+
+/** Of a peer that takes the connection and then says nothing; HTTP/2's own pings come only after this. */
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
+/** gRPC ends the connection of a handshake that is rejected, and tries again by its backoff. */
+async function inTime<T>(handshake: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`no TLS handshake within ${HANDSHAKE_TIMEOUT_MS} ms`)),
+      HANDSHAKE_TIMEOUT_MS,
+    );
+  });
+  try {
+    return await Promise.race([handshake, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
