@@ -23,9 +23,11 @@ export type Line = Readonly<Record<string, unknown>> & { readonly msg: string };
 export interface RecordedLog {
   readonly log: Log;
   readonly lines: Line[];
-  /** The first line that holds, those that were written before included. */
+  /** The first line that holds, those that were written before included; rejects where none comes in time. */
   line(holds: (line: Line) => boolean): Promise<Line>;
 }
+
+const LOGGED_WITHIN_MS = 20_000;
 
 export function recordLog(): RecordedLog {
   const lines: Line[] = [];
@@ -35,10 +37,15 @@ export function recordLog(): RecordedLog {
     for (const look of waiting) look();
   };
   const line = (holds: (line: Line) => boolean): Promise<Line> =>
-    new Promise((resolve) => {
+    new Promise((resolve, reject) => {
+      const late = setTimeout(
+        () => reject(new Error(`Not logged: ${JSON.stringify(lines)}`)),
+        LOGGED_WITHIN_MS,
+      );
       const look = (): void => {
         const found = lines.find(holds);
         if (found === undefined) return;
+        clearTimeout(late);
         waiting.delete(look);
         resolve(found);
       };
