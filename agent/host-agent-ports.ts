@@ -1,5 +1,6 @@
 import type { HandOff } from "../proto/gen/switchover/v1/guest.ts";
 import type { GuestId, HostId } from "../proto/ids.ts";
+import type { GivenTrace } from "../proto/trace-context.ts";
 import type { AgentMeter } from "./agent-meter.ts";
 import type { Announcer } from "./announce/announcer.ts";
 import type { Clock } from "./clock.ts";
@@ -25,10 +26,10 @@ export interface HandOffBus {
 
 /** Which trace each migration is in. */
 export interface TracePort {
-  /** A W3C traceparent that was given for it; undefined where its trace is the one that its id says. */
-  givenFor(migrationId: string): string | undefined;
+  /** What was given for it; undefined where its trace is the one that its id says. */
+  givenFor(migrationId: string): GivenTrace | undefined;
   /** Takes what a predecessor said of it. */
-  note(migrationId: string, traceparent: string): void;
+  note(migrationId: string, trace: GivenTrace): void;
 }
 
 /** All that a HostAgent needs from outside. It opens and closes nothing that it was given. */

@@ -18,6 +18,7 @@ import { findExternal, permitStart } from "./call/permit-start.ts";
 import { preflight } from "./call/preflight.ts";
 import { prepareDestination } from "./call/prepare-destination.ts";
 import { prepareNics } from "./call/prepare-nics.ts";
+import { readClock } from "./call/read-clock.ts";
 import { recoverMigration } from "./call/recover-migration.ts";
 import { releaseSource } from "./call/release-source.ts";
 import { removeOrphans } from "./call/remove-orphans.ts";
@@ -88,6 +89,10 @@ export class HostAgent {
       deviceTypes: [...DEVICE_TYPE_FIELDS],
       guestIds: [...this.#host.instances.guestIds()],
     };
+  }
+
+  async readClock(request: wire.ReadClockRequest): Promise<wire.ReadClockResponse> {
+    return readClock(this.#host, request);
   }
 
   async getGuest(request: wire.GetGuestRequest): Promise<wire.GetGuestResponse> {

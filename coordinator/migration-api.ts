@@ -27,7 +27,7 @@ import type { DrainingHosts } from "./drain/draining-hosts.ts";
 import { hostUnknown } from "./host-unknown.ts";
 import { intervene, migrationUnknown } from "./interventions.ts";
 import { type Ask, CANCEL, PAUSE, RECOVER, SWITCH_TO_POST_COPY } from "./migration/asks.ts";
-import type { CompleteState, Side } from "./migration/complete-state.ts";
+import type { Asked, CompleteState, Side } from "./migration/complete-state.ts";
 import { parseStartMigration } from "./migration-request.ts";
 import { watchMigration } from "./migration-watch.ts";
 import { compareAndSet } from "./record/compare-and-set.ts";
@@ -82,11 +82,11 @@ export class MigrationApi {
    * / HOST_DRAINING for a destination that is to be empty,
    * RESOURCE_EXHAUSTED / QUEUE_FULL where too many wait already, / MOVE_BUDGET for a guest that moved too often lately.
    * It waits in PENDING where a limit is reached. With `validate_only` all of that, and what both agents' preflight
-   * refuses, is told and nothing is stored or changed. The migration is in the trace of `traceparent` (W3C, well-formed),
-   * the first that its request came with.
+   * refuses, is told and nothing is stored or changed. The migration is in the trace (well-formed), and was asked for by
+   * the one, that its request came with first.
    */
-  async startMigration(asked: StartMigrationRequest, traceparent?: string): Promise<StartMigrationResponse> {
-    const request = { ...parseStartMigration(asked), traceparent };
+  async startMigration(asked: StartMigrationRequest, by: Asked = {}): Promise<StartMigrationResponse> {
+    const request = { ...parseStartMigration(asked), ...by };
     return this.#inTime(asked.validateOnly ? this.#validate(request) : this.#start(request));
   }
 

@@ -43,8 +43,16 @@ export interface AnnouncementRun {
   announce(done: (sent: SentFrames) => void): void;
   /** `all` once frames of the guest's own were seen leaving this host from each of its NICs. */
   heard(): "all" | "some";
+  /** The first frame of the guest's own that was seen of each NIC so far. */
+  firstFrames(): readonly FirstFrameSeen[];
   /** Nothing leaves any more; a round that is cut short is done with what has left. Idempotent. */
   end(): void;
+}
+
+/** Microseconds, Unix. */
+export interface FirstFrameSeen {
+  readonly nicId: string;
+  readonly atUnixUs: number;
 }
 
 export interface AnnouncerParts {
@@ -102,6 +110,13 @@ class PacketRun implements AnnouncementRun {
   heard(): "all" | "some" {
     const announced = this.#announced ?? [];
     return announced.length > 0 && announced.every((nic) => this.#isHeard(nic)) ? "all" : "some";
+  }
+
+  firstFrames(): readonly FirstFrameSeen[] {
+    return (this.#announced ?? []).flatMap((announced) => {
+      const atUnixUs = this.#heardAtUnixUs(announced);
+      return atUnixUs === null ? [] : [{ nicId: announced.nic.nicId, atUnixUs }];
+    });
   }
 
   end(): void {
@@ -197,8 +212,16 @@ class PacketRun implements AnnouncementRun {
     for (const done of this.#late.splice(0)) done();
   }
 
-  #isHeard({ nic, paths }: AnnouncedNic): boolean {
-    return paths.some(({ ifindex }) => this.#links.get(ifindex)?.heard().has(nic.macAddress) === true);
+  #isHeard(announced: AnnouncedNic): boolean {
+    return this.#heardAtUnixUs(announced) !== null;
+  }
+
+  /** When the first of its frames left, by whichever of its uplinks. */
+  #heardAtUnixUs({ nic, paths }: AnnouncedNic): number | null {
+    const times = paths
+      .map(({ ifindex }) => this.#links.get(ifindex)?.heard().get(nic.macAddress))
+      .filter((atUnixUs) => atUnixUs !== undefined);
+    return times.length === 0 ? null : Math.min(...times);
   }
 
   /** Once for each reason: the next frame meets the same. */

@@ -13,10 +13,12 @@ export interface PacketLink {
   /** Hands a frame to the link without waiting. Throws UNAVAILABLE where the link does not take it. */
   send(frame: Uint8Array): void;
   /**
-   * Those of the sources whose frames have left by the link since it was opened. Not heard are what this link itself
-   * sent, what came in, since that was sent elsewhere, and reverse ARP, which is a VMM's and not its guest's.
+   * Those of the sources whose frames have left by the link since it was opened, and when the first did. Not heard are
+   * what this link itself sent, what came in, since that was sent elsewhere, and reverse ARP, which is a VMM's and not its
+   * guest's. Microseconds, Unix: the kernel's stamp; it begins to make them a moment after `open`, and for an earlier
+   * frame it is that of the next one, or of when it was read.
    */
-  heard(): ReadonlySet<MacAddress>;
+  heard(): ReadonlyMap<MacAddress, number>;
   /** Returns at once and lets the kernel take its time. Idempotent. */
   close(): void;
 }

@@ -14,6 +14,9 @@ const SOCKADDR_LL_BYTES = 20;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const SO_ATTACH_FILTER = 26;
+/** When the frame that was read last came by; the first call of all has the kernel stamp frames from then on. */
+const SIOCGSTAMP = 0x8906;
+const TIMEVAL_BYTES = 16;
 /** Room for some hundred heads of frames; the first one of each source is all that is wanted. */
 const RECEIVE_BUFFER_BYTES = 64 * 1024;
 const FRAMES_A_READ = 256;
@@ -41,6 +44,7 @@ export const packetPort: PacketPort = {
         libc.setsockoptFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, encodeSourceFilter(sources)),
         "filter a packet socket",
       );
+      libc.ioctlWithBytes(fd, SIOCGSTAMP, new Uint8Array(TIMEVAL_BYTES));
       orThrow(libc.bind(fd, linkAddress(ifindex)), "bind a packet socket");
     } catch (thrown) {
       libc.close(fd);
@@ -52,8 +56,11 @@ export const packetPort: PacketPort = {
 
 class SocketLink implements PacketLink {
   readonly #head = new Uint8Array(KEPT_BYTES);
+  readonly #stamp = new Uint8Array(TIMEVAL_BYTES);
   readonly #sources: ReadonlySet<MacAddress>;
-  readonly #heard = new Set<MacAddress>();
+  readonly #heard = new Map<MacAddress, number>();
+  /** Those of which the kernel has stamped a frame. */
+  readonly #stamped = new Set<MacAddress>();
   #fd: number;
 
   constructor(fd: number, sources: readonly MacAddress[]) {
@@ -65,14 +72,27 @@ class SocketLink implements PacketLink {
     orThrow(libc.send(this.#fd, frame, libc.MSG_DONTWAIT), "send a frame");
   }
 
-  heard(): ReadonlySet<MacAddress> {
-    for (let count = 0; count < FRAMES_A_READ && this.#heard.size < this.#sources.size; count++) {
+  heard(): ReadonlyMap<MacAddress, number> {
+    const readAtUnixUs = Date.now() * 1_000;
+    for (let count = 0; count < FRAMES_A_READ && this.#stamped.size < this.#sources.size; count++) {
       const received = libc.recv(this.#fd, this.#head, libc.MSG_DONTWAIT);
       if (received < 0) break;
       const source = macAddressFromBytes(this.#head, 6);
-      if (this.#sources.has(source)) this.#heard.add(source);
+      if (!this.#sources.has(source) || this.#stamped.has(source)) continue;
+      const atUnixUs = this.#lastStampUnixUs();
+      // A frame that has none gets one now, which is no earlier than this reading.
+      const isStamped = atUnixUs !== null && atUnixUs < readAtUnixUs;
+      if (isStamped) this.#stamped.add(source);
+      if (isStamped || !this.#heard.has(source)) this.#heard.set(source, atUnixUs ?? readAtUnixUs);
     }
     return this.#heard;
+  }
+
+  #lastStampUnixUs(): number | null {
+    if (libc.ioctlWithBytes(this.#fd, SIOCGSTAMP, this.#stamp) < 0) return null;
+    const { buffer } = this.#stamp;
+    const [seconds = 0n, microseconds = 0n] = new BigInt64Array(buffer);
+    return Number(seconds) * 1_000_000 + Number(microseconds);
   }
 
   /** The kernel waits out an RCU grace period, some 16 ms: not in this thread. */

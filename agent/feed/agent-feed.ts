@@ -57,7 +57,7 @@ export class AgentFeed {
     const onFound = (body: string): void => {
       this.#toldWords.recover(body);
       const trace = traceIn(body);
-      if (trace !== null) ports.traces?.note(trace.migrationId, trace.traceparent);
+      if (trace !== null) ports.traces?.note(trace.migrationId, trace);
     };
     this.#spool = new FeedSpool({ hostId, store: ports.spool, clock, log, onFound });
     this.#hold = new FeedHold(clock, (said) => this.#say(said));
@@ -218,6 +218,7 @@ export class AgentFeed {
 
   #eventOf(guest: Guest, event: GuestFeedEvent, atUnixUs: number): NewEvent {
     const migrationId = migrationIdOf(guest);
+    const trace = this.#ports.traces?.givenFor(migrationId);
     return {
       migrationId,
       guestId: guest.guestId,
@@ -225,7 +226,8 @@ export class AgentFeed {
       instanceId: guest.instanceId,
       fence: guest.fence,
       atUnixUs: BigInt(atUnixUs),
-      traceparent: this.#ports.traces?.givenFor(migrationId),
+      traceparent: trace?.traceparent,
+      tracestate: trace?.tracestate,
       event,
     };
   }

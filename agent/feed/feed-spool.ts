@@ -369,6 +369,7 @@ function numbered(event: NewEvent, sequence: bigint): FeedEvent {
     sequence,
     atUnixUs: event.atUnixUs,
     traceparent: event.traceparent,
+    tracestate: event.tracestate,
     event: event.event,
   };
 }

@@ -1,4 +1,4 @@
-import { type Announced, AnnouncementsEndedBy } from "../../proto/gen/switchover/v1/feed.ts";
+import { type Announced, AnnouncementsEndedBy, type FirstFrame } from "../../proto/gen/switchover/v1/feed.ts";
 import type { AnnouncementRun } from "../announce/announcer.ts";
 import type { Clock } from "../clock.ts";
 
@@ -23,6 +23,8 @@ export class Announcements {
   readonly #parts: AnnouncementsParts;
   #cancels: (() => void)[] = [];
   #own: AnnouncementRun | null = null;
+  /** NICs whose first frame was told of. */
+  readonly #heardNics = new Set<string>();
 
   constructor(parts: AnnouncementsParts) {
     this.#parts = parts;
@@ -33,6 +35,7 @@ export class Announcements {
     const { beginOwn, clock } = this.#parts;
     this.end();
     this.#own = beginOwn();
+    this.#heardNics.clear();
     for (const [index, delayMs] of ANNOUNCE_AFTER_MS.entries()) {
       if (delayMs > 0) this.#cancels.push(clock.after(delayMs, () => this.#announce(index + 1)));
     }
@@ -52,14 +55,16 @@ export class Announcements {
     const announcedAtUnixUs = BigInt(clock.unixUs());
     const own = this.#own;
     if (own?.heard() === "all") {
+      const firstFrames = this.#newFirstFrames(own);
       this.end();
-      tell({ round, announcedAtUnixUs, endedBy: AnnouncementsEndedBy.EVIDENCE });
+      tell({ round, announcedAtUnixUs, endedBy: AnnouncementsEndedBy.EVIDENCE, firstFrames });
       return;
     }
     askVmm();
     const said: Announced = {
       round,
       announcedAtUnixUs,
+      firstFrames: own === null ? [] : this.#newFirstFrames(own),
       ...(round === LAST_ROUND ? { endedBy: AnnouncementsEndedBy.SCHEDULE } : {}),
     };
     if (own === null) tell(said);
@@ -69,5 +74,11 @@ export class Announcements {
         if (round === LAST_ROUND && this.#own === own) this.end();
       });
     }
+  }
+
+  #newFirstFrames(own: AnnouncementRun): readonly FirstFrame[] {
+    const news = own.firstFrames().filter(({ nicId }) => !this.#heardNics.has(nicId));
+    for (const { nicId } of news) this.#heardNics.add(nicId);
+    return news.map(({ nicId, atUnixUs }) => ({ nicId, atUnixUs: BigInt(atUnixUs) }));
   }
 }

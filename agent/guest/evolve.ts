@@ -132,7 +132,13 @@ function note(guest: Guest, event: GuestEvent): Step {
       return detachNic(guest, event);
     case "nicsRegistered":
       return step({ ...guest, registration: "registered", registrationFailures: 0, drift: null }, [
-        told({ $case: "nicsRegistered", value: { registeredAtUnixUs: BigInt(event.atUnixUs) } }),
+        told({
+          $case: "nicsRegistered",
+          value: {
+            registeredAtUnixUs: BigInt(event.atUnixUs),
+            registrationSentAtUnixUs: BigInt(event.sentAtUnixUs),
+          },
+        }),
       ]);
     case "nicsDeregistered":
       return step({ ...guest, registration: "quarantined", registrationFailures: 0, drift: null }, [

@@ -37,7 +37,8 @@ export type RunStatePurpose = "stopCause" | "readiness" | "rollback" | "wakeup" 
 export type TransferStatusPurpose = "pointOfNoReturn" | "keep";
 
 export type KernelAnswered =
-  | { readonly kind: "nicsRegistered" }
+  /** `sentAtUnixUs`: when they were handed to the kernel. */
+  | { readonly kind: "nicsRegistered"; readonly sentAtUnixUs: number }
   | { readonly kind: "nicsRegistrationRefused"; readonly sentence: string }
   | { readonly kind: "nicsDeregistered" }
   | { readonly kind: "nicsDeregistrationRefused"; readonly sentence: string }

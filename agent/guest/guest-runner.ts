@@ -236,13 +236,26 @@ export class GuestRunner {
       case "withholdNics":
         devices.withhold(operation.nicIds);
         break;
-      case "registerNics":
-        this.#answerKernel(devices.start(), "nicsRegistered", "nicsRegistrationRefused");
+      case "registerNics": {
+        const sentAtUnixUs = this.#ports.clock.unixUs();
+        const change = devices.start();
+        this.#hear(
+          change.ok
+            ? { kind: "nicsRegistered", sentAtUnixUs }
+            : { kind: "nicsRegistrationRefused", sentence: change.sentence },
+        );
         break;
-      case "deregisterNics":
+      }
+      case "deregisterNics": {
         this.#announcements.end();
-        this.#answerKernel(devices.stop(), "nicsDeregistered", "nicsDeregistrationRefused");
+        const change = devices.stop();
+        this.#hear(
+          change.ok
+            ? { kind: "nicsDeregistered" }
+            : { kind: "nicsDeregistrationRefused", sentence: change.sentence },
+        );
         break;
+      }
       case "mendNics": {
         const mending = devices.mend(operation.registered);
         this.#hear(
@@ -303,14 +316,6 @@ export class GuestRunner {
       this.#warn("A word waits for the journal", SwitchoverError.from(thrown));
       this.#setTimer(WRITE_AGAIN_MS, () => this.#writeWhenPossible());
     }
-  }
-
-  #answerKernel(
-    change: DevicesChange,
-    done: "nicsRegistered" | "nicsDeregistered",
-    refused: "nicsRegistrationRefused" | "nicsDeregistrationRefused",
-  ): void {
-    this.#hear(change.ok ? { kind: done } : { kind: refused, sentence: change.sentence });
   }
 
   #askVmmToAnnounce(): void {

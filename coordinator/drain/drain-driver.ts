@@ -208,7 +208,10 @@ async function askForMigration(
   try {
     if (drain.spec === undefined) return (known) => known;
     const spec = migrationSpecOf(drain.spec, drain.drainId, guestId, destinationHostId);
-    const { migration } = await migrations.startMigration({ requestId, spec, validateOnly });
+    const { migration } = await migrations.startMigration(
+      { requestId, spec, validateOnly },
+      { requestedBy: { peer: "", userAgent: "", identity: "", drainId: drain.drainId } },
+    );
     if (migration === undefined) return (known) => withStartForgotten(known, guestId);
     return (known) => withMigrationId(known, guestId, migration.migrationId);
   } catch (thrown) {

@@ -1,16 +1,16 @@
 import { SwitchoverError } from "../../proto/error.ts";
-import type { PhaseEntry } from "../../proto/gen/switchover/v1/migration.ts";
-import type { PhaseSpan, Receipt } from "../../proto/gen/switchover/v1/receipt.ts";
+import type { MigratedNic, Migration, PhaseEntry } from "../../proto/gen/switchover/v1/migration.ts";
+import type { PhaseSpan, Receipt, ReceiptNic } from "../../proto/gen/switchover/v1/receipt.ts";
 import type { CompleteState } from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
-import { clockBehindUs, switchoverSpans } from "./switchover-spans.ts";
+import { clockBehindUs, nicSpans, switchoverSpans } from "./switchover-spans.ts";
 
 /**
  * The receipt of an ended migration, a function of what is kept of it: the same whenever and wherever it is asked for.
  * FAILED_PRECONDITION / NOT_ENDED for one that goes on.
  */
-export function receiptOf({ migration, source, destination }: CompleteState): Receipt {
-  const { spec, fence, phases, instants } = migration;
+export function receiptOf({ migration, source, destination, retries }: CompleteState): Receipt {
+  const { spec, fence, phases, instants, clockOffset } = migration;
   if (!isTerminal(migration.phase)) {
     throw new SwitchoverError("FAILED_PRECONDITION", "The migration has not ended: it has no receipt yet.", {
       reason: "NOT_ENDED",
@@ -34,10 +34,24 @@ export function receiptOf({ migration, source, destination }: CompleteState): Re
     endedAtUnixUs: phases.at(-1)?.atUnixUs ?? migration.requestedAtUnixUs,
     phases: phases.map((entry, index) => phaseSpan(entry, phases[index + 1])),
     instants,
-    spans: switchoverSpans(instants),
+    spans: switchoverSpans(instants, clockOffset),
     transfer: migration.progress,
-    destinationClockBehindUs: clockBehindUs(instants),
+    destinationClockBehindUs: clockBehindUs(instants, clockOffset),
+    clockOffset,
+    requestedBy: migration.requestedBy,
+    retries,
+    nics: migration.nics.map((nic) => receiptNicOf(nic, migration)),
   };
+}
+
+/** Nothing of the host is registered for it. */
+const NEEDS_NOTHING = "unmanaged";
+
+function receiptNicOf(nic: MigratedNic, { instants, clockOffset }: Migration): ReceiptNic {
+  const own = instants.filter(({ nicId }) => nicId === "" || nicId === nic.nicId);
+  const isRegistered = nic.sourceDevice !== NEEDS_NOTHING && nic.destinationDevice !== NEEDS_NOTHING;
+  const spans = nicSpans(own, clockOffset, isRegistered ? "registers" : "needs no registration");
+  return { nic, instants: own, spans };
 }
 
 function phaseSpan({ phase, atUnixUs, reason }: PhaseEntry, next: PhaseEntry | undefined): PhaseSpan {

@@ -1,6 +1,6 @@
 import type { HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import { withHandOff, withKept, withReachable } from "./agent-words.ts";
-import { type CompleteState, type Side, withFacts, withSide } from "./complete-state.ts";
+import { type CompleteState, type Side, withFacts, withMigration, withSide } from "./complete-state.ts";
 import {
   isSilence,
   isUnknownThere,
@@ -11,8 +11,8 @@ import {
   withRaisedEpoch,
 } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
-import type { CommandError, CommandReply } from "./migration-event.ts";
-import { nicDifferenceIn } from "./prepare.ts";
+import type { CommandError, CommandReply, PreflightNic } from "./migration-event.ts";
+import { nicDifferenceIn, withClockOffset } from "./prepare.ts";
 import { isWordForgotten } from "./rollback.ts";
 import { withHostDead } from "./statements.ts";
 import { withTakenOver, withTakenOverAnswer } from "./take-over.ts";
@@ -28,6 +28,9 @@ export function learnReply(
   switch (reply.name) {
     case "preflight":
       return learnPreflight(reached, side, reply);
+    case "compareClocks":
+      // Both hosts' word, and so none that this one is there again.
+      return withClockOffset(state, reply.offset);
     case "prepareDestination":
       return withDone(withFacts(reached, { incomingUri: reply.incomingUri }), side, reply.name);
     case "armSource":
@@ -110,7 +113,11 @@ function learnPreflight(
   const known =
     instance === null
       ? state
-      : withSide(state, side, { instanceId: instance.instanceId, runState: instance.runState });
+      : withMigratedNics(
+          withSide(state, side, { instanceId: instance.instanceId, runState: instance.runState }),
+          side,
+          instance.nics,
+        );
   const [first] = refusals;
   if (first !== undefined) {
     return learnFailure(known, side, "preflight", {
@@ -126,7 +133,8 @@ function learnPreflight(
       sentence: `The ${side} has no such instance of the guest.`,
     });
   }
-  const difference = nicDifferenceIn(withSide(known, side, { nics: { nics: instance.nics } }));
+  const names = instance.nics.map(({ nicId, macAddress }) => ({ nicId, macAddress }));
+  const difference = nicDifferenceIn(withSide(known, side, { nics: { nics: names } }));
   if (difference.found === "differ") {
     return learnFailure(known, side, "preflight", {
       code: "FAILED_PRECONDITION",
@@ -134,8 +142,22 @@ function learnPreflight(
       sentence: difference.sentence,
     });
   }
-  const done = withDone(withNicsUntilCompared(known, side, instance.nics), side, "preflight");
+  const done = withDone(withNicsUntilCompared(known, side, names), side, "preflight");
   return instance.epoch >= done.migration.fence.epoch ? withRaisedEpoch(done, instance.epoch) : done;
+}
+
+/** For the receipt: each NIC that either side has told of. */
+function withMigratedNics(state: CompleteState, side: Side, told: readonly PreflightNic[]): CompleteState {
+  const kindOf = (device: string) =>
+    side === "source" ? { sourceDevice: device } : { destinationDevice: device };
+  let { nics } = state.migration;
+  for (const { nicId, macAddress, device } of told) {
+    const known = nics.find((nic) => nic.nicId === nicId);
+    const before = known ?? { nicId, macAddress, sourceDevice: "", destinationDevice: "" };
+    const after = { ...before, ...kindOf(device) };
+    nics = known === undefined ? [...nics, after] : nics.map((nic) => (nic === known ? after : nic));
+  }
+  return withMigration(state, { nics });
 }
 
 /** Kept until the other side's are here, which are compared with them. */
@@ -173,6 +195,8 @@ export function learnFailure(
   name: CommandName,
   error: CommandError,
 ): CompleteState {
+  // It may be the other host that did not answer, and nothing hangs on it.
+  if (name === "compareClocks") return withFailure(state, side, name, error);
   if (name === "abortDestination" && error.reason === CONT_SENT)
     return withTakenOver(withReachable(state, side));
   const isAgents = name !== "fenceHost" && !isSilence(error);

@@ -1,9 +1,10 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
-import type { Migration, MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
+import type { Migration, MigrationSpec, Requester } from "../../proto/gen/switchover/v1/migration.ts";
 import { Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import type { MigrationState, SideState } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { LogFields } from "../log.ts";
 
 /** One end of a migration. */
@@ -59,6 +60,12 @@ function newSide(instanceId: string): SideState {
   };
 }
 
+/** What is known of the call that asked for a migration. */
+export interface Asked {
+  readonly trace?: GivenTrace | undefined;
+  readonly requestedBy?: Requester | undefined;
+}
+
 /** A migration that was asked for and nothing more: PENDING, with that as its first phase entry. */
 export function newMigrationState(
   migrationId: MigrationId,
@@ -66,7 +73,7 @@ export function newMigrationState(
   spec: MigrationSpec,
   fence: Fence,
   atUnixUs: bigint,
-  traceparent?: string,
+  { trace, requestedBy }: Asked = {},
 ): CompleteState {
   return {
     migration: {
@@ -83,7 +90,11 @@ export function newMigrationState(
       instants: [],
       requestedAtUnixUs: atUnixUs,
       queuePlace: undefined,
-      traceparent,
+      traceparent: trace?.traceparent,
+      tracestate: trace?.tracestate,
+      clockOffset: undefined,
+      nics: [],
+      requestedBy,
     },
     source: newSide(spec.sourceInstanceId),
     destination: newSide(spec.destinationInstanceId),
@@ -112,6 +123,8 @@ export function newMigrationState(
     pauses: 0,
     recoveryDue: false,
     deadlinePassed: false,
+    retries: [],
+    announcementsEnded: false,
   };
 }
 
@@ -195,6 +208,8 @@ function copyState(state: CompleteState): CompleteState {
     pauses: state.pauses,
     recoveryDue: state.recoveryDue,
     deadlinePassed: state.deadlinePassed,
+    retries: state.retries,
+    announcementsEnded: state.announcementsEnded,
   };
 }
 
@@ -231,5 +246,9 @@ function copyMigration(migration: CompleteMigration): CompleteMigration {
     requestedAtUnixUs: migration.requestedAtUnixUs,
     queuePlace: migration.queuePlace,
     traceparent: migration.traceparent,
+    tracestate: migration.tracestate,
+    clockOffset: migration.clockOffset,
+    nics: migration.nics,
+    requestedBy: migration.requestedBy,
   };
 }

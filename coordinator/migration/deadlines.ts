@@ -18,8 +18,11 @@ export interface Deadline {
 /** Who answered "not yet" is asked again soon, who did not answer at a leisurely pace. */
 const ASK_AGAIN_SOON_US = 250_000n;
 const ASK_AGAIN_US = 2_000_000n;
-/** The last words are on their way when the destination runs; a receipt waits no longer for them. */
-const WORDS_WITHIN_US = 500_000n;
+/**
+ * The last words are on their way when the destination runs, but that of the last announcement, which is due 750 ms after
+ * RESUME; a receipt waits no longer for them.
+ */
+const WORDS_WITHIN_US = 1_250_000n;
 
 /** Bounds that an operator sets. */
 export interface DeadlineLimits {

@@ -1,9 +1,10 @@
+import { AnnouncementsEndedBy } from "../../proto/gen/switchover/v1/feed.ts";
 import { type Instant, InstantKind } from "../../proto/gen/switchover/v1/migration.ts";
-import { type CompleteState, hostOf, type Side, withMigration } from "./complete-state.ts";
+import { type CompleteState, hostOf, type Side, withFacts, withMigration } from "./complete-state.ts";
 import type { AgentEvent } from "./migration-event.ts";
 
 /**
- * The instants of a switchover, as the agents tell them: one a kind, in order of time.
+ * The instants of a switchover, as the agents tell them: one a kind, announcement and NIC, in order of time.
  *
  * The owner may pause and start the guest during the transfer, so the source's last stop before its hand-off is
  * the switchover's; of everything else the first counts.
@@ -13,25 +14,47 @@ export function withInstantsOf(state: CompleteState, side: Side, event: AgentEve
   const told = instantsOf(side, event);
   const stopMayMove = !state.handedOff;
   let { instants } = state.migration;
-  for (const { kind, atUnixUs, certainty } of told) {
-    if (atUnixUs === 0n) continue;
-    const known = instants.find((instant) => instant.kind === kind);
+  for (const { kind, atUnixUs, certainty, round = 0, nicId = "" } of told) {
+    if (atUnixUs === 0n || instants.length >= INSTANTS_AT_MOST) continue;
+    const known = instants.find(
+      (instant) => instant.kind === kind && instant.round === round && instant.nicId === nicId,
+    );
     if (known !== undefined && !(stopMayMove && certainty === "latest")) continue;
-    instants = [...instants.filter((instant) => instant !== known), { kind, hostId, atUnixUs }];
+    instants = [...instants.filter((instant) => instant !== known), { kind, hostId, atUnixUs, round, nicId }];
   }
-  if (instants === state.migration.instants) return state;
-  return withMigration(state, { instants: [...instants].sort(inOrderOfTime) });
+  const timed =
+    instants === state.migration.instants
+      ? state
+      : withMigration(state, { instants: [...instants].sort(inOrderOfTime) });
+  return endsAnnouncements(side, event) ? withFacts(timed, { announcementsEnded: true }) : timed;
+}
+
+/** A guest with a thousand NICs has a first frame of each; beyond that a record is for other things. */
+const INSTANTS_AT_MOST = 1_100;
+
+/** The last of them; a guest that stops is announced no more either. */
+function endsAnnouncements(side: Side, event: AgentEvent): boolean {
+  if (side !== "destination") return false;
+  if (event.t === "Announced") return event.endedBy !== undefined;
+  return event.t === "CpusStopped" || event.t === "VmmLost";
 }
 
 function inOrderOfTime(left: Instant, right: Instant): number {
   if (left.atUnixUs !== right.atUnixUs) return left.atUnixUs < right.atUnixUs ? -1 : 1;
-  return left.kind - right.kind;
+  return placeInOrder(left.kind) - placeInOrder(right.kind);
+}
+
+/** Kinds are numbered in the order in which they happen, but for one that came later. */
+function placeInOrder(kind: InstantKind): number {
+  return kind === InstantKind.REGISTRATION_SENT ? InstantKind.REGISTERED - 0.5 : kind;
 }
 
 interface ToldInstant {
   readonly kind: InstantKind;
   readonly atUnixUs: bigint;
   readonly certainty: "first" | "latest";
+  readonly round?: number;
+  readonly nicId?: string;
 }
 
 function instantsOf(side: Side, event: AgentEvent): readonly ToldInstant[] {
@@ -65,16 +88,38 @@ function instantsOfDestination(event: AgentEvent): readonly ToldInstant[] {
     case "DestinationReady":
       return [{ kind: InstantKind.READY, atUnixUs: event.readyAtUnixUs, certainty: "first" }];
     case "NicsRegistered":
-      return [{ kind: InstantKind.REGISTERED, atUnixUs: event.registeredAtUnixUs, certainty: "first" }];
+      return [
+        {
+          kind: InstantKind.REGISTRATION_SENT,
+          atUnixUs: event.registrationSentAtUnixUs,
+          certainty: "first",
+        },
+        { kind: InstantKind.REGISTERED, atUnixUs: event.registeredAtUnixUs, certainty: "first" },
+      ];
     case "CpusStarted":
       return [
         { kind: InstantKind.CONT_SENT, atUnixUs: event.contSentAtUnixUs, certainty: "first" },
         { kind: InstantKind.RESUMED, atUnixUs: event.resumedAtUnixUs, certainty: "first" },
       ];
     case "Announced":
-      return event.round === 1
-        ? [{ kind: InstantKind.ANNOUNCED, atUnixUs: event.announcedAtUnixUs, certainty: "first" }]
-        : [];
+      return [
+        ...(event.endedBy === AnnouncementsEndedBy.EVIDENCE
+          ? []
+          : [
+              {
+                kind: InstantKind.ANNOUNCED,
+                atUnixUs: event.announcedAtUnixUs,
+                certainty: "first" as const,
+                round: event.round,
+              },
+            ]),
+        ...event.firstFrames.map(({ nicId, atUnixUs }) => ({
+          kind: InstantKind.FIRST_FRAME,
+          atUnixUs,
+          certainty: "first" as const,
+          nicId,
+        })),
+      ];
     default:
       return [];
   }
@@ -88,5 +133,5 @@ export function areInstantsComplete(state: CompleteState): boolean {
   const expected = wasRunning
     ? [InstantKind.DEREGISTERED, InstantKind.HANDED_OFF, InstantKind.REGISTERED, InstantKind.ANNOUNCED]
     : [InstantKind.HANDED_OFF];
-  return expected.every((kind) => kinds.has(kind));
+  return expected.every((kind) => kinds.has(kind)) && (!wasRunning || state.announcementsEnded);
 }

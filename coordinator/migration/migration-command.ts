@@ -10,6 +10,8 @@ import { type CompleteState, guestIdOf, hostOf, migrationIdIn, type Side } from 
 export type CommandBody =
   /** Says what would refuse the migration; changes nothing. */
   | { readonly name: "preflight"; readonly mode: MigrationMode }
+  /** Measures how the clocks of both hosts compare, by asking both agents; changes nothing. */
+  | { readonly name: "compareClocks"; readonly destinationHostId: HostId }
   | {
       readonly name: "prepareDestination";
       readonly sourceHostId: HostId;
@@ -65,8 +67,8 @@ export function command(state: CompleteState, side: Side, body: CommandBody): Mi
     migrationId: migrationIdIn(state),
     guestId: guestIdOf(state),
     instanceId: state[side].instanceId,
-    // Preflight runs before the epoch is settled: it is what settles it.
-    epoch: body.name === "preflight" ? 0n : state.migration.fence.epoch,
+    // Preflight runs before the epoch is settled: it is what settles it. Clocks know of none.
+    epoch: body.name === "preflight" || body.name === "compareClocks" ? 0n : state.migration.fence.epoch,
     ...body,
   };
 }

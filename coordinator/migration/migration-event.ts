@@ -1,9 +1,11 @@
 import type { ErrorCode } from "../../proto/error.ts";
+import type { AnnouncementsEndedBy, FirstFrame } from "../../proto/gen/switchover/v1/feed.ts";
 import type { CpuState, HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import type { Refusal, TakenOverAnswer } from "../../proto/gen/switchover/v1/host_agent_service.ts";
-import type { TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
+import type { ClockOffset, TransferProgress } from "../../proto/gen/switchover/v1/migration.ts";
 import type { Side } from "./complete-state.ts";
 import type { CommandName } from "./migration-command.ts";
+import type { FailedAttempt } from "./retries.ts";
 
 /** Whose word it is; the sequence numbers are the publisher's own, from 1 without gaps. */
 export interface AgentEnvelope {
@@ -28,10 +30,20 @@ export type AgentWord =
   | { readonly t: "HandOffReceived"; readonly handOff: HandOff | undefined }
   | { readonly t: "HandOffAwaited"; readonly waitedMs: number }
   | { readonly t: "DestinationReady"; readonly runState: string; readonly readyAtUnixUs: bigint }
-  | { readonly t: "NicsRegistered"; readonly registeredAtUnixUs: bigint }
+  | {
+      readonly t: "NicsRegistered";
+      readonly registeredAtUnixUs: bigint;
+      readonly registrationSentAtUnixUs: bigint;
+    }
   | { readonly t: "CpusStarted"; readonly contSentAtUnixUs: bigint; readonly resumedAtUnixUs: bigint }
   | { readonly t: "TakenOverPaused"; readonly runState: string }
-  | { readonly t: "Announced"; readonly round: number; readonly announcedAtUnixUs: bigint }
+  | {
+      readonly t: "Announced";
+      readonly round: number;
+      readonly announcedAtUnixUs: bigint;
+      readonly endedBy?: AnnouncementsEndedBy | undefined;
+      readonly firstFrames: readonly FirstFrame[];
+    }
   | { readonly t: "AlarmRaised"; readonly reason: string; readonly sentence: string }
   | { readonly t: "VmmLost"; readonly sentence: string }
   /** The source's VMM moved no bytes for so long. */
@@ -51,6 +63,11 @@ export type AgentWord =
 
 export type AgentEvent = AgentEnvelope & AgentWord;
 
+/** A NIC as a host's preflight tells of it; `device` names its kind. */
+export interface PreflightNic extends NicName {
+  readonly device: string;
+}
+
 /** What a command that was carried out answered. */
 export type CommandReply =
   | {
@@ -61,9 +78,10 @@ export type CommandReply =
         readonly instanceId: string;
         readonly runState: string;
         readonly epoch: bigint;
-        readonly nics: readonly NicName[];
+        readonly nics: readonly PreflightNic[];
       } | null;
     }
+  | { readonly name: "compareClocks"; readonly offset: ClockOffset }
   | { readonly name: "prepareDestination"; readonly incomingUri: string }
   | { readonly name: "armSource"; readonly runState: string }
   | { readonly name: "getHandOff"; readonly handOff: HandOff | undefined }
@@ -132,6 +150,13 @@ export type MigrationEvent =
       readonly epoch: bigint;
       readonly name: CommandName;
       readonly error: CommandError;
+    }
+  /** Attempts of a command that came to nothing, whatever comes of the command. */
+  | {
+      readonly t: "CommandRetried";
+      readonly side: Side;
+      readonly name: CommandName;
+      readonly attempts: readonly FailedAttempt[];
     }
   | AgentEvent
   | { readonly t: "PostCopyAsked" }

@@ -1,8 +1,8 @@
 import type { NicName } from "../../proto/gen/switchover/v1/guest.ts";
-import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { type ClockOffset, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { compareNics, nicNamesText } from "../../proto/nic-names.ts";
-import { type CompleteState, SIDES } from "./complete-state.ts";
-import { isDone, isSettled, mayBePrepared } from "./facts.ts";
+import { type CompleteState, SIDES, withMigration } from "./complete-state.ts";
+import { isDone, isSettled, mayBePrepared, withDone } from "./facts.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 
 /**
@@ -22,6 +22,12 @@ export function leavePreparing(state: CompleteState): Phase | null {
     return answered ? Phase.FAILED : null;
   }
   return isDone(state, "source", "armSource") ? Phase.TRANSFERRING : null;
+}
+
+/** Also where it comes when nothing more would be measured; the first stands. */
+export function withClockOffset(state: CompleteState, clockOffset: ClockOffset): CompleteState {
+  if (state.migration.clockOffset !== undefined) return state;
+  return withDone(withMigration(state, { clockOffset }), "source", "compareClocks");
 }
 
 /** Whether both hosts would wire the same NICs, as far as both have told; a guest may leave none of them behind. */
@@ -52,6 +58,7 @@ export function commandsOfPreparing(state: CompleteState): readonly MigrationCom
   }
   if (!isDone(state, "destination", "prepareDestination")) {
     return [
+      ...commandsToCompareClocks(state),
       command(state, "destination", {
         name: "prepareDestination",
         sourceHostId: sourceHostId as MigrationCommand["hostId"],
@@ -61,11 +68,28 @@ export function commandsOfPreparing(state: CompleteState): readonly MigrationCom
     ];
   }
   return [
+    ...commandsToCompareClocks(state),
     command(state, "source", {
       name: "armSource",
       destinationHostId: destinationHostId as MigrationCommand["hostId"],
       mode,
       transfer,
+    }),
+  ];
+}
+
+/**
+ * Beside what arms the hosts and begins the transfer, and never in its way: a migration whose clocks could not be compared
+ * goes on without. Not begun once the transfer is under way, for the CPUs may move any time from then on.
+ */
+export function commandsToCompareClocks(state: CompleteState): readonly MigrationCommand[] {
+  const { sourceHostId, destinationHostId } = state.migration.spec;
+  if (sourceHostId === destinationHostId || state.transferActive || state.cancelAsked) return [];
+  if (isSettled(state, "source", "compareClocks")) return [];
+  return [
+    command(state, "source", {
+      name: "compareClocks",
+      destinationHostId: destinationHostId as MigrationCommand["hostId"],
     }),
   ];
 }

@@ -19,6 +19,7 @@ import { commandsToFence } from "./fence-host.ts";
 import { areInstantsComplete } from "./instants.ts";
 import { command, type MigrationCommand } from "./migration-command.ts";
 import { commandsToMendTheStream } from "./post-copy.ts";
+import { commandsToCompareClocks } from "./prepare.ts";
 
 /**
  * TRANSFERRING, SWITCHING_OVER, AMBIGUOUS, COMPLETING: the memory moves, then the CPUs, then the source is let go.
@@ -76,7 +77,12 @@ export function leaveCompleting(state: CompleteState): Phase | null {
 }
 
 export function commandsOfTransferring(state: CompleteState): readonly MigrationCommand[] {
-  return [...commandsToBegin(state), ...commandsToSwitch(state), ...commandsToCarryTheWord(state)];
+  return [
+    ...commandsToBegin(state),
+    ...commandsToSwitch(state),
+    ...commandsToCarryTheWord(state),
+    ...commandsToCompareClocks(state),
+  ];
 }
 
 /** CPUs may stop for their owner, before the transfer has begun: it is begun all the same. */

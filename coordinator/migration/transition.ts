@@ -18,7 +18,8 @@ import {
   withPauseAsked,
   withRecoveryAsked,
 } from "./post-copy.ts";
-import { commandsOfPreparing, leavePending, leavePreparing } from "./prepare.ts";
+import { commandsOfPreparing, leavePending, leavePreparing, withClockOffset } from "./prepare.ts";
+import { withRetries } from "./retries.ts";
 import { commandsOfRollback, leaveRollback } from "./rollback.ts";
 import { withHostDead, withHostUnreachable, withResolution } from "./statements.ts";
 import {
@@ -88,11 +89,14 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
     case "CommandSucceeded":
       // Whether or not it is still of use by then: who was powered off is dead.
       if (event.reply.name === "fenceHost") return withHostDead(state, event.side, atUnixUs);
+      if (event.reply.name === "compareClocks") return withClockOffset(state, event.reply.offset);
       return isAwaited(state, { name: event.reply.name, side: event.side, epoch: event.epoch })
         ? learnReply(state, event.side, event.reply, atUnixUs)
         : state;
     case "CommandFailed":
       return isAwaited(state, event) ? learnFailure(state, event.side, event.name, event.error) : state;
+    case "CommandRetried":
+      return withRetries(state, event.side, event.name, event.attempts);
     case "PostCopyAsked":
       return withFacts(state, { postCopyWanted: true });
     case "CancelAsked":

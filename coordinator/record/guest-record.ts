@@ -3,6 +3,7 @@ import { MigrationSpec } from "../../proto/gen/switchover/v1/migration.ts";
 import type { GuestRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { type GuestId, type MigrationId, migrationIdOf } from "../../proto/ids.ts";
 import {
+  type Asked,
   type CompleteState,
   completeState,
   newMigrationState,
@@ -17,12 +18,10 @@ import { movesIn } from "./move-budget.ts";
  */
 
 /** What a caller asks for, validated. */
-export interface MigrationRequest {
+export interface MigrationRequest extends Asked {
   readonly requestId: string;
   readonly guestId: GuestId;
   readonly spec: MigrationSpec;
-  /** Of the caller's call, where that had one. */
-  readonly traceparent?: string | undefined;
 }
 
 export type Claim =
@@ -47,7 +46,7 @@ export function claimGuest(
   atUnixUs: bigint,
   random: number,
 ): Claim {
-  const { requestId, guestId, spec, traceparent } = request;
+  const { requestId, guestId, spec } = request;
   const last = record?.migration === undefined ? null : completeState(record.migration);
   if (last !== null && last.migration.requestId === requestId) {
     return isSameSpec(last.migration.spec, spec)
@@ -64,7 +63,7 @@ export function claimGuest(
   const migrationId = migrationIdOf(guestId, Number(atUnixUs / 1_000n), random);
   const requests = [...(record?.requests ?? []), { requestId, migrationId }].slice(-REQUESTS_AT_MOST);
   const fence = { epoch, revision };
-  const migration = newMigrationState(migrationId, requestId, spec, fence, atUnixUs, traceparent);
+  const migration = newMigrationState(migrationId, requestId, spec, fence, atUnixUs, request);
   const movesAtUnixUs = [...movesIn(record)];
   const committedBy = "";
   return {

@@ -20,6 +20,8 @@ import type {
   PreflightResponse,
   PrepareDestinationRequest,
   PrepareDestinationResponse,
+  ReadClockRequest,
+  ReadClockResponse,
   RecoverMigrationRequest,
   RecoverMigrationResponse,
   ReleaseSourceRequest,
@@ -30,13 +32,14 @@ import type {
   SwitchToPostCopyResponse,
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 
 /** The bounds of one call: DEADLINE_EXCEEDED after `deadlineMs`, CANCELLED with the signal. */
 export interface AgentCall {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
-  /** W3C; absent where the call is about no migration. */
-  readonly traceparent?: string;
+  /** Absent where the call is about no migration. */
+  readonly trace?: GivenTrace;
 }
 
 /**
@@ -46,6 +49,7 @@ export interface AgentCall {
  * where the agent cannot be reached or its host is unknown by now.
  */
 export interface AgentPort {
+  readClock(hostId: HostId, request: ReadClockRequest, call: AgentCall): Promise<ReadClockResponse>;
   preflight(hostId: HostId, request: PreflightRequest, call: AgentCall): Promise<PreflightResponse>;
   prepareDestination(
     hostId: HostId,
@@ -107,6 +111,6 @@ export interface AgentPort {
     migrationId: MigrationId,
     afterSequence: bigint,
     signal: AbortSignal,
-    traceparent?: string,
+    trace?: GivenTrace,
   ): AsyncIterable<FeedEvent>;
 }

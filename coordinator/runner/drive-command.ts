@@ -1,8 +1,10 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import { isUnanswered } from "../migration/facts.ts";
 import type { MigrationCommand } from "../migration/migration-command.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
+import type { FailedAttempt } from "../migration/retries.ts";
 import { backoffMs, pause } from "./pause.ts";
 import { performCommand } from "./perform-command.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
@@ -13,11 +15,13 @@ export interface CommandScope {
   fence(): Fence;
   /** False once the migration has no use for the answer: it is not tried again then. */
   isWanted(): boolean;
+  /** What came to nothing, and is tried again or was given up; told once, with all attempts. */
+  onRetried(attempts: readonly FailedAttempt[]): void;
   /** The agent has acted on a newer fence. */
   onStaleFence(newest: Fence): void;
   readonly signal: AbortSignal;
   /** The trace that the migration is in. */
-  readonly traceparent: string;
+  readonly trace: GivenTrace;
 }
 
 /**
@@ -33,17 +37,23 @@ export async function driveCommand(
 ): Promise<MigrationEvent | null> {
   const { side, epoch, name } = command;
   const { clock, log } = ports;
+  const failed: FailedAttempt[] = [];
+  const answered = (event: MigrationEvent | null): MigrationEvent | null => {
+    if (failed.length > 0) scope.onRetried(failed);
+    return event;
+  };
   const giveUpAtUnixUs = clock.unixUs() + limits.unansweredForMs * 1_000;
   for (let attempt = 0; ; attempt += 1) {
-    if (scope.signal.aborted || !scope.isWanted()) return null;
+    if (scope.signal.aborted || !scope.isWanted()) return answered(null);
     try {
-      const { signal, traceparent } = scope;
-      const call = { deadlineMs: limits.commandDeadlineMs, signal, traceparent };
+      const { signal, trace } = scope;
+      const call = { deadlineMs: limits.commandDeadlineMs, signal, trace };
       const reply = await performCommand(ports, command, scope.fence(), call);
-      return { t: "CommandSucceeded", side, epoch, reply };
+      return answered({ t: "CommandSucceeded", side, epoch, reply });
     } catch (thrown) {
       if (scope.signal.aborted) return null;
       const { code, reason, message: sentence, metadata } = SwitchoverError.from(thrown);
+      failed.push({ code, reason });
       const newest = reason === "STALE_FENCE" ? fenceIn(metadata) : null;
       if (newest !== null) scope.onStaleFence(newest);
       const waitMs = backoffMs(attempt, limits.backoffMs, limits.longestBackoffMs);
@@ -60,7 +70,7 @@ export async function driveCommand(
           },
           `${name} failed: ${sentence}`,
         );
-        return { t: "CommandFailed", side, epoch, name, error: { code, reason, sentence } };
+        return answered({ t: "CommandFailed", side, epoch, name, error: { code, reason, sentence } });
       }
       await pause(clock, waitMs, scope.signal);
     }

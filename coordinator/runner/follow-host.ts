@@ -1,6 +1,7 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import { backoffMs, pause } from "./pause.ts";
 import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 
@@ -9,7 +10,7 @@ export interface FollowedHost {
   readonly guestId: GuestId;
   readonly migrationId: MigrationId;
   /** The trace that the migration is in. */
-  readonly traceparent: string;
+  readonly trace: GivenTrace;
   /** The last sequence of the host's words that the migration has heard. */
   heardSequence(): bigint;
   onWord(message: FeedEvent): void;
@@ -79,7 +80,7 @@ export class HostFollower {
 
   /** Returns whether the stream brought anything before it broke. */
   async #followOnce(): Promise<boolean> {
-    const { hostId, guestId, migrationId, traceparent } = this.#host;
+    const { hostId, guestId, migrationId, trace } = this.#host;
     const stream = new AbortController();
     this.#stream = stream;
     const { signal } = stream;
@@ -87,7 +88,7 @@ export class HostFollower {
     try {
       const after = this.#host.heardSequence();
       const { agents } = this.#ports;
-      for await (const message of agents.follow(hostId, guestId, migrationId, after, signal, traceparent)) {
+      for await (const message of agents.follow(hostId, guestId, migrationId, after, signal, trace)) {
         if (signal.aborted) break;
         spoke = true;
         this.#host.onWord(message);

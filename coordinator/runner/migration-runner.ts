@@ -195,8 +195,8 @@ export class MigrationRunner {
   }
 
   #noteTrace({ record }: StoredRecord): void {
-    const { migrationId = "", traceparent } = record.migration?.migration ?? {};
-    if (traceparent !== undefined) this.#ports.traces?.note(migrationId, traceparent);
+    const { migrationId = "", traceparent, tracestate } = record.migration?.migration ?? {};
+    if (traceparent !== undefined) this.#ports.traces?.note(migrationId, { traceparent, tracestate });
   }
 
   #tell(migration: Migration): void {

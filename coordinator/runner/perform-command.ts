@@ -10,11 +10,12 @@ import type { HostId } from "../../proto/ids.ts";
 import type { MigrationCommand } from "../migration/migration-command.ts";
 import type { CommandReply } from "../migration/migration-event.ts";
 import type { AgentCall } from "./agent-port.ts";
+import { compareClocks } from "./compare-clocks.ts";
 import type { RunnerPorts } from "./runner-ports.ts";
 
 /** Carries one command to its agent, or to the fencing command, once, and returns what came of it. */
 export async function performCommand(
-  { agents, fencing }: Pick<RunnerPorts, "agents" | "fencing">,
+  { agents, fencing, clock }: Pick<RunnerPorts, "agents" | "fencing" | "clock">,
   command: MigrationCommand,
   fence: Fence,
   call: AgentCall,
@@ -40,9 +41,17 @@ export async function performCommand(
                 instanceId: instance.instanceId,
                 runState: instance.runState,
                 epoch: instance.fence?.epoch ?? 0n,
-                nics: instance.nics.map(({ nicId, macAddress }) => ({ nicId, macAddress })),
+                nics: instance.nics.map(({ nicId, macAddress, device }) => ({
+                  nicId,
+                  macAddress,
+                  device: deviceWordOf(device),
+                })),
               },
       };
+    }
+    case "compareClocks": {
+      const offset = await compareClocks({ agents, clock }, hostId, command.destinationHostId, call);
+      return { name: command.name, offset };
     }
     case "prepareDestination": {
       const { sourceHostId, mode, transfer } = command;
@@ -112,6 +121,11 @@ export async function performCommand(
       await fencing.fence(hostId, migrationId);
       return { name: command.name };
   }
+}
+
+/** `tapOnBridge` of a message's oneof is `tap_on_bridge` in its definition. */
+function deviceWordOf(device: { readonly $case: string } | undefined): string {
+  return (device?.$case ?? "").replace(/[A-Z]/g, (capital) => `_${capital.toLowerCase()}`);
 }
 
 function keptOrTooLate({ answer }: CancelTransferResponse, hostId: HostId): CommandReply {

@@ -8,7 +8,7 @@ import type { RunnerLimits, RunnerPorts } from "./runner-ports.ts";
 
 /** The feed's message about the phase that was entered as number `sequence`, from 1. */
 export function phaseChangedEvent(state: CompleteState, sequence: number): FeedEvent {
-  const { phases, fence, outcome, traceparent } = state.migration;
+  const { phases, fence, outcome, traceparent, tracestate, clockOffset } = state.migration;
   const entry = phases[sequence - 1];
   if (entry === undefined) {
     throw new SwitchoverError("INTERNAL", `The migration has no phase number ${sequence}.`, {
@@ -24,6 +24,7 @@ export function phaseChangedEvent(state: CompleteState, sequence: number): FeedE
     sequence: BigInt(sequence),
     atUnixUs: entry.atUnixUs,
     traceparent,
+    tracestate,
     event: {
       $case: "phaseChanged",
       value: {
@@ -31,6 +32,7 @@ export function phaseChangedEvent(state: CompleteState, sequence: number): FeedE
         to: entry.phase,
         outcome: isTerminal(entry.phase) ? outcome : Outcome.UNSPECIFIED,
         reason: entry.reason,
+        clockOffset: isTerminal(entry.phase) ? clockOffset : undefined,
       },
     },
   };

@@ -1,7 +1,7 @@
 import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import type { HostId } from "../../proto/ids.ts";
-import { traceOfMigration } from "../../proto/trace-context.ts";
+import { type MigrationTrace, traceOfMigration } from "../../proto/trace-context.ts";
 import { nextSequence } from "../migration/agent-words.ts";
 import {
   type CompleteState,
@@ -14,6 +14,7 @@ import { deadlinesOf } from "../migration/deadlines.ts";
 import { isDone } from "../migration/facts.ts";
 import { carriesTheWord, commandKey, type MigrationCommand } from "../migration/migration-command.ts";
 import type { MigrationEvent } from "../migration/migration-event.ts";
+import type { FailedAttempt } from "../migration/retries.ts";
 import { outstandingCommands } from "../migration/transition.ts";
 import { DeadlineTimers } from "./deadline-timers.ts";
 import { driveCommand } from "./drive-command.ts";
@@ -49,7 +50,7 @@ export class Pursuits {
   readonly #followers = new Map<HostId, HostFollower>();
   readonly #fetchedFrom = new Map<HostId, bigint>();
   readonly #deadlines: DeadlineTimers;
-  readonly #traceparent: string;
+  readonly #trace: MigrationTrace;
 
   constructor(
     pursued: Pursued,
@@ -63,8 +64,8 @@ export class Pursuits {
     this.#ports = ports;
     this.#limits = limits;
     this.#signal = signal;
-    const { migrationId, traceparent } = pursued.committed.migration;
-    this.#traceparent = traceOfMigration(migrationId, traceparent).traceparent;
+    const { migration } = pursued.committed;
+    this.#trace = traceOfMigration(migration.migrationId, migration);
     this.#deadlines = new DeadlineTimers(ports.clock, (deadline) =>
       pursued.hear({ t: "DeadlinePassed", deadline }),
     );
@@ -111,9 +112,11 @@ export class Pursuits {
     const scope = {
       fence: () => this.#pursued.committed.migration.fence,
       isWanted: () => outstandingCommands(this.#pursued.heard).some((wanted) => commandKey(wanted) === key),
+      onRetried: (attempts: readonly FailedAttempt[]) =>
+        this.#pursued.hear({ t: "CommandRetried", side: command.side, name: command.name, attempts }),
       onStaleFence: (newest: Fence) => void this.#pursued.overtake(newest),
       signal: this.#signal,
-      traceparent: this.#traceparent,
+      trace: this.#trace,
     };
     const answer = await driveCommand(command, scope, this.#ports, this.#limits);
     // Heard before it may be driven again, so that one answer is one attempt.
@@ -149,7 +152,7 @@ export class Pursuits {
       hostId,
       guestId: guestIdOf(this.#pursued.heard),
       migrationId: migrationIdIn(this.#pursued.heard),
-      traceparent: this.#traceparent,
+      trace: this.#trace,
       heardSequence,
       onWord: this.#onWord,
       onUnreachable: () => this.#pursued.hear({ t: "HostUnreachable", side }),

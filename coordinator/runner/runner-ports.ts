@@ -1,3 +1,4 @@
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { AdmissionPort } from "../admission/admission-port.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
@@ -26,7 +27,7 @@ export interface RunnerPorts {
 }
 
 export interface TracePort {
-  note(migrationId: string, traceparent: string): void;
+  note(migrationId: string, trace: GivenTrace): void;
 }
 
 /** The runner's bounds. Milliseconds, unless they count. */

@@ -30,7 +30,7 @@ export class GateSpans {
     const instants = toldInstants(event, atUnixUs).filter(({ atUnixUs: at }) => at > 0n);
     if (instants.length === 0) return [];
     const course = this.#courseOf(instance, event);
-    course.instants.push(...instants.map((told) => ({ ...told, hostId: this.#hostId })));
+    course.instants.push(...instants.map((told) => ({ ...told, hostId: this.#hostId, round: 0, nicId: "" })));
     const spans = switchoverSpans(course.instants).filter(({ kind }) => !course.told.has(kind));
     for (const { kind } of spans) course.told.add(kind);
     if (event.$case === "announced") this.#courses.delete(instance);

@@ -30,6 +30,7 @@ export function bindHostAgent(
     attachNic: serveUnary("AttachNic", log, (request, { signal }) => agent.attachNic(request, signal)),
     detachNic: serveUnary("DetachNic", log, (request, { signal }) => agent.detachNic(request, signal)),
     adoptGuest: serveUnary("AdoptGuest", log, (request, { signal }) => agent.adoptGuest(request, signal)),
+    readClock: serveUnary("ReadClock", log, (request) => agent.readClock(request)),
     preflight: serveUnary("Preflight", log, async (request) => {
       const answer = await agent.preflight(request);
       for (const { reason } of answer.refusals) refusals.count(reason);

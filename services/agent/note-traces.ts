@@ -1,5 +1,6 @@
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { ServiceBinding } from "../grpc/server.ts";
-import { traceparentIn } from "../grpc/traceparent.ts";
+import { callerTraceIn } from "../grpc/trace-metadata.ts";
 import type { MigrationTraces } from "../trace/migration-traces.ts";
 
 type Handler = ServiceBinding["implementation"][string];
@@ -12,15 +13,15 @@ type Incoming = Parameters<Extract<Handler, (call: never, callback: never) => vo
 export function notingTraces(binding: ServiceBinding, traces: Pick<MigrationTraces, "note">): ServiceBinding {
   const noting = ([name, handler]: readonly [string, Handler]): readonly [string, Handler] => {
     const noted = (call: Incoming, callback: never): void => {
-      const traceparent = traceparentIn(call.metadata);
-      if (traceparent !== undefined) note(call.request, traceparent);
+      const trace = callerTraceIn(call.metadata);
+      if (trace !== undefined) note(call.request, trace);
       (handler as (call: Incoming, callback: never) => void)(call, callback);
     };
     return [name, noted as Handler];
   };
-  const note = (request: unknown, traceparent: string): void => {
+  const note = (request: unknown, trace: GivenTrace): void => {
     const { migrationId } = request as { readonly migrationId?: string };
-    if (migrationId !== undefined && migrationId !== "") traces.note(migrationId, traceparent);
+    if (migrationId !== undefined && migrationId !== "") traces.note(migrationId, trace);
   };
   return {
     ...binding,

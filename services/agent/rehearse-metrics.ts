@@ -10,9 +10,9 @@ const EVENTS: readonly GuestFeedEvent[] = [
   { $case: "nicsDeregistered", value: { deregisteredAtUnixUs: 2n } },
   { $case: "handOffReceived", value: { handOff: undefined, route: HandOffRoute.NATS } },
   { $case: "destinationReady", value: { runState: "paused", readyAtUnixUs: 1n } },
-  { $case: "nicsRegistered", value: { registeredAtUnixUs: 2n } },
+  { $case: "nicsRegistered", value: { registeredAtUnixUs: 2n, registrationSentAtUnixUs: 1n } },
   { $case: "cpusStarted", value: { contSentAtUnixUs: 3n, resumedAtUnixUs: 4n } },
-  { $case: "announced", value: { round: 1, announcedAtUnixUs: 5n } },
+  { $case: "announced", value: { round: 1, announcedAtUnixUs: 5n, firstFrames: [] } },
 ];
 
 /**

@@ -16,6 +16,7 @@ import {
   type PauseMigrationRequest,
   type PreflightRequest,
   type PrepareDestinationRequest,
+  type ReadClockRequest,
   type RecoverMigrationRequest,
   type ReleaseSourceRequest,
   type ResumeSourceRequest,
@@ -23,6 +24,7 @@ import {
 } from "../../proto/gen/switchover/v1/host_agent_service.ts";
 import type { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import type { GuestId, HostId, MigrationId } from "../../proto/ids.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { CallClock } from "../grpc/call-meter.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
@@ -54,6 +56,10 @@ export class AgentClients implements AgentPort, DrainedHostPort {
     this.#hosts = hosts;
     this.#security = security;
     this.#clock = clock;
+  }
+
+  readClock(hostId: HostId, request: ReadClockRequest, call: AgentCall) {
+    return this.#call(hostId, methods.readClock, request, call);
   }
 
   preflight(hostId: HostId, request: PreflightRequest, call: AgentCall) {
@@ -126,11 +132,11 @@ export class AgentClients implements AgentPort, DrainedHostPort {
     migrationId: MigrationId,
     afterSequence: bigint,
     signal: AbortSignal,
-    traceparent?: string,
+    trace?: GivenTrace,
   ): AsyncGenerator<FeedEvent, void, undefined> {
     const client = this.#clientOf(hostId, await this.#recordOf(hostId));
     const request = { guestId, migrationId, afterSequence };
-    const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS, traceparent };
+    const options = { signal, reachedWithinMs: FOLLOW_REACHED_WITHIN_MS, trace };
     try {
       for await (const { event } of callServerStream(client, methods.followGuest, request, options)) {
         if (event !== undefined) yield event;
@@ -158,7 +164,7 @@ export class AgentClients implements AgentPort, DrainedHostPort {
       return callUnary(this.#clientOf(hostId, record), method, request, {
         timeoutMs: call.deadlineMs,
         signal: call.signal,
-        traceparent: call.traceparent,
+        trace: call.trace,
       });
     });
   }

@@ -5,9 +5,10 @@ import {
   type MigrationServiceServer,
   MigrationServiceService,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
+import { requesterOf } from "../grpc/requester.ts";
 import type { ServiceBinding } from "../grpc/server.ts";
 import { serveServerStream } from "../grpc/server-stream.ts";
-import { traceparentIn } from "../grpc/traceparent.ts";
+import { callerTraceIn } from "../grpc/trace-metadata.ts";
 import { serveUnary } from "../grpc/unary.ts";
 import type { Log } from "../log/log.ts";
 
@@ -20,8 +21,11 @@ export function bindMigrationApi(
   ending: AbortSignal,
 ): ServiceBinding {
   const implementation: MigrationServiceServer = {
-    startMigration: serveUnary("StartMigration", log, (request, { metadata }) =>
-      api.startMigration(request, traceparentIn(metadata)),
+    startMigration: serveUnary("StartMigration", log, (request, context) =>
+      api.startMigration(request, {
+        trace: callerTraceIn(context.metadata),
+        requestedBy: requesterOf(context),
+      }),
     ),
     getMigration: serveUnary("GetMigration", log, (request) => api.getMigration(request)),
     listMigrations: serveUnary("ListMigrations", log, (request) => inventory.listMigrations(request)),

@@ -8,10 +8,11 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { Log } from "../log/log.ts";
 import { type CallContext, logUnexpected, openCallContext } from "./call-context.ts";
 import { fromGrpcError, toGrpcStatus } from "./status.ts";
-import { metadataWith } from "./traceparent.ts";
+import { metadataWith } from "./trace-metadata.ts";
 
 /** A streaming method as a function. The iterable must end when `context.signal` aborts. */
 export type ServerStreamHandler<Request, Response> = (
@@ -72,7 +73,7 @@ export interface ServerStreamCallOptions {
   /** UNAVAILABLE / NOT_REACHED where the server has not taken the call by then; default: however long connecting takes. */
   readonly reachedWithinMs?: number;
   /** Default: the call is in no trace. */
-  readonly traceparent?: string | undefined;
+  readonly trace?: GivenTrace | undefined;
 }
 
 /**
@@ -91,7 +92,7 @@ export async function* callServerStream<Request, Response>(
     method.requestSerialize,
     method.responseDeserialize,
     request,
-    metadataWith(options.traceparent),
+    metadataWith(options.trace),
   );
   const cancel = (): void => call.cancel();
   // Cancelling after the loop was left emits a last error, which nobody else listens to then.

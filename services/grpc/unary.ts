@@ -6,10 +6,11 @@ import type {
   ServerUnaryCall,
   ServiceError,
 } from "@grpc/grpc-js";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { Log } from "../log/log.ts";
 import { type CallContext, logUnexpected, openCallContext } from "./call-context.ts";
 import { fromGrpcError, toGrpcStatus } from "./status.ts";
-import { metadataWith } from "./traceparent.ts";
+import { metadataWith } from "./trace-metadata.ts";
 
 /** A method as a function: what it throws becomes the call's status, see status.ts. */
 export type UnaryHandler<Request, Response> = (request: Request, context: CallContext) => Promise<Response>;
@@ -40,7 +41,7 @@ export interface UnaryCallOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   /** Default: the call is in no trace. */
-  readonly traceparent?: string | undefined;
+  readonly trace?: GivenTrace | undefined;
 }
 
 /**
@@ -61,7 +62,7 @@ export function callUnary<Request, Response>(
       method.requestSerialize,
       method.responseDeserialize,
       request,
-      metadataWith(options.traceparent),
+      metadataWith(options.trace),
       callOptions,
       (error: ServiceError | null, response?: Response) => {
         options.signal?.removeEventListener("abort", cancel);

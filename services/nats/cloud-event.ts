@@ -13,7 +13,7 @@ const ENCODED = /[^\x21\x23\x24\x26-\x7e]/gu;
 
 /**
  * The headers of a feed message: CloudEvents 1.0 in the NATS binding's binary mode, whose data is the body as it is, and
- * its distributed-tracing extension, besides under W3C's own name `traceparent`. Made of the event and its message's id
+ * its distributed-tracing extension, besides under W3C's own names `traceparent` and `tracestate`. Made of the event and its message's id
  * alone, so that an event that is sent again has the same ones. What is said of no migration is in no trace.
  *
  * There is no Content-Type: in this binding that tells structured mode from binary.
@@ -29,9 +29,14 @@ export function cloudEventHeaders(event: FeedEvent, messageId: string): MsgHdrs 
   set("ce-time", timeOf(event.atUnixUs));
   set("ce-datacontenttype", "application/json");
   if (event.migrationId === "") return attributes;
-  const { traceparent } = traceOfMigration(event.migrationId, event.traceparent);
+  const { traceparent, tracestate } = traceOfMigration(event.migrationId, event);
   set("ce-traceparent", traceparent);
   set("traceparent", traceparent);
+  if (tracestate !== undefined) {
+    set("ce-tracestate", tracestate);
+    // Printable ASCII, and by W3C's rules as it came.
+    attributes.set("tracestate", tracestate);
+  }
   return attributes;
 }
 

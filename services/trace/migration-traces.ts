@@ -1,11 +1,16 @@
-import { type MigrationTrace, parseTraceparent, traceOfMigration } from "../../proto/trace-context.ts";
+import {
+  type GivenTrace,
+  type MigrationTrace,
+  parseTraceparent,
+  traceOfMigration,
+} from "../../proto/trace-context.ts";
 
 /** Of those heard of last: more than a coordinator drives. Of one that is forgotten the trace is that of its id. */
 const KEPT = 16_384;
 
 interface Known {
   readonly trace: MigrationTrace;
-  readonly given: string | undefined;
+  readonly given: GivenTrace | undefined;
 }
 
 /** Which trace each migration is in, as far as this program was told; of all others it is the one that the id says. */
@@ -13,16 +18,16 @@ export class MigrationTraces {
   readonly #known = new Map<string, Known>();
 
   /** Takes what a caller or a record says of it. The first trace that its id does not say stands; a malformed word is none. */
-  note(migrationId: string, traceparent: string): void {
-    const given = parseTraceparent(traceparent);
+  note(migrationId: string, trace: GivenTrace): void {
+    const given = parseTraceparent(trace.traceparent);
     if (given === null) return;
     const known = this.#known.get(migrationId) ?? this.#keep(migrationId, undefined);
     if (known.given !== undefined || known.trace.traceId === given.traceId) return;
-    this.#keep(migrationId, traceparent);
+    this.#keep(migrationId, trace);
   }
 
   /** What was noted; undefined where that is no more than the migration's id says. */
-  givenFor(migrationId: string): string | undefined {
+  givenFor(migrationId: string): GivenTrace | undefined {
     return this.#known.get(migrationId)?.given;
   }
 
@@ -30,7 +35,7 @@ export class MigrationTraces {
     return (this.#known.get(migrationId) ?? this.#keep(migrationId, undefined)).trace;
   }
 
-  #keep(migrationId: string, given: string | undefined): Known {
+  #keep(migrationId: string, given: GivenTrace | undefined): Known {
     const known = { trace: traceOfMigration(migrationId, given), given };
     this.#known.delete(migrationId);
     this.#known.set(migrationId, known);

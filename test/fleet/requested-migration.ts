@@ -55,7 +55,10 @@ export async function requestMigration(
     const client = clients[repeats % clients.length];
     if (client === undefined) throw new Error("There is no coordinator.");
     try {
-      const call = { timeoutMs: ASK_WITHIN_MS, traceparent };
+      const call = {
+        timeoutMs: ASK_WITHIN_MS,
+        trace: traceparent === undefined ? undefined : { traceparent },
+      };
       const { migration } = await callUnary(
         client,
         methods.startMigration,

@@ -46,7 +46,11 @@ class SpeakingHost {
   }
 
   say(round: number, guest: Guest = MIGRATING): void {
-    this.feed.publish(guest, { $case: "announced", value: { round, announcedAtUnixUs: 1n } }, 1);
+    this.feed.publish(
+      guest,
+      { $case: "announced", value: { round, announcedAtUnixUs: 1n, firstFrames: [] } },
+      1,
+    );
   }
 
   /** Its words are in the spool, and it says no more; its successor starts later. */
@@ -90,7 +94,7 @@ describe("an agent's words", () => {
     const given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const host = new SpeakingHost();
     host.say(1);
-    host.traces.note(MIGRATION, given);
+    host.traces.note(MIGRATION, { traceparent: given });
     host.say(2);
     host.say(3, residentGuest("running"));
     await host.settle();

@@ -65,6 +65,7 @@ const HAND_OFF = HandOff.fromPartial({
 
 const REQUESTS: Requests = {
   describe: {},
+  readClock: {},
   prepareNics: { guestId: "web", instanceId: "i9", nics: [NEW_NIC], validateOnly: false },
   attachNic: { ...WEB, nic: NEW_NIC, validateOnly: false },
   detachNic: { ...WEB, nicId: "net0" },

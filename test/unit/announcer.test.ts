@@ -54,7 +54,7 @@ function bench(faults: { readonly open?: string; readonly send?: string } = {}) 
   const sent: string[] = [];
   const opened: string[] = [];
   const warnings: string[] = [];
-  const heard = new Set<MacAddress>();
+  const heard = new Map<MacAddress, number>();
   const fault = (reason: string) => new SwitchoverError("UNAVAILABLE", reason, { reason });
   const packets: PacketPort = {
     open: (ifindex, sources) => {
@@ -126,13 +126,13 @@ describe("the agent's own announcements", () => {
     run.announce(() => {});
     await nextTurn();
     assert.equal(run.heard(), "some");
-    heard.add(tap(0).macAddress);
+    heard.set(tap(0).macAddress, 7);
     assert.equal(run.heard(), "some");
     sent.length = 0;
     run.announce(() => {});
     await nextTurn();
     assert.deepEqual(sent, ["eth0 52:54:00:00:00:02 8035"]);
-    heard.add(tap(1).macAddress);
+    heard.set(tap(1).macAddress, 7);
     assert.equal(run.heard(), "all");
     run.end();
   });
@@ -142,7 +142,7 @@ describe("the agent's own announcements", () => {
     const run = announcer.begin([tap(0), HOSTDEV], {});
     run.announce(() => {});
     await nextTurn();
-    for (const nic of [tap(0), HOSTDEV]) heard.add(nic.macAddress);
+    for (const nic of [tap(0), HOSTDEV]) heard.set(nic.macAddress, 7);
     assert.equal(run.heard(), "some");
     run.end();
   });

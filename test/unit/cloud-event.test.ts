@@ -56,7 +56,7 @@ describe("a feed message's headers", () => {
   });
 
   it("are in the caller's trace where the event has it", () => {
-    const { traceparent } = traceOfMigration(MIGRATION, GIVEN);
+    const { traceparent } = traceOfMigration(MIGRATION, { traceparent: GIVEN });
     const headers = read(cloudEventHeaders({ ...PHASE, traceparent: GIVEN }, "id"));
     assert.equal(headers["ce-traceparent"], traceparent);
     assert.match(headers.traceparent ?? "", /^00-4bf92f3577b34da6a3ce929d0e0e4736-.*-00$/);

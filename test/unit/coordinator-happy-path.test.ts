@@ -9,7 +9,7 @@ describe("a live migration", () => {
     const steps: (readonly [string, string])[] = [
       [story.hear({ t: "Admitted" }), "PREPARING | preflight@source preflight@destination"],
       [story.passes("destination"), "|"],
-      [story.passes("source"), "| prepareDestination@destination"],
+      [story.passes("source"), "| compareClocks@source prepareDestination@destination"],
       [
         story.answers("destination", { name: "prepareDestination", incomingUri: "tcp:10.0.0.2:40123" }),
         "| armSource@source",
@@ -52,18 +52,19 @@ describe("a live migration", () => {
     story.answers("destination", { name: "prepareDestination", incomingUri: "tcp:10.0.0.2:40123" });
     story.answers("source", { name: "armSource", runState: "running" });
     story.says("source", { t: "CpusStopped", stoppedAtUnixUs: 10n, receivedAtUnixUs: 11n });
-    assert.deepEqual(outstanding(story), ["beginTransfer@source"]);
+    assert.deepEqual(outstanding(story), ["beginTransfer@source", "compareClocks@source"]);
     assert.equal(story.answers("source", { name: "beginTransfer" }), "|");
-    assert.deepEqual(outstanding(story), []);
+    assert.deepEqual(outstanding(story), ["compareClocks@source"]);
   });
 
-  it("collects one instant a kind, in order of time", () => {
+  it("collects one instant a kind and announcement, in order of time", () => {
     const story = new Story().toStopped();
     story.handsOff();
     story.isReady();
     story.receivesHandOff();
     story.startsCpus();
     story.announces(1);
+    story.announces(2);
     story.announces(2);
     const kinds = story.state.migration.instants.map((instant) => instant.kind);
     assert.deepEqual(kinds, [
@@ -73,9 +74,11 @@ describe("a live migration", () => {
       InstantKind.HANDED_OFF,
       InstantKind.READY,
       InstantKind.HAND_OFF_RECEIVED,
+      InstantKind.REGISTRATION_SENT,
       InstantKind.REGISTERED,
       InstantKind.CONT_SENT,
       InstantKind.RESUMED,
+      InstantKind.ANNOUNCED,
       InstantKind.ANNOUNCED,
     ]);
     const times = story.state.migration.instants.map((instant) => instant.atUnixUs);
@@ -93,7 +96,12 @@ describe("a live migration", () => {
 
   it("keeps the first of what the destination says twice", () => {
     const story = new Story().toStopped();
-    for (const at of [20n, 30n]) story.says("destination", { t: "NicsRegistered", registeredAtUnixUs: at });
+    for (const at of [20n, 30n])
+      story.says("destination", {
+        t: "NicsRegistered",
+        registeredAtUnixUs: at,
+        registrationSentAtUnixUs: at,
+      });
     const { instants } = story.state.migration;
     const registered = instants.filter((instant) => instant.kind === InstantKind.REGISTERED);
     assert.deepEqual(

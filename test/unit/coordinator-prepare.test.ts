@@ -51,7 +51,7 @@ describe("preparing", () => {
     assert.deepEqual(story.state.source.nics, { nics });
     assert.equal(
       story.passes("destination", "inmigrate", 0n, nics.toReversed()),
-      "| prepareDestination@destination",
+      "| compareClocks@source prepareDestination@destination",
     );
     assert.deepEqual([story.state.source.nics, story.state.destination.nics], [undefined, undefined]);
   });
@@ -60,9 +60,12 @@ describe("preparing", () => {
     const story = new Story();
     story.hear({ t: "Admitted" });
     assert.equal(story.passes("source", "running", 41n), "|");
-    assert.equal(story.passes("destination", "inmigrate", 17n), "| prepareDestination@destination");
+    assert.equal(
+      story.passes("destination", "inmigrate", 17n),
+      "| compareClocks@source prepareDestination@destination",
+    );
     assert.equal(story.state.migration.fence.epoch, 42n);
-    assert.equal(story.last?.commands[0]?.epoch, 42n);
+    assert.equal(story.last?.commands.at(-1)?.epoch, 42n);
   });
 
   it("never shares an epoch with what an agent has seen", () => {

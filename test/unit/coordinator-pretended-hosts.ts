@@ -1,7 +1,7 @@
 import type { AgentPort } from "../../coordinator/runner/agent-port.ts";
 import { compareFences, FENCE_ZERO } from "../../proto/epoch.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import type { FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
+import { AnnouncementsEndedBy, type FeedEvent } from "../../proto/gen/switchover/v1/feed.ts";
 import type { Fence } from "../../proto/gen/switchover/v1/fence.ts";
 import {
   Applied,
@@ -24,6 +24,7 @@ import {
   type PreflightRequest,
   type PreflightResponse,
   type PrepareDestinationRequest,
+  type ReadClockResponse,
   type RecoverMigrationRequest,
   type Refusal,
   type ReleaseSourceRequest,
@@ -96,6 +97,10 @@ export class PretendedHosts implements AgentPort {
   breakStreams(): void {
     for (const host of this.#hosts.values()) host.breaks += 1;
     this.#wake();
+  }
+
+  async readClock(): Promise<ReadClockResponse> {
+    return { receivedAtUnixUs: STOPPED_AT_US, answeredAtUnixUs: STOPPED_AT_US };
   }
 
   async preflight(hostId: HostId, request: PreflightRequest): Promise<PreflightResponse> {
@@ -285,10 +290,21 @@ export class PretendedHosts implements AgentPort {
     const at = STOPPED_AT_US;
     this.#sayReady();
     this.#say(host, { $case: "handOffReceived", value: { handOff: this.#handOff, route: 1 } });
-    this.#say(host, { $case: "nicsRegistered", value: { registeredAtUnixUs: at + 3_100n } });
+    this.#say(host, {
+      $case: "nicsRegistered",
+      value: { registeredAtUnixUs: at + 3_100n, registrationSentAtUnixUs: at + 3_050n },
+    });
     const value = { contSentAtUnixUs: at + 3_200n, resumedAtUnixUs: at + 3_300n };
     this.#say(host, { $case: "cpusStarted", value });
-    this.#say(host, { $case: "announced", value: { round: 1, announcedAtUnixUs: at + 3_400n } });
+    this.#say(host, {
+      $case: "announced",
+      value: {
+        round: 1,
+        announcedAtUnixUs: at + 3_400n,
+        endedBy: AnnouncementsEndedBy.SCHEDULE,
+        firstFrames: [],
+      },
+    });
   }
 
   #sayReady(): void {

@@ -3,12 +3,12 @@ import { describe, it } from "node:test";
 import { OPEN_DOOR } from "../../coordinator/admission/admission-port.ts";
 import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import { receiptOf } from "../../coordinator/inventory/receipt.ts";
-import { switchoverSpans } from "../../coordinator/inventory/switchover-spans.ts";
+import { clockBehindUs, switchoverSpans } from "../../coordinator/inventory/switchover-spans.ts";
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { newMigrationState, withMigration } from "../../coordinator/migration/complete-state.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
 import { type Instant, InstantKind, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { SpanKind } from "../../proto/gen/switchover/v1/receipt.ts";
+import { SpanKind, spanKindToJSON } from "../../proto/gen/switchover/v1/receipt.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { MemoryCatalogue } from "./coordinator-memory-catalogue.ts";
 import { MIGRATION_ID, specOf } from "./coordinator-story.ts";
@@ -33,11 +33,13 @@ const DESTINATION: readonly (readonly [InstantKind, bigint])[] = [
 
 function instantsWith(destinationClockUs: bigint, destinationHostId = "hb"): Instant[] {
   return [
-    ...SOURCE.map(([kind, atUs]) => ({ kind, hostId: "ha", atUnixUs: T0 + atUs })),
+    ...SOURCE.map(([kind, atUs]) => ({ kind, hostId: "ha", atUnixUs: T0 + atUs, round: 0, nicId: "" })),
     ...DESTINATION.map(([kind, atUs]) => ({
       kind,
       hostId: destinationHostId,
       atUnixUs: T0 + atUs + destinationClockUs,
+      round: 0,
+      nicId: "",
     })),
   ];
 }
@@ -93,6 +95,76 @@ describe("the spans of a switchover", () => {
   });
 });
 
+describe("spans across clocks that were compared", () => {
+  const offsetOf = (destinationAheadUs: bigint) => ({
+    destinationAheadUs,
+    errorUs: 150n,
+    measuredAtUnixUs: T0 - 20_000_000n,
+    roundTrips: 4,
+  });
+
+  it("are the true ones, whether the destination's clock is ahead or behind", () => {
+    for (const aheadUs of [-3_000_000n, -1n, 0n, 250n, 3_000_000n]) {
+      const instants = instantsWith(aheadUs);
+      const spans = switchoverSpans(instants, offsetOf(aheadUs));
+      for (const { kind, durationUs } of spans) {
+        const name = spanKindToJSON(kind).replace("SPAN_KIND_", "") as keyof typeof TRUE_SPANS;
+        assert.equal(durationUs, TRUE_SPANS[name], `${name} at ${aheadUs}`);
+      }
+      assert.equal(clockBehindUs(instants, offsetOf(aheadUs)), 0n);
+    }
+  });
+
+  it("say within what they are right: the offset's error, and what clocks may drift since", () => {
+    for (const { kind, acrossClocks, errorUs } of switchoverSpans(instantsWith(250n), offsetOf(250n))) {
+      // 15 ppm of the 20 s since it was measured, and nothing within one clock.
+      assert.equal(errorUs, acrossClocks ? 450n : undefined, spanKindToJSON(kind));
+    }
+    const uncompared = switchoverSpans(instantsWith(0n));
+    assert.ok(uncompared.some(({ acrossClocks }) => acrossClocks));
+    for (const { errorUs } of uncompared) assert.equal(errorUs, undefined);
+  });
+
+  it("are corrected by the source's word where that shows more than was measured", () => {
+    const instants = instantsWith(-1_000n);
+    assert.equal(clockBehindUs(instants, offsetOf(0n)), 400n);
+    assert.equal(clockBehindUs(instants, offsetOf(-1_000n)), 0n);
+  });
+});
+
+describe("the time with a MAC on both hosts, and that of a silent guest", () => {
+  const at = (kind: InstantKind, hostId: string, atUs: bigint, nicId = ""): Instant => ({
+    kind,
+    hostId,
+    atUnixUs: T0 + atUs,
+    round: 0,
+    nicId,
+  });
+  const spanOf = (instants: readonly Instant[], wanted: SpanKind) =>
+    switchoverSpans(instants).find(({ kind }) => kind === wanted)?.durationUs;
+
+  it("is none where the source deregistered before the destination registered, else so long as it may be", () => {
+    for (const [sentUs, duplicateUs] of [
+      [3_000n, 0n],
+      [400n, 0n],
+      [150n, 250n],
+    ] as const) {
+      const instants = [...instantsWith(0n), at(InstantKind.REGISTRATION_SENT, "hb", sentUs)];
+      assert.equal(spanOf(instants, SpanKind.DUPLICATE), duplicateUs);
+    }
+    assert.equal(spanOf(instantsWith(0n), SpanKind.DUPLICATE), undefined);
+  });
+
+  it("lasts until the last NIC's first frame", () => {
+    const frames = [
+      at(InstantKind.FIRST_FRAME, "hb", 5_100n, "net1"),
+      at(InstantKind.FIRST_FRAME, "hb", 7_000n, "net0"),
+    ];
+    assert.equal(spanOf([...instantsWith(0n), ...frames], SpanKind.SILENCE), 7_000n);
+    assert.equal(spanOf(instantsWith(0n), SpanKind.SILENCE), undefined);
+  });
+});
+
 describe("a receipt", () => {
   const spec = specOf({ labels: { team: "blue" } });
   const begun = newMigrationState(MIGRATION_ID, "r1", spec, { epoch: 3n, revision: 9n }, T0);
@@ -140,8 +212,51 @@ describe("a receipt", () => {
         spans: [],
         transfer: undefined,
         destinationClockBehindUs: 0n,
+        clockOffset: undefined,
+        requestedBy: undefined,
+        retries: [],
+        nics: [],
       },
     );
+  });
+
+  it("has each NIC with its own instants beside those of all, and no registration of one that needs none", () => {
+    const nicOf = (nicId: string, sourceDevice: string) => ({
+      nicId,
+      macAddress: "52:54:00:00:00:01",
+      sourceDevice,
+      destinationDevice: sourceDevice,
+    });
+    const frame = (nicId: string, atUs: bigint): Instant => ({
+      kind: InstantKind.FIRST_FRAME,
+      hostId: "hb",
+      atUnixUs: T0 + atUs,
+      round: 0,
+      nicId,
+    });
+    const ended = withMigration(begun, {
+      phase: Phase.COMPLETED,
+      instants: [...instantsWith(0n), frame("net0", 5_000n), frame("net1", 6_000n)],
+      nics: [nicOf("net0", "tap_on_bridge"), nicOf("net1", "unmanaged")],
+    });
+    const { nics } = receiptOf(ended);
+    assert.deepEqual(
+      nics.map(({ nic, spans }) => [
+        nic?.nicId,
+        spans.map((span) => [spanKindToJSON(span.kind), span.durationUs]),
+      ]),
+      [
+        [
+          "net0",
+          [
+            ["SPAN_KIND_UNREGISTERED", 2_900n],
+            ["SPAN_KIND_SILENCE", 5_000n],
+          ],
+        ],
+        ["net1", [["SPAN_KIND_SILENCE", 6_000n]]],
+      ],
+    );
+    for (const { instants } of nics) assert.equal(instants.length, instantsWith(0n).length + 1);
   });
 
   it("is there from the end on, the same while the record holds the migration and when the history does", async (t) => {

@@ -41,7 +41,7 @@ describe("a coordinator's runner", () => {
     const { migrationId } = start();
     const state = await world.untilArchived("web-7");
     assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
-    assert.equal(state.migration?.instants.length, 10);
+    assert.equal(state.migration?.instants.length, 11);
     assert.deepEqual(
       world.hosts.calls.filter((call) => !call.startsWith("follow")),
       [
@@ -111,7 +111,7 @@ describe("a coordinator's runner", () => {
     const { migrationId } = start();
     const state = await world.untilArchived("web-7");
     assert.deepEqual(world.feed.phasesOf(migrationId), LIVE_PATH);
-    assert.equal(state.migration?.instants.length, 10);
+    assert.equal(state.migration?.instants.length, 11);
   });
 
   it("goes on when a store that was away for long is back", async () => {
@@ -296,7 +296,7 @@ describe("a coordinator's runner", () => {
     world.hosts.moveCpus();
     const state = await world.untilArchived("web-7");
     assert.equal(state.migration?.outcome, Outcome.RUNS_ON_DESTINATION);
-    assert.equal(state.migration?.instants.length, 10);
+    assert.equal(state.migration?.instants.length, 11);
   });
 
   async function crashAndResume(

@@ -13,6 +13,7 @@ import type {
 } from "../../coordinator/migration/migration-event.ts";
 import { outstandingCommands, type Transition, transition } from "../../coordinator/migration/transition.ts";
 import type { ErrorCode } from "../../proto/error.ts";
+import { AnnouncementsEndedBy } from "../../proto/gen/switchover/v1/feed.ts";
 import type { HandOff, NicName } from "../../proto/gen/switchover/v1/guest.ts";
 import {
   MigrationMode,
@@ -120,12 +121,13 @@ export class Story {
   }
 
   answers(side: Side, reply: CommandReply): string {
-    const epoch = reply.name === "preflight" ? 0n : this.state.migration.fence.epoch;
+    const epoch =
+      reply.name === "preflight" || reply.name === "compareClocks" ? 0n : this.state.migration.fence.epoch;
     return this.hear({ t: "CommandSucceeded", side, epoch, reply });
   }
 
   fails(side: Side, name: CommandName, code: ErrorCode, reason = "BROKEN"): string {
-    const epoch = name === "preflight" ? 0n : this.state.migration.fence.epoch;
+    const epoch = name === "preflight" || name === "compareClocks" ? 0n : this.state.migration.fence.epoch;
     return this.hear({
       t: "CommandFailed",
       side,
@@ -141,7 +143,8 @@ export class Story {
     epoch = 0n,
     nics: readonly NicName[] = [],
   ): string {
-    const instance = { instanceId: side === "source" ? "a1" : "b1", runState, epoch, nics };
+    const told = nics.map((nic) => ({ ...nic, device: "tap_on_bridge" }));
+    const instance = { instanceId: side === "source" ? "a1" : "b1", runState, epoch, nics: told };
     return this.answers(side, { name: "preflight", refusals: [], instance });
   }
 
@@ -186,7 +189,11 @@ export class Story {
   }
 
   startsCpus(): string {
-    this.says("destination", { t: "NicsRegistered", registeredAtUnixUs: T0 + 4_100n });
+    this.says("destination", {
+      t: "NicsRegistered",
+      registeredAtUnixUs: T0 + 4_100n,
+      registrationSentAtUnixUs: T0 + 4_100n,
+    });
     return this.says("destination", {
       t: "CpusStarted",
       contSentAtUnixUs: T0 + 4_200n,
@@ -197,6 +204,8 @@ export class Story {
   announces(round = 1): string {
     return this.says("destination", {
       t: "Announced",
+      endedBy: AnnouncementsEndedBy.SCHEDULE,
+      firstFrames: [],
       round,
       announcedAtUnixUs: T0 + 4_600n + BigInt(round),
     });

@@ -6,7 +6,7 @@ import { MigrationApi } from "../../coordinator/migration-api.ts";
 import type { AgentPort } from "../../coordinator/runner/agent-port.ts";
 import { MigrationRunner } from "../../coordinator/runner/migration-runner.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
-import { traceOfMigration } from "../../proto/trace-context.ts";
+import { type GivenTrace, traceOfMigration } from "../../proto/trace-context.ts";
 import { MigrationTraces } from "../../services/trace/migration-traces.ts";
 import { specOf } from "./coordinator-story.ts";
 import { World } from "./coordinator-world.ts";
@@ -40,7 +40,13 @@ class TracedCoordinator {
 
   async start(traceparent?: string): Promise<string> {
     const asked = { requestId: "r1", spec: specOf(), validateOnly: false };
-    return (await this.api.startMigration(asked, traceparent)).migration?.migrationId ?? "";
+    return (
+      (
+        await this.api.startMigration(asked, {
+          trace: traceparent === undefined ? undefined : { traceparent },
+        })
+      ).migration?.migrationId ?? ""
+    );
   }
 
   #witnessed(agents: AgentPort): AgentPort {
@@ -48,8 +54,8 @@ class TracedCoordinator {
       get: (target, name: keyof AgentPort) => {
         const method = target[name] as (...args: unknown[]) => unknown;
         return (...args: unknown[]) => {
-          const last = args.at(-1) as string | { readonly traceparent?: string };
-          const traceparent = typeof last === "string" ? last : last.traceparent;
+          const last = args.at(-1) as GivenTrace | { readonly trace?: GivenTrace };
+          const { traceparent } = ("trace" in last ? last.trace : (last as GivenTrace)) ?? {};
           this.called.set(name, (this.called.get(name) ?? new Set()).add(traceparent));
           return method.apply(target, args);
         };
@@ -73,12 +79,12 @@ describe("a migration's trace", () => {
     const coordinator = new TracedCoordinator(t, world);
     const migrationId = await coordinator.start(GIVEN);
     await world.untilArchived("web-7");
-    const { traceparent } = traceOfMigration(migrationId, GIVEN);
+    const { traceparent } = traceOfMigration(migrationId, { traceparent: GIVEN });
     for (const name of CALLS)
       assert.deepEqual([...(coordinator.called.get(name) ?? [])], [traceparent], name);
     assert.ok(world.feed.events.length >= 5);
     for (const event of world.feed.events) assert.equal(event.traceparent, GIVEN);
-    assert.equal(coordinator.traces.givenFor(migrationId), GIVEN);
+    assert.equal(coordinator.traces.givenFor(migrationId)?.traceparent, GIVEN);
   });
 
   it("follows from the migration's id where its caller gave none", async (t) => {
@@ -112,8 +118,8 @@ describe("a migration's trace", () => {
     assert.equal(await second.runner.resume(), 1);
     world.hosts.moveCpus();
     await world.untilArchived("web-7");
-    assert.equal(second.traces.givenFor(migrationId), GIVEN);
-    const { traceparent } = traceOfMigration(migrationId, GIVEN);
+    assert.equal(second.traces.givenFor(migrationId)?.traceparent, GIVEN);
+    const { traceparent } = traceOfMigration(migrationId, { traceparent: GIVEN });
     for (const name of ["follow", "releaseSource"]) {
       assert.deepEqual([...(second.called.get(name) ?? [])], [traceparent], name);
     }

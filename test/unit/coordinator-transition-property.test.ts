@@ -20,6 +20,7 @@ import { isTerminal, PHASE_EDGES } from "../../coordinator/migration/phase-edges
 import { outstandingCommands, transition } from "../../coordinator/migration/transition.ts";
 import { decodeMigrationState, encodeMigrationState } from "../../coordinator/record/record-codec.ts";
 import type { ErrorCode } from "../../proto/error.ts";
+import { AnnouncementsEndedBy } from "../../proto/gen/switchover/v1/feed.ts";
 import { CpuState } from "../../proto/gen/switchover/v1/guest.ts";
 import { DeadlineAction, MigrationMode, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { handOffOf, MIGRATION_ID, phaseName, progressOf, Story, specOf } from "./coordinator-story.ts";
@@ -50,11 +51,11 @@ const WORDS: readonly ((state: CompleteState) => AgentWord)[] = [
   (state) => ({ t: "HandOffReceived", handOff: handOffOf({ fence: state.migration.fence }) }),
   () => ({ t: "HandOffAwaited", waitedMs: 20 }),
   () => ({ t: "DestinationReady", runState: "paused", readyAtUnixUs: 8n }),
-  () => ({ t: "NicsRegistered", registeredAtUnixUs: 9n }),
+  () => ({ t: "NicsRegistered", registeredAtUnixUs: 9n, registrationSentAtUnixUs: 9n }),
   () => ({ t: "CpusStarted", contSentAtUnixUs: 10n, resumedAtUnixUs: 11n }),
   () => ({ t: "CpusStarted", contSentAtUnixUs: 0n, resumedAtUnixUs: 11n }),
   () => ({ t: "TakenOverPaused", runState: "paused" }),
-  () => ({ t: "Announced", round: 1, announcedAtUnixUs: 12n }),
+  () => ({ t: "Announced", round: 1, announcedAtUnixUs: 12n, firstFrames: [] }),
   () => ({ t: "VmmLost", sentence: "QEMU ended." }),
   () => ({ t: "Kept", runState: "running", cpuState: CpuState.STOPPED }),
   () => ({ t: "TransferStalled", stalledForMs: 5_000 }),
@@ -121,6 +122,11 @@ function replyTo(name: CommandName, side: Side, state: CompleteState, choice: nu
       const refusals = choice === 3 ? [{ reason: "NO", sentence: "No.", field: "" }] : [];
       return { name, refusals, instance: choice === 2 ? null : instance };
     }
+    case "compareClocks":
+      return {
+        name,
+        offset: { destinationAheadUs: 3n, errorUs: 200n, measuredAtUnixUs: 1n, roundTrips: 4 },
+      };
     case "prepareDestination":
       return { name, incomingUri: "tcp:10.0.0.2:40123" };
     case "armSource":
@@ -186,6 +192,7 @@ const strayAnswers: fc.Arbitrary<Draw> = fc
     side: SIDE,
     name: fc.constantFrom<CommandName>(
       "preflight",
+      "compareClocks",
       "prepareDestination",
       "armSource",
       "getHandOff",
@@ -295,7 +302,8 @@ describe("a migration that hears anything in any order", () => {
             `a guest was both taken over and handed back ${told}`,
           );
           for (const command of last?.commands ?? []) {
-            const expected = command.name === "preflight" ? 0n : state.migration.fence.epoch;
+            const hasNone = command.name === "preflight" || command.name === "compareClocks";
+            const expected = hasNone ? 0n : state.migration.fence.epoch;
             assert.equal(command.epoch, expected);
           }
           assertEverythingIsDriven(open, story, event);
@@ -408,9 +416,15 @@ describe("a switchover whose words come on two routes", () => {
         { t: "TransferStatusChanged", status: "completed", error: "" },
         { t: "DestinationReady", runState: "paused", readyAtUnixUs: 140n },
         { t: "HandOffReceived", handOff: handOffOf() },
-        { t: "NicsRegistered", registeredAtUnixUs: 160n },
+        { t: "NicsRegistered", registeredAtUnixUs: 160n, registrationSentAtUnixUs: 160n },
         { t: "CpusStarted", contSentAtUnixUs: 170n, resumedAtUnixUs: 180n },
-        { t: "Announced", round: 1, announcedAtUnixUs: 190n },
+        {
+          t: "Announced",
+          round: 1,
+          announcedAtUnixUs: 190n,
+          endedBy: AnnouncementsEndedBy.SCHEDULE,
+          firstFrames: [],
+        },
       ] as const
     ).map(at("destination"));
     return { ready, words: { source, destination } };
@@ -440,7 +454,7 @@ describe("a switchover whose words come on two routes", () => {
         ).state;
         assert.equal(state.migration.phase, Phase.COMPLETED);
         const times = state.migration.instants.map((instant) => instant.atUnixUs);
-        assert.equal(times.length, 10);
+        assert.equal(times.length, 11);
         assert.deepEqual(
           times,
           [...times].sort((left, right) => Number(left - right)),

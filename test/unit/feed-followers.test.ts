@@ -22,7 +22,7 @@ function said(migrationId: string): NewEvent {
     instanceId: "a1",
     fence: FENCE,
     atUnixUs: 1n,
-    event: { $case: "announced", value: { round: 1, announcedAtUnixUs: 1n } },
+    event: { $case: "announced", value: { round: 1, announcedAtUnixUs: 1n, firstFrames: [] } },
   };
 }
 

@@ -24,7 +24,7 @@ function said(round: number, migrationId: string = MIGRATION): NewEvent {
     instanceId: "a1",
     fence: FENCE,
     atUnixUs: 1n,
-    event: { $case: "announced", value: { round, announcedAtUnixUs: 1n } },
+    event: { $case: "announced", value: { round, announcedAtUnixUs: 1n, firstFrames: [] } },
   };
 }
 

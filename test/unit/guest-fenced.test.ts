@@ -6,7 +6,7 @@ import { claiming, FENCE, handOff, incomingGuest, last, play, vacantGuest } from
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const POSTCOPY_ACTIVE = { kind: "transferStatusChanged", status: "postcopy-active" } as const;
 const READY = { kind: "runStateRead", purpose: "readiness", runState: "paused" } as const;
-const REGISTERED = { kind: "nicsRegistered" } as const;
+const REGISTERED = { kind: "nicsRegistered", sentAtUnixUs: 1 } as const;
 const CONT_SENT = { kind: "contSent" } as const;
 const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
 const GONE = { kind: "vmmLost", sentence: "gone" } as const;

@@ -6,7 +6,7 @@ import { armedGuest, FENCE, last, play, residentGuest } from "./guest-gate.ts";
 const STOP = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
 const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
 const DEREGISTERED = { kind: "nicsDeregistered" } as const;
-const REGISTERED = { kind: "nicsRegistered" } as const;
+const REGISTERED = { kind: "nicsRegistered", sentAtUnixUs: 1 } as const;
 const SWITCHED = { kind: "runStateRead", purpose: "stopCause", runState: "finish-migrate" } as const;
 const BEGIN = { kind: "transferOrdered", fence: FENCE } as const;
 const KEEP = { kind: "keepOrdered", fence: FENCE } as const;

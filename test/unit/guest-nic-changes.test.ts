@@ -32,7 +32,7 @@ const NET0 = guestNic(0);
 const NET1 = guestNic(1);
 const COMPLETED = { kind: "transferStatusChanged", status: "completed" } as const;
 const READY = { kind: "runStateRead", purpose: "readiness", runState: "paused" } as const;
-const REGISTERED = { kind: "nicsRegistered" } as const;
+const REGISTERED = { kind: "nicsRegistered", sentAtUnixUs: 1 } as const;
 
 function guestNic(index: number, delivery: GuestNic["delivery"] = "withCpus"): GuestNic {
   return { nicId: `net${index}`, macAddress: parseMacAddress(`52:54:00:00:00:0${index}`, ""), delivery };

@@ -91,7 +91,7 @@ function comeBack(
       if (operation.kind === "publish") told.push(operation.event.$case);
       else done.push(...operationWord(operation));
       const atUnixUs = 5_000;
-      if (operation.kind === "registerNics") hear({ kind: "nicsRegistered", atUnixUs });
+      if (operation.kind === "registerNics") hear({ kind: "nicsRegistered", sentAtUnixUs: 1, atUnixUs });
       if (operation.kind === "deregisterNics") hear({ kind: "nicsDeregistered", atUnixUs });
     }
   };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { AnnouncementRun, SentFrames } from "../../agent/announce/announcer.ts";
+import type { AnnouncementRun, FirstFrameSeen, SentFrames } from "../../agent/announce/announcer.ts";
 import { evolve } from "../../agent/guest/evolve.ts";
 import type { Guest } from "../../agent/guest/guest.ts";
 import { type DevicesChange, GuestRunner } from "../../agent/guest/guest-runner.ts";
@@ -111,6 +111,7 @@ function ownAnnouncements() {
   const own = {
     log: [] as string[],
     heard: "some" as "all" | "some",
+    firstFrames: [] as readonly FirstFrameSeen[],
     done: undefined as ((sent: SentFrames) => void) | undefined,
     end: () => void own.log.push("end"),
     begin: (): AnnouncementRun => ({
@@ -119,6 +120,7 @@ function ownAnnouncements() {
         own.done = done;
       },
       heard: () => own.heard,
+      firstFrames: () => own.firstFrames,
       end: () => own.end(),
     }),
   };
@@ -335,18 +337,45 @@ describe("the runner of a guest's gate", () => {
     assert.equal(own.log.at(-1), "end");
   });
 
+  it("tells of each NIC's first frame once, with the next announcement", () => {
+    const own = ownAnnouncements();
+    const gate = benchedGate(residentGuest("running"), {}, own.begin);
+    gate.vmmSays({ kind: "resume" });
+    own.done?.(FRAMES);
+    const [first, second] = [
+      { nicId: "net0", atUnixUs: 70 },
+      { nicId: "net1", atUnixUs: 90 },
+    ];
+    for (const seen of [[first], [first, second], [first, second]]) {
+      own.firstFrames = seen as typeof own.firstFrames;
+      gate.timers.shift()?.fire();
+      own.done?.(FRAMES);
+    }
+    assert.deepEqual(
+      gate.announced.map(({ firstFrames }) =>
+        firstFrames.map(({ nicId, atUnixUs }) => `${nicId} ${atUnixUs}`),
+      ),
+      [[], ["net0 70"], ["net1 90"], []],
+    );
+  });
+
   it("announces no more once the guest is heard, neither by itself nor by the VMM, and says why", () => {
     const own = ownAnnouncements();
     const gate = benchedGate(residentGuest("running"), {}, own.begin);
     gate.vmmSays({ kind: "resume" });
     own.done?.(FRAMES);
     own.heard = "all";
+    own.firstFrames = [{ nicId: "net0", atUnixUs: 77 }];
     gate.timers.shift()?.fire();
     assert.deepEqual(own.log, ["announce", "end"]);
     assert.deepEqual(gate.done, ["announce-self"]);
     assert.deepEqual(gate.timers, []);
     const { announcedAtUnixUs: _at, ...told } = gate.announced.at(-1) ?? { announcedAtUnixUs: 0n };
-    assert.deepEqual(told, { round: 2, endedBy: AnnouncementsEndedBy.EVIDENCE });
+    assert.deepEqual(told, {
+      round: 2,
+      endedBy: AnnouncementsEndedBy.EVIDENCE,
+      firstFrames: [{ nicId: "net0", atUnixUs: 77n }],
+    });
   });
 
   it("announces no more once the CPUs have stopped, also where the guest stays registered", () => {

@@ -102,7 +102,11 @@ describe("the source's gate, live", () => {
   });
 
   it("deregisters a guest whose start is refused once it is armed, and hands it off as it stands", () => {
-    const starting = play(residentGuest("paused"), { kind: "startOrdered" }, { kind: "nicsRegistered" });
+    const starting = play(
+      residentGuest("paused"),
+      { kind: "startOrdered" },
+      { kind: "nicsRegistered", sentAtUnixUs: 1 },
+    );
     const answers = play(
       last(starting).guest,
       arming("live", "completed"),
@@ -206,7 +210,11 @@ describe("the guard of a source that handed off", () => {
 
 describe("a resident guest's gate", () => {
   it("registers and reads back before it starts the CPUs", () => {
-    const answers = play(residentGuest("prelaunch"), { kind: "startOrdered" }, { kind: "nicsRegistered" });
+    const answers = play(
+      residentGuest("prelaunch"),
+      { kind: "startOrdered" },
+      { kind: "nicsRegistered", sentAtUnixUs: 1 },
+    );
     assert.deepEqual(
       answers.map(({ done }) => done),
       [["registerNics"], ["sendCont"]],
@@ -225,7 +233,7 @@ describe("a resident guest's gate", () => {
     const answers = play(
       residentGuest("prelaunch"),
       { kind: "startOrdered" },
-      { kind: "nicsRegistered" },
+      { kind: "nicsRegistered", sentAtUnixUs: 1 },
       refused,
     );
     assert.deepEqual(last(answers).done, ["deregisterNics"]);
@@ -236,7 +244,7 @@ describe("a resident guest's gate", () => {
     const answers = play(
       residentGuest("prelaunch"),
       { kind: "startOrdered" },
-      { kind: "nicsRegistered" },
+      { kind: "nicsRegistered", sentAtUnixUs: 1 },
       RESUME,
       unanswered,
     );

@@ -6,7 +6,7 @@ import { armedGuest, FENCE, type Heard, incomingGuest, last, play, residentGuest
 const POLICY = ["paused", "io-error"];
 const STOP = { kind: "cpusStopped", stoppedAtUnixUs: 990 } as const;
 const RESUME = { kind: "cpusResumed", resumedAtUnixUs: 990 } as const;
-const REGISTERED = { kind: "nicsRegistered" } as const;
+const REGISTERED = { kind: "nicsRegistered", sentAtUnixUs: 1 } as const;
 const DEREGISTERED = { kind: "nicsDeregistered" } as const;
 const UNEXPLAINED = { kind: "timerFired", timer: "stopUnexplained" } as const;
 const TRANSFER = { kind: "transferOrdered", fence: FENCE } as const;

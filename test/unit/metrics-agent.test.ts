@@ -59,10 +59,13 @@ describe("an agent's metrics", () => {
     const events: readonly GuestFeedEvent[] = [
       { $case: "handOffReceived", value: { handOff: undefined, route: HandOffRoute.GRPC } },
       { $case: "destinationReady", value: { runState: "paused", readyAtUnixUs: 1_200n } },
-      { $case: "nicsRegistered", value: { registeredAtUnixUs: 1_300n } },
+      { $case: "nicsRegistered", value: { registeredAtUnixUs: 1_300n, registrationSentAtUnixUs: 1_250n } },
       { $case: "cpusStarted", value: { contSentAtUnixUs: 1_700n, resumedAtUnixUs: 1_900n } },
       ...[1, 2].map(
-        (round): GuestFeedEvent => ({ $case: "announced", value: { round, announcedAtUnixUs: 2_000n } }),
+        (round): GuestFeedEvent => ({
+          $case: "announced",
+          value: { round, announcedAtUnixUs: 2_000n, firstFrames: [] },
+        }),
       ),
     ];
     for (const event of events) meter.said(WEB, event, 1_000);

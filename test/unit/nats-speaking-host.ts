@@ -29,7 +29,7 @@ export function openHost(t: TestContext, link: NatsLink, spool: string): Speakin
     assert.ok(migration !== null);
     const about = migrationId === "" ? null : { ...migration, migrationId: migrationId as MigrationId };
     const guest = { ...residentGuest("running"), guestId, hostId: HA, migration: about };
-    feed.publish(guest, { $case: "announced", value: { round, announcedAtUnixUs: 1n } }, 1);
+    feed.publish(guest, { $case: "announced", value: { round, announcedAtUnixUs: 1n, firstFrames: [] } }, 1);
   };
   return { feed, say };
 }

@@ -99,6 +99,7 @@ test("PrepareNicsRequest is the same to generated code and descriptors", () => {
 });
 
 test("FeedEvent is the same to generated code and descriptors, whatever happened", () => {
+  const clockOffset = { destinationAheadUs: -7n, errorUs: 3n, measuredAtUnixUs: 5n, roundTrips: 4 };
   const base = {
     migrationId: handOff.migrationId,
     guestId: "web-7",
@@ -108,12 +109,13 @@ test("FeedEvent is the same to generated code and descriptors, whatever happened
     sequence: 3n,
     atUnixUs: 1_790_000_000_000_000n,
     traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    tracestate: "rojo=00f067aa0ba902b7",
   };
   const events: FeedEvent["event"][] = [
     { $case: "handOffReceived", value: { handOff, route: HandOffRoute.NATS } },
     {
       $case: "phaseChanged",
-      value: { from: Phase.PENDING, to: Phase.FAILED, outcome: Outcome.GUEST_LOST, reason: "x" },
+      value: { from: Phase.PENDING, to: Phase.FAILED, outcome: Outcome.GUEST_LOST, reason: "x", clockOffset },
     },
     { $case: "alarmRaised", value: { reason: "A_B", sentence: "Größe.", metadata: { a: "1" } } },
     {
@@ -123,6 +125,7 @@ test("FeedEvent is the same to generated code and descriptors, whatever happened
         announcedAtUnixUs: 1n,
         endedBy: AnnouncementsEndedBy.EVIDENCE,
         frames: { reverseArp: 1, arp: 2, neighbourAdvertisements: 0 },
+        firstFrames: [{ nicId: "net0", atUnixUs: 2n }],
       },
     },
     { $case: "cpusStarted", value: { contSentAtUnixUs: 0n, resumedAtUnixUs: -1n } },

@@ -14,7 +14,7 @@ import { AgentClients } from "../../services/coordinator/agent-clients.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { startGrpcServer } from "../../services/grpc/server.ts";
 import { callServerStream, serveServerStream } from "../../services/grpc/server-stream.ts";
-import { traceparentIn } from "../../services/grpc/traceparent.ts";
+import { callerTraceIn } from "../../services/grpc/trace-metadata.ts";
 import { callUnary, serveUnary } from "../../services/grpc/unary.ts";
 import { withTraceIds } from "../../services/log/with-trace-ids.ts";
 import { PLAINTEXT } from "../../services/tls/security.ts";
@@ -31,22 +31,22 @@ describe("the traces that a program knows", () => {
     const traces = new MigrationTraces();
     assert.deepEqual(traces.traceOf(MIGRATION), traceOfMigration(MIGRATION));
     assert.equal(traces.givenFor(MIGRATION), undefined);
-    traces.note(MIGRATION, GIVEN);
-    traces.note(MIGRATION, ANOTHER);
-    assert.equal(traces.givenFor(MIGRATION), GIVEN);
-    assert.deepEqual(traces.traceOf(MIGRATION), traceOfMigration(MIGRATION, GIVEN));
+    traces.note(MIGRATION, { traceparent: GIVEN });
+    traces.note(MIGRATION, { traceparent: ANOTHER });
+    assert.equal(traces.givenFor(MIGRATION)?.traceparent, GIVEN);
+    assert.deepEqual(traces.traceOf(MIGRATION), traceOfMigration(MIGRATION, { traceparent: GIVEN }));
   });
 
   it("hold nothing for a migration whose own trace was noted, or a word that is malformed", () => {
     const traces = new MigrationTraces();
-    traces.note(MIGRATION, traceOfMigration(MIGRATION).traceparent);
-    traces.note(MIGRATION, "00-zz");
+    traces.note(MIGRATION, traceOfMigration(MIGRATION));
+    traces.note(MIGRATION, { traceparent: "00-zz" });
     assert.equal(traces.givenFor(MIGRATION), undefined);
   });
 
   it("let go of the oldest of too many", () => {
     const traces = new MigrationTraces();
-    traces.note(MIGRATION, GIVEN);
+    traces.note(MIGRATION, { traceparent: GIVEN });
     for (let number = 0; number < 16_384; number += 1) traces.traceOf(`web-${number}`);
     assert.equal(traces.givenFor(MIGRATION), undefined);
   });
@@ -57,14 +57,14 @@ describe("a log with trace ids", () => {
     const lines: unknown[] = [];
     const take = (fields: object, sentence: string) => void lines.push({ ...fields, sentence });
     const traces = new MigrationTraces();
-    traces.note(MIGRATION, GIVEN);
+    traces.note(MIGRATION, { traceparent: GIVEN });
     const log = withTraceIds({ debug: take, info: take, warn: take, error: take }, traces);
     for (const level of ["debug", "info", "warn", "error"] as const) {
       log[level]({ migration_id: MIGRATION }, level);
     }
     log.info({ migration_id: "", host_id: "ha" }, "no migration");
     log.info({ host_id: "ha" }, "no migration");
-    const { traceId } = traceOfMigration(MIGRATION, GIVEN);
+    const { traceId } = traceOfMigration(MIGRATION, { traceparent: GIVEN });
     assert.deepEqual(lines, [
       ...["debug", "info", "warn", "error"].map((sentence) => ({
         migration_id: MIGRATION,
@@ -106,21 +106,23 @@ async function openAgent(t: TestContext, traces: MigrationTraces) {
 }
 
 describe("an agent", () => {
-  const call = { timeoutMs: 5_000, traceparent: GIVEN };
+  const call = { timeoutMs: 5_000, trace: { traceparent: GIVEN } };
   const request = { migrationId: MIGRATION, fence: undefined, guestId: "web-7", instanceId: "" };
 
   it("notes the trace of a call that names its migration", async (t) => {
     const traces = new MigrationTraces();
     await callUnary(await openAgent(t, traces), methods.cancelTransfer, request, call);
-    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+    assert.equal(traces.givenFor(MIGRATION)?.traceparent, GIVEN);
   });
 
   it("notes the trace of a stream that names its migration", async (t) => {
     const traces = new MigrationTraces();
     const client = await openAgent(t, traces);
     const following = { guestId: "web-7", migrationId: MIGRATION, afterSequence: 0n };
-    for await (const _ of callServerStream(client, methods.followGuest, following, { traceparent: GIVEN }));
-    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+    for await (const _ of callServerStream(client, methods.followGuest, following, {
+      trace: { traceparent: GIVEN },
+    }));
+    assert.equal(traces.givenFor(MIGRATION)?.traceparent, GIVEN);
   });
 
   it("notes nothing of a call in no trace, or that names no migration", async (t) => {
@@ -148,16 +150,16 @@ describe("a coordinator's clients of agents", () => {
     const traces = new MigrationTraces();
     const clients = await openClients(t, traces);
     const request = CancelTransferRequest.create({ migrationId: MIGRATION });
-    await clients.cancelTransfer(HA, request, { deadlineMs: 5_000, signal, traceparent: GIVEN });
-    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+    await clients.cancelTransfer(HA, request, { deadlineMs: 5_000, signal, trace: { traceparent: GIVEN } });
+    assert.equal(traces.givenFor(MIGRATION)?.traceparent, GIVEN);
   });
 
   it("put the trace of a stream on the wire", async (t) => {
     const traces = new MigrationTraces();
     const clients = await openClients(t, traces);
     const [guestId, migrationId] = ["web-7" as GuestId, MIGRATION as MigrationId];
-    for await (const _ of clients.follow(HA, guestId, migrationId, 0n, signal, GIVEN));
-    assert.equal(traces.givenFor(MIGRATION), GIVEN);
+    for await (const _ of clients.follow(HA, guestId, migrationId, 0n, signal, { traceparent: GIVEN }));
+    assert.equal(traces.givenFor(MIGRATION)?.traceparent, GIVEN);
   });
 });
 
@@ -169,12 +171,12 @@ describe("a call's metadata", () => {
   };
 
   it("has a traceparent where there is one that is well-formed", () => {
-    assert.equal(traceparentIn(withTraceparents(GIVEN)), GIVEN);
+    assert.equal(callerTraceIn(withTraceparents(GIVEN))?.traceparent, GIVEN);
   });
 
   it("has none where there is none, a malformed one, or more than one", () => {
     for (const given of [[], ["00-zz"], [GIVEN, GIVEN], [GIVEN, ANOTHER]]) {
-      assert.equal(traceparentIn(withTraceparents(...given)), undefined, given.join());
+      assert.equal(callerTraceIn(withTraceparents(...given)), undefined, given.join());
     }
   });
 });
