@@ -47,6 +47,15 @@ export function offsetOf(
   };
 }
 
+/**
+ * What the offset proves, else 0: a clock that is kept, as hosts' clocks are, is nearer to the other than half of a round
+ * trip can tell, and is left alone where it may be right. Microseconds.
+ */
+export function provenAheadUs({ destinationAheadUs, errorUs }: ClockOffset): bigint {
+  const apartUs = destinationAheadUs < 0n ? -destinationAheadUs : destinationAheadUs;
+  return apartUs > errorUs ? destinationAheadUs : 0n;
+}
+
 /** By how much two clocks that are kept may come apart (RFC 5905, PHI): so many microseconds a second. */
 const DRIFT_PER_MILLION = 15n;
 

@@ -1,6 +1,6 @@
 import { type ClockOffset, type Instant, InstantKind } from "../../proto/gen/switchover/v1/migration.ts";
 import { SpanKind, type SwitchoverSpan } from "../../proto/gen/switchover/v1/receipt.ts";
-import { errorUsAt } from "../clock-offset.ts";
+import { errorUsAt, provenAheadUs } from "../clock-offset.ts";
 
 /** From the later of the first ones, of which all must be known, to the last. */
 interface SpanOf {
@@ -60,19 +60,17 @@ export function clockBehindUs(instants: readonly Instant[], offset?: ClockOffset
   const left = find(instants, InstantKind.HANDED_OFF);
   const arrived = find(instants, InstantKind.HAND_OFF_RECEIVED);
   if (left === undefined || arrived === undefined || left.hostId === arrived.hostId) return 0n;
-  const arrivedAtUnixUs = arrived.atUnixUs - (offset?.destinationAheadUs ?? 0n);
+  const arrivedAtUnixUs = arrived.atUnixUs - aheadUs(offset);
   return left.atUnixUs > arrivedAtUnixUs ? left.atUnixUs - arrivedAtUnixUs : 0n;
 }
 
-/** An instant by the source's clock, as far as the clocks are known to differ. */
-export function bySourceClock(
-  instants: readonly Instant[],
-  offset?: ClockOffset,
-): (instant: Instant) => bigint {
-  const source = instants.find(({ kind }) => AT_SOURCE.includes(kind));
-  const correctionUs = clockBehindUs(instants, offset) - (offset?.destinationAheadUs ?? 0n);
-  return ({ kind, hostId, atUnixUs }) =>
-    AT_SOURCE.includes(kind) || hostId === source?.hostId ? atUnixUs : atUnixUs + correctionUs;
+function aheadUs(offset: ClockOffset | undefined): bigint {
+  return offset === undefined ? 0n : provenAheadUs(offset);
+}
+
+/** What brings the destination's instants onto the source's clock, as far as the clocks are known to differ. */
+export function movedByUs(instants: readonly Instant[], offset?: ClockOffset): bigint {
+  return clockBehindUs(instants, offset) - aheadUs(offset);
 }
 
 /** All spans whose instants are known, the destination's by the source's clock. */
@@ -98,7 +96,9 @@ function spanIn(
   instants: readonly Instant[],
   offset: ClockOffset | undefined,
 ): readonly SwitchoverSpan[] {
-  const timeOf = bySourceClock(instants, offset);
+  const correctionUs = movedByUs(instants, offset);
+  const timeOf = ({ kind, atUnixUs }: Instant) =>
+    AT_SOURCE.includes(kind) ? atUnixUs : atUnixUs + correctionUs;
   // Of several NICs the last one's: before, a part of the guest was still silent.
   const end = to === InstantKind.FIRST_FRAME ? findLast(instants, to) : find(instants, to);
   const begins = from.map((one) => find(instants, one)).filter((one) => one !== undefined);

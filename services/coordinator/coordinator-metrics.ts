@@ -63,7 +63,7 @@ export class CoordinatorMetrics implements MigrationMeter {
   }
 
   ended({ migration }: CompleteState): void {
-    const { phase, outcome, reasonCode, phases, instants, spec } = migration;
+    const { phase, outcome, reasonCode, phases, instants, spec, clockOffset } = migration;
     this.#ended.count(phaseWord(phase), enumWord("OUTCOME_", outcomeToJSON(outcome)), reasonCode);
     for (const [index, entry] of phases.entries()) {
       const next = phases[index + 1];
@@ -71,7 +71,7 @@ export class CoordinatorMetrics implements MigrationMeter {
       this.#phase.at(phaseWord(entry.phase)).record(Number(next.atUnixUs - entry.atUnixUs) / 1_000_000);
     }
     const mode = modeWord(spec.mode);
-    for (const { kind, durationUs } of switchoverSpans(instants)) {
+    for (const { kind, durationUs } of switchoverSpans(instants, clockOffset)) {
       const span = enumWord("SPAN_KIND_", spanKindToJSON(kind));
       this.#span.at(span, mode).record(Number(durationUs) / 1_000_000);
     }

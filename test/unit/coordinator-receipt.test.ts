@@ -7,7 +7,13 @@ import { clockBehindUs, switchoverSpans } from "../../coordinator/inventory/swit
 import { InventoryApi } from "../../coordinator/inventory-api.ts";
 import { newMigrationState, withMigration } from "../../coordinator/migration/complete-state.ts";
 import { MigrationApi } from "../../coordinator/migration-api.ts";
-import { type Instant, InstantKind, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  type ClockOffset,
+  type Instant,
+  InstantKind,
+  Outcome,
+  Phase,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import { SpanKind, spanKindToJSON } from "../../proto/gen/switchover/v1/receipt.ts";
 import { HostRecord } from "../../proto/gen/switchover/v1/record.ts";
 import { MemoryCatalogue } from "./coordinator-memory-catalogue.ts";
@@ -44,10 +50,10 @@ function instantsWith(destinationClockUs: bigint, destinationHostId = "hb"): Ins
   ];
 }
 
-function spansOf(instants: readonly Instant[]): Record<string, bigint> {
+function spansOf(instants: readonly Instant[], offset?: ClockOffset): Record<string, bigint> {
   const nameOf = (kind: SpanKind) => Object.keys(SpanKind).find((name) => SpanKind[name as "ADDED"] === kind);
   return Object.fromEntries(
-    switchoverSpans(instants).map(({ kind, durationUs }) => [nameOf(kind), durationUs]),
+    switchoverSpans(instants, offset).map(({ kind, durationUs }) => [nameOf(kind), durationUs]),
   );
 }
 
@@ -104,7 +110,7 @@ describe("spans across clocks that were compared", () => {
   });
 
   it("are the true ones, whether the destination's clock is ahead or behind", () => {
-    for (const aheadUs of [-3_000_000n, -1n, 0n, 250n, 3_000_000n]) {
+    for (const aheadUs of [-3_000_000n, -151n, 0n, 250n, 3_000_000n]) {
       const instants = instantsWith(aheadUs);
       const spans = switchoverSpans(instants, offsetOf(aheadUs));
       for (const { kind, durationUs } of spans) {
@@ -112,6 +118,12 @@ describe("spans across clocks that were compared", () => {
         assert.equal(durationUs, TRUE_SPANS[name], `${name} at ${aheadUs}`);
       }
       assert.equal(clockBehindUs(instants, offsetOf(aheadUs)), 0n);
+    }
+  });
+
+  it("are those of the clocks as they are where these may agree", () => {
+    for (const aheadUs of [-150n, 150n]) {
+      assert.deepEqual(spansOf(instantsWith(0n), offsetOf(aheadUs)), TRUE_SPANS);
     }
   });
 
@@ -216,6 +228,7 @@ describe("a receipt", () => {
         requestedBy: undefined,
         retries: [],
         nics: [],
+        destinationMovedByUs: 0n,
       },
     );
   });
