@@ -8,8 +8,10 @@ export const INSTANT_WORDS: ReadonlyMap<InstantKind, string> = new Map([
   [InstantKind.HANDED_OFF, "handed off"],
   [InstantKind.HAND_OFF_RECEIVED, "hand-off received"],
   [InstantKind.READY, "ready"],
-  [InstantKind.REGISTERED, "registered"],
+  [InstantKind.REGISTRATION_SENT, "registrations sent"],
+  [InstantKind.REGISTERED, "registered, read back"],
   [InstantKind.CONT_SENT, "cont sent"],
   [InstantKind.RESUMED, "RESUME"],
   [InstantKind.ANNOUNCED, "announced"],
+  [InstantKind.FIRST_FRAME, "first frame"],
 ]);

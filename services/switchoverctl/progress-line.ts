@@ -5,7 +5,7 @@ import {
   type TransferProgress,
 } from "../../proto/gen/switchover/v1/migration.ts";
 import { durationText } from "./duration-text.ts";
-import { wordOf } from "./timeline.ts";
+import { wordOf } from "./words.ts";
 
 const MIB = 1024 * 1024;
 const BAR_WIDTH = 20;

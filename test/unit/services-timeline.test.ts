@@ -58,7 +58,7 @@ test("a timeline has a lane for each host, milliseconds from STOP, and the sums 
       "     2.310 | handed off ------------> |",
       "     2.905 |                          | hand-off received",
       "     4.120 |                          | ready",
-      "     4.451 |                          | registered",
+      "     4.451 |                          | registered, read back",
       "     4.470 |                          | cont sent",
       "     4.702 |                          | RESUME",
       "     5.010 |                          | announced",
