@@ -47,10 +47,12 @@ export class GuestJournal implements Journal {
   #state: "open" | "closed" = "open";
   /** What a full disk took of a line that was not written. */
   #tornBytes = 0;
+  #bytes: number;
 
-  private constructor(path: string, fd: number, entries: readonly JournalEntry[]) {
+  private constructor(path: string, fd: number, entries: readonly JournalEntry[], bytes: number) {
     this.#path = path;
     this.#fd = fd;
+    this.#bytes = bytes;
     this.#entries = [...entries];
   }
 
@@ -61,7 +63,7 @@ export class GuestJournal implements Journal {
       const fd = openSync(path, "a+", 0o600);
       const { entries, wholeBytes } = decodeJournal(readFileSync(path, "utf8"));
       ftruncateSync(fd, wholeBytes);
-      return new GuestJournal(path, fd, entries);
+      return new GuestJournal(path, fd, entries, wholeBytes);
     } catch (thrown) {
       if (thrown instanceof SwitchoverError) throw thrown;
       throw unwritable(path, thrown);
@@ -70,6 +72,10 @@ export class GuestJournal implements Journal {
 
   get entries(): readonly JournalEntry[] {
     return this.#entries;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   write(entry: JournalEntry): void {
@@ -86,6 +92,7 @@ export class GuestJournal implements Journal {
       throw unwritable(this.#path, thrown);
     }
     this.#entries.push(entry);
+    this.#bytes += line.length;
   }
 
   /** A line that follows half of another could not be read after a restart. */

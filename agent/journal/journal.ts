@@ -10,6 +10,8 @@ import type { JournalEntry } from "./journal-entry.ts";
  */
 export interface Journal {
   readonly entries: readonly JournalEntry[];
+  /** How long it is. */
+  readonly bytes: number;
   write(entry: JournalEntry): void;
   sync(): Promise<void>;
   /** With all that was written on disk, as far as the disk takes it. Idempotent. */

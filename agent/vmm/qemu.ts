@@ -17,7 +17,7 @@ import {
 import { type MigrationProgress, parseMigrationProgress } from "./migration-progress.ts";
 import { openQmp, type QmpClient, type QmpCommandOptions, type QmpEndpoint } from "./qmp-client.ts";
 import type { JsonObject } from "./qmp-codec.ts";
-import type { QmpAnswer } from "./qmp-requests.ts";
+import type { QmpAnswer, QmpMeter } from "./qmp-requests.ts";
 import { parseRunState } from "./run-state.ts";
 import {
   encodeTlsObjects,
@@ -35,6 +35,7 @@ export type OpenQemuOptions = QmpEndpoint & {
   readonly clock: Clock;
   /** Called inside the data handler, possibly before `openQemu` resolves. Must not throw. */
   readonly onEvent: (event: VmmEvent) => void;
+  readonly meter?: QmpMeter;
   readonly onLine?: (direction: "sent" | "received", line: string, atUnixUs: number) => void;
 };
 

@@ -20,7 +20,7 @@ import {
   type QmpMessage,
   type QmpVersion,
 } from "./qmp-codec.ts";
-import { type QmpAnswer, QmpRequests } from "./qmp-requests.ts";
+import { type QmpAnswer, type QmpMeter, QmpRequests } from "./qmp-requests.ts";
 import { surfaceFault } from "./surface-fault.ts";
 import { readPeerProcess, type VmmProcess } from "./vmm-process.ts";
 
@@ -43,6 +43,8 @@ export type OpenQmpOptions = QmpEndpoint & {
   readonly onEvent: (event: QmpEvent) => void;
   /** Called once if the connection ends by anything but `close()`, after every pending command was answered. */
   readonly onClosed: (error: SwitchoverError, atUnixUs: number) => void;
+  /** Without it nobody counts commands. */
+  readonly meter?: QmpMeter;
   /** Sees every line as it is sent or received, for logs and recordings. */
   readonly onLine?: (direction: "sent" | "received", line: string, atUnixUs: number) => void;
 };
@@ -129,7 +131,7 @@ class QmpConnection implements QmpClient {
     this.#options = options;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#requests = new QmpRequests((line) => this.#write(line), options.clock);
+    this.#requests = new QmpRequests((line) => this.#write(line), options.clock, options.meter);
     this.#cancelDeadline = options.clock.after(options.connectTimeoutMs, () => this.#tooLate());
     this.#stream = this.#connect();
   }

@@ -28,6 +28,14 @@ export interface QmpRequest {
   readonly onLateRefusal?: ((error: SwitchoverError) => void) | undefined;
 }
 
+/** Who counts what becomes of commands; called after whoever asked has the answer. Must not throw. */
+export interface QmpMeter {
+  /** QEMU answered, with a refusal too, so long after the command was sent. Microseconds. */
+  answered(command: string, tookUs: number): void;
+  /** It was refused, or there is no answer; also where it was not even sent. */
+  failed(command: string, reason: string): void;
+}
+
 /**
  * QEMU stops reading its monitor with more than eight in-band commands in its queue, and then reads no
  * out-of-band command either (docs/interop/qmp-spec): so no more than that are ever on the way.
@@ -53,22 +61,25 @@ interface Pending {
 export class QmpRequests {
   readonly #write: (line: string) => void;
   readonly #clock: Clock;
+  readonly #meter: QmpMeter | undefined;
   readonly #onTheWay = new Map<number, Pending>();
   readonly #waiting: Pending[] = [];
   readonly #count: Record<QmpBand, number> = { "in-band": 0, "out-of-band": 0 };
   #lastId = 0;
   #closed: SwitchoverError | undefined;
 
-  constructor(write: (line: string) => void, clock: Clock) {
+  /** Without a meter nobody counts. */
+  constructor(write: (line: string) => void, clock: Clock, meter?: QmpMeter) {
     this.#write = write;
     this.#clock = clock;
+    this.#meter = meter;
   }
 
   send(request: QmpRequest): void {
     const refusal = this.#closed ?? this.#full(request);
     if (refusal !== undefined) {
       const atUnixUs = this.#clock.unixUs();
-      queueMicrotask(() => deliver(request, failed(refusal, atUnixUs, atUnixUs)));
+      queueMicrotask(() => this.#deliver(request, failed(refusal, atUnixUs, atUnixUs)));
       return;
     }
     const pending: Pending = {
@@ -101,7 +112,8 @@ export class QmpRequests {
     }
     pending.fate = "settled";
     pending.cancelDeadline();
-    deliver(request, answer);
+    this.#deliver(request, answer);
+    this.#meter?.answered(request.command, receivedAtUnixUs - sentAtUnixUs);
   }
 
   /** Answers every command with `error`, and every later one too. Idempotent: the first error stays. */
@@ -115,7 +127,7 @@ export class QmpRequests {
       if (pending.fate === "settled") continue;
       pending.fate = "settled";
       pending.cancelDeadline();
-      deliver(pending.request, failed(error, pending.sentAtUnixUs, receivedAtUnixUs));
+      this.#deliver(pending.request, failed(error, pending.sentAtUnixUs, receivedAtUnixUs));
     }
   }
 
@@ -150,13 +162,14 @@ export class QmpRequests {
       if (pending.fate === "waiting") this.#waiting.splice(this.#waiting.indexOf(pending), 1);
       pending.fate = "settled";
       const { request, sentAtUnixUs } = pending;
-      deliver(request, failed(timedOut(request, outcome), sentAtUnixUs, this.#clock.unixUs()));
+      this.#deliver(request, failed(timedOut(request, outcome), sentAtUnixUs, this.#clock.unixUs()));
     });
   }
-}
 
-function deliver(request: QmpRequest, answer: QmpAnswer): void {
-  surfaceFault(() => request.onAnswer(answer));
+  #deliver(request: QmpRequest, answer: QmpAnswer): void {
+    surfaceFault(() => request.onAnswer(answer));
+    if (answer.kind === "failed") this.#meter?.failed(request.command, answer.error.reason);
+  }
 }
 
 function failed(error: SwitchoverError, sentAtUnixUs: number, receivedAtUnixUs: number): QmpAnswer {

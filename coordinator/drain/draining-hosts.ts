@@ -7,19 +7,24 @@ import { hostDraining, isDrainOpen } from "./drain-record.ts";
  * within the moment in which a new drain is heard of is not refused.
  */
 export class DrainingHosts {
-  readonly #drainIds = new Map<string, string>();
+  readonly #open = new Map<string, Drain>();
   readonly #listeners = new Set<() => void>();
 
-  hear({ drainId, spec, ...state }: Drain): void {
-    const hostId = spec?.hostId ?? "";
-    const before = this.#drainIds.get(hostId);
-    if (isDrainOpen(state)) this.#drainIds.set(hostId, drainId);
-    else this.#drainIds.delete(hostId);
-    if (this.#drainIds.get(hostId) !== before) for (const listener of this.#listeners) listener();
+  hear(drain: Drain): void {
+    const hostId = drain.spec?.hostId ?? "";
+    const before = this.#open.get(hostId)?.drainId;
+    if (isDrainOpen(drain)) this.#open.set(hostId, drain);
+    else this.#open.delete(hostId);
+    if (this.#open.get(hostId)?.drainId !== before) for (const listener of this.#listeners) listener();
+  }
+
+  /** The drains under way, as they stood when they were heard of last. */
+  open(): Iterable<Drain> {
+    return this.#open.values();
   }
 
   isDraining(hostId: string): boolean {
-    return this.#drainIds.has(hostId);
+    return this.#open.has(hostId);
   }
 
   /** Calls `listener` whenever a drain begins or ends. */
@@ -29,7 +34,7 @@ export class DrainingHosts {
 
   /** FAILED_PRECONDITION / HOST_DRAINING where the host is on its way to be empty; `field` names it in the request. */
   checkDestination(hostId: HostId, field: string): void {
-    const drainId = this.#drainIds.get(hostId);
-    if (drainId !== undefined) throw hostDraining(hostId, drainId, field);
+    const drain = this.#open.get(hostId);
+    if (drain !== undefined) throw hostDraining(hostId, drain.drainId, field);
   }
 }

@@ -40,6 +40,8 @@ import { AgentMetrics, meterCensus } from "./agent-metrics.ts";
 import { AGENT_CAPABILITIES } from "./capabilities.ts";
 import { applyCpuPriority } from "./cpu-priority.ts";
 import { bindHostAgent } from "./host-agent-service.ts";
+import { meteredJournals } from "./metered-journals.ts";
+import { meterQmp } from "./metered-qmp.ts";
 import { MeteredRoute } from "./metered-route.ts";
 import { notingTraces } from "./note-traces.ts";
 import { rehearseMetrics } from "./rehearse-metrics.ts";
@@ -107,6 +109,7 @@ async function startOn(
   meterNats(metrics, link);
   const handOffs = new NatsHandOffBus(link, log);
   const route = new MeteredRoute(openRouteSocket(), metrics);
+  const qmp = meterQmp(metrics);
   const kernelChanges = openChangeSocket();
   const tables = openTableReader();
   const bridgePorts = openBridgePorts(clock);
@@ -140,7 +143,7 @@ async function startOn(
             subject: values["migration-tls-subject"],
           },
         }),
-    journals: openJournalDirectory(stateDirectory),
+    journals: meteredJournals(openJournalDirectory(stateDirectory), metrics),
     clock,
     log,
     handOffs,
@@ -160,7 +163,16 @@ async function startOn(
       ? {}
       : { staysRegisteredFor: values["stay-registered-for"] }),
     processLife: readProcessLife,
-    openVmm: (path, onEvent) => openQemu({ path, onEvent, clock, connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS }),
+    openVmm: (path, onEvent) =>
+      qmp.connecting(() =>
+        openQemu({
+          path,
+          onEvent,
+          clock,
+          meter: qmp.commands,
+          connectTimeoutMs: QMP_CONNECT_TIMEOUT_MS,
+        }),
+      ),
     ...hooks,
   });
   meterCensus(metrics, agent.census(), () => clock.unixUs());

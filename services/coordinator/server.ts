@@ -42,6 +42,8 @@ import { admissionLimitsIn, moveBudgetIn } from "./admission-settings.ts";
 import { AgentClients } from "./agent-clients.ts";
 import { CoordinatorMetrics, meterCensus } from "./coordinator-metrics.ts";
 import { FencingCommand } from "./fencing-command.ts";
+import { meterDrains } from "./meter-drains.ts";
+import { meterFeedLag } from "./meter-feed-lag.ts";
 import { meteredFencing, meteredStore } from "./metered-ports.ts";
 import { bindMigrationApi } from "./migration-service.ts";
 import type { CoordinatorValues } from "./settings.ts";
@@ -161,7 +163,9 @@ async function open(values: CoordinatorValues, untracedLog: Log, onClose: OnClos
     (place) => runner.awaits(place),
   );
   onClose(() => consumer.close(CONSUMER_GRACE_MS));
+  meterFeedLag(metrics, consumer);
 
+  meterDrains(metrics, draining);
   const api = new MigrationApi({
     store,
     hosts,

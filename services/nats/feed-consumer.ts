@@ -26,6 +26,14 @@ const IDLE_HEARTBEAT_MS = 1_000;
 const REDELIVERY_DELAY_MS = 500;
 const RETRY_MS = 500;
 
+/** How far a consumer is behind the feed. */
+export interface FeedLag {
+  /** Events that the stream had not given out when the last one came, and those that are being handed over. */
+  readonly pending: number;
+  /** How old the last one was by the server's stamp when it came, while there are such; else 0. Microseconds. */
+  readonly behindUs: number;
+}
+
 /** Takes an event in; the event counts as heard once it resolves, and comes again after it throws. */
 export type FeedListener = (event: FeedEvent) => Promise<void>;
 
@@ -52,6 +60,8 @@ export class FeedConsumer {
   #heard: JsMsg[] = [];
   readonly #chains = new Map<string, Promise<void>>();
   readonly #running: Promise<void>;
+  /** Of the last event that came. */
+  #last = { pending: 0, ageUs: 0 };
 
   /** `coordinatorId` is a token of NATS names, as ids are. */
   constructor(
@@ -67,6 +77,11 @@ export class FeedConsumer {
     this.#listener = listener;
     this.#log = log;
     this.#running = this.#run();
+  }
+
+  lag(): FeedLag {
+    const pending = this.#last.pending + this.#chains.size;
+    return { pending, behindUs: pending === 0 ? 0 : this.#last.ageUs };
   }
 
   /** Takes no more events and waits for those being handed over, for up to `timeoutMs`. */
@@ -120,7 +135,8 @@ export class FeedConsumer {
   }
 
   #enqueue(message: JsMsg): void {
-    const { subject } = message;
+    const { info, subject } = message;
+    this.#last = { pending: info.pending, ageUs: Date.now() * 1_000 - info.timestampNanos / 1_000 };
     const before = this.#chains.get(subject);
     if (before === undefined && !this.#concerns(message)) {
       this.#acknowledge(message);

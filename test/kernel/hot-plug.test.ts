@@ -365,6 +365,9 @@ function refusingWord(kind: JournalWord["kind"], stateDirectory: string): Journa
         get entries() {
           return journal.entries;
         },
+        get bytes() {
+          return journal.bytes;
+        },
         sync: () => journal.sync(),
         close: () => journal.close(),
         write: (entry) => {

@@ -6,6 +6,7 @@ import { GUEST } from "./guest-gate.ts";
 /** The journal of one guest, in memory; it outlives the agents that have it. */
 export class MemoryJournals implements JournalStore, Journal {
   readonly entries: JournalEntry[];
+  readonly bytes = 0;
   #has: boolean;
 
   /** Written a microsecond after each other, from `fromUnixUs` on. */

@@ -80,6 +80,7 @@ export class SimulatedDisk {
 
 class DiskJournal implements Journal {
   readonly entries: JournalEntry[];
+  readonly bytes = 0;
   readonly #file: File;
   readonly #agent: SimulatedProcess;
   readonly #disk: SimulatedDisk;
