@@ -1,5 +1,6 @@
 import type { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import { parseMigrationId } from "../../proto/ids.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import type { CoordinatorClient } from "./coordinator-client.ts";
 import type { Display } from "./display.ts";
 import { EXIT_CODES, exitCodeOf } from "./exit-code.ts";
@@ -9,6 +10,8 @@ import { type MigrateValues, startRequest } from "./migrate-settings.ts";
 export interface CommandPorts {
   readonly client: Pick<CoordinatorClient, keyof CoordinatorClient>;
   readonly display: Display;
+  /** The trace that whoever runs the command is in; the migration that it asks for is in that, too. */
+  readonly trace?: GivenTrace | undefined;
   /** Aborts when the person wants to go; a migration goes on without them. */
   readonly signal: AbortSignal;
   /** Whether a person stands by a statement that nobody can check. */
@@ -17,7 +20,7 @@ export interface CommandPorts {
 
 export async function migrate(values: MigrateValues, ports: CommandPorts): Promise<number> {
   if (values["dry-run"] === "on") return validate(values, ports);
-  const migration = await ports.client.start(startRequest(values));
+  const migration = await ports.client.start(startRequest(values), ports.trace);
   ports.display.progress(migration);
   if (values.wait === "on") return watch(migration.migrationId, ports, migration);
   ports.display.note(`Migration ${migration.migrationId} has begun.`);

@@ -14,6 +14,7 @@ import {
   type StartMigrationResponse,
 } from "../../proto/gen/switchover/v1/migration_service.ts";
 import type { Receipt } from "../../proto/gen/switchover/v1/receipt.ts";
+import type { GivenTrace } from "../../proto/trace-context.ts";
 import { openChannel } from "../grpc/channel.ts";
 import { callServerStream } from "../grpc/server-stream.ts";
 import { callUnary } from "../grpc/unary.ts";
@@ -42,8 +43,8 @@ export class CoordinatorClient {
     this.#client = openChannel(target, { retriedServices: [MIGRATION_SERVICE], security, peer });
   }
 
-  async start(request: StartMigrationRequest): Promise<Migration> {
-    return present((await this.#startMigration(request)).migration);
+  async start(request: StartMigrationRequest, trace?: GivenTrace): Promise<Migration> {
+    return present((await this.#startMigration(request, trace)).migration);
   }
 
   /** All that would refuse it; nothing is stored or changed. */
@@ -51,8 +52,8 @@ export class CoordinatorClient {
     return this.#startMigration({ ...request, validateOnly: true });
   }
 
-  #startMigration(request: StartMigrationRequest): Promise<StartMigrationResponse> {
-    return callUnary(this.#client, methods.startMigration, request, { timeoutMs: CALL_TIMEOUT_MS });
+  #startMigration(request: StartMigrationRequest, trace?: GivenTrace): Promise<StartMigrationResponse> {
+    return callUnary(this.#client, methods.startMigration, request, { timeoutMs: CALL_TIMEOUT_MS, trace });
   }
 
   get(migrationId: string): Promise<Migration> {

@@ -88,7 +88,8 @@ export const MIGRATE_USAGE: UsageText = {
     "Moves a running guest to another host. Exits with 0 when it is complete (without --wait: when it has begun),\n" +
     "1 when it failed or was cancelled, 2 for a wrong command line, 3 when no coordinator answers.\n" +
     `--wait: ${STAYING}\n` +
-    "--dry-run: exits with 0 when nothing refuses it, else with 1; with --json one StartMigrationResponse.",
+    "--dry-run: exits with 0 when nothing refuses it, else with 1; with --json one StartMigrationResponse.\n" +
+    "The migration is in the trace that TRACEPARENT and TRACESTATE in the environment name (W3C), where there is one.",
   environment: COMMON_ENVIRONMENT,
   examples: [
     "switchoverctl migrate --guest web-7 --from ha --to hb --wait",

@@ -1,5 +1,6 @@
 import type { Client } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
+import { parseTrace } from "../../proto/trace-context.ts";
 import { openChannel } from "../grpc/channel.ts";
 import type { Log } from "../log/log.ts";
 import { NatsLink } from "../nats/connection.ts";
@@ -28,10 +29,12 @@ export async function withCoordinator(
   const onSilence = (error: SwitchoverError): void =>
     complain(silence(values.coordinator, error, `, trying on for ${WATCH_UNREACHABLE_S} s`));
   try {
+    const { TRACEPARENT, TRACESTATE } = process.env;
+    const trace = parseTrace(TRACEPARENT, TRACESTATE);
     return await withSecurity(
       values,
       (security) => new CoordinatorClient(values.coordinator, security, onSilence),
-      (client) => run({ client, display, signal: leaving.signal, confirm: confirmAtTerminal }),
+      (client) => run({ client, display, trace, signal: leaving.signal, confirm: confirmAtTerminal }),
     );
   } catch (thrown) {
     const error = SwitchoverError.from(thrown);

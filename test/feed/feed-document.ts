@@ -141,6 +141,12 @@ const HEADERS: JsonSchema = {
         "The migration's trace (CloudEvents' distributed tracing extension); absent outside a migration.",
     },
     traceparent: { type: "string", pattern: TRACEPARENT, description: "The same under W3C's own name." },
+    "ce-tracestate": {
+      type: "string",
+      description:
+        "The tracestate that the migration's caller gave, percent-encoded; absent where it gave none.",
+    },
+    tracestate: { type: "string", maxLength: 512, description: "The same under W3C's own name, unchanged." },
     "Nats-Msg-Id": { type: "string", description: "The same as ce-id, for JetStream." },
   },
 };

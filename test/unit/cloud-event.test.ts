@@ -62,6 +62,20 @@ describe("a feed message's headers", () => {
     assert.match(headers.traceparent ?? "", /^00-4bf92f3577b34da6a3ce929d0e0e4736-.*-00$/);
   });
 
+  it("have the caller's tracestate unchanged, and encoded as the binding wants it, beside its traceparent alone", () => {
+    const tracestate = "rojo=00f067aa0ba902b7,congo=a b";
+    const headers = read(cloudEventHeaders({ ...PHASE, traceparent: GIVEN, tracestate }, "id"));
+    assert.equal(headers.tracestate, tracestate);
+    assert.equal(headers["ce-tracestate"], "rojo=00f067aa0ba902b7,congo=a%20b");
+    for (const event of [
+      { ...PHASE, tracestate },
+      { ...PHASE, traceparent: GIVEN, tracestate: "Not One" },
+    ]) {
+      const without = read(cloudEventHeaders(event, "id"));
+      assert.ok(!("tracestate" in without) && !("ce-tracestate" in without));
+    }
+  });
+
   it("are the same when an event that was stored as JSON is published again", () => {
     const again = FeedEvent.fromJSON(JSON.parse(JSON.stringify(FeedEvent.toJSON(PHASE))));
     assert.deepEqual(read(cloudEventHeaders(again, "id")), read(cloudEventHeaders(PHASE, "id")));

@@ -60,6 +60,7 @@ for (const { jsonName, message } of cases) {
       sequence: "1",
       atUnixUs: "1796067460702951",
       traceparent: GIVEN,
+      tracestate: "rojo=00f067aa0ba902b7",
       [jsonName]: filledMessage(message),
     };
     const subject = await publish(link, FeedEvent.fromJSON(said));
@@ -74,6 +75,7 @@ for (const { jsonName, message } of cases) {
     const validateHeaders = messageValidator(document, jsonName, "headers");
     assert.ok(validateHeaders(headers), JSON.stringify(validateHeaders.errors));
     assert.ok("ce-traceparent" in headers);
+    assert.equal(headers.tracestate, said.tracestate);
     assert.equal(headers["ce-id"], headers["Nats-Msg-Id"]);
   });
 }

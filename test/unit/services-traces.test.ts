@@ -170,6 +170,19 @@ describe("a call's metadata", () => {
     return metadata;
   };
 
+  it("has a well-formed tracestate beside its traceparent, several as one list, and none that is too long", () => {
+    const stateOf = (...states: readonly string[]) => {
+      const metadata = withTraceparents(GIVEN);
+      for (const state of states) metadata.add("tracestate", state);
+      return callerTraceIn(metadata)?.tracestate;
+    };
+    assert.equal(stateOf("rojo=1"), "rojo=1");
+    assert.equal(stateOf("rojo=1", "congo=2"), "rojo=1,congo=2");
+    assert.equal(stateOf(), undefined);
+    assert.equal(stateOf("rojo=1", "rojo=2"), undefined);
+    assert.equal(stateOf("a=".padEnd(513, "x")), undefined);
+  });
+
   it("has a traceparent where there is one that is well-formed", () => {
     assert.equal(callerTraceIn(withTraceparents(GIVEN))?.traceparent, GIVEN);
   });

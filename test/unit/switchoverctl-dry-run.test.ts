@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { Migration } from "../../proto/gen/switchover/v1/migration.ts";
 import type { StartMigrationRequest, StartRefusal } from "../../proto/gen/switchover/v1/migration_service.ts";
 import { readSettings } from "../../services/config/read-settings.ts";
 import { type CommandPorts, migrate } from "../../services/switchoverctl/commands.ts";
@@ -57,6 +58,24 @@ describe("switchoverctl migrate --dry-run", () => {
   it("prints one JSON object with --json", async () => {
     const { shown } = await dryRun([REFUSAL], "json");
     assert.deepEqual(JSON.parse(shown), { refusals: [REFUSAL] });
+  });
+
+  it("is the only one that is in no trace: a migration is in that of whoever runs the command", async () => {
+    const asked: unknown[] = [];
+    const client = {
+      start: async (_request: StartMigrationRequest, trace: unknown) => {
+        asked.push(trace);
+        return Migration.create({ migrationId: "web-7-mk3v0q8ya1z9" });
+      },
+    };
+    const display = new Display({ write: () => true }, "text");
+    const trace = {
+      traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+      tracestate: "rojo=1",
+    };
+    const ports = { client, display, trace } as unknown as CommandPorts;
+    await migrate({ ...valuesOf(), "dry-run": "off" }, ports);
+    assert.deepEqual(asked, [trace]);
   });
 
   it("has nothing to wait for", () => {
