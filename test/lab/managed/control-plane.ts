@@ -6,6 +6,7 @@ import { HostAgentServiceService } from "../../../proto/gen/switchover/v1/host_a
 import type { Migration, MigrationSpec } from "../../../proto/gen/switchover/v1/migration.ts";
 import { MigrationServiceService, Resolution } from "../../../proto/gen/switchover/v1/migration_service.ts";
 import type { NicDefinition, PreparedNic } from "../../../proto/gen/switchover/v1/nic.ts";
+import type { Receipt } from "../../../proto/gen/switchover/v1/receipt.ts";
 import { callServerStream } from "../../../services/grpc/server-stream.ts";
 import { callUnary } from "../../../services/grpc/unary.ts";
 import { deadlineExceeded } from "../deadline.ts";
@@ -101,6 +102,19 @@ export class ControlPlane {
       await delay(POLL_MS);
     }
     throw deadlineExceeded(`The awaited state of ${migrationId} (${last})`, timeoutMs);
+  }
+
+  async receipt(migrationId: string): Promise<Receipt> {
+    const { receipt } = await callUnary(
+      this.#cluster.migrations,
+      MigrationServiceService.getReceipt,
+      { migrationId },
+      { timeoutMs: CALL_TIMEOUT_MS },
+    );
+    if (receipt !== undefined) return receipt;
+    throw new SwitchoverError("INTERNAL", "The coordinator answered without a receipt.", {
+      reason: "LAB_BAD_OUTPUT",
+    });
   }
 
   /** An operator's statement about hosts that are dead. */

@@ -43,6 +43,7 @@ export interface ManagedLabOptions extends LabOptions {
   readonly agentFlags?: readonly string[];
   /** Default: plain. */
   readonly migrationStream?: "plain" | "tls";
+  readonly coordinatorFlags?: readonly string[];
 }
 
 export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
@@ -54,6 +55,7 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
     const cluster = await Cluster.start(lab, {
       agentFlags: options.agentFlags ?? [],
       migrationStream: options.migrationStream ?? "plain",
+      coordinatorFlags: options.coordinatorFlags ?? [],
     });
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
