@@ -15,6 +15,7 @@ import { announcementsEndedByToJSON } from "../../proto/gen/switchover/v1/feed.t
 import { parseGuestAddress } from "../../proto/guest-address.ts";
 import { parseMacAddress } from "../../proto/mac-address.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
+import { unixMicros } from "../lab/realtime-clock.ts";
 import { skipWithout } from "../resource.ts";
 import { type Bench, nic, prepare, SILENT_LOG, withAgent } from "./agent-bench.ts";
 import { addFabric, type Fabric, framesFrom } from "./announce-fabric.ts";
@@ -121,11 +122,45 @@ describe("the agent's own announcements", options, () => {
       const sender = packetPort.open(fabric.uplinkIfindex, [MAC]);
       const listener = packetPort.open(fabric.uplinkIfindex, [MAC]);
       sender.send(encodeReverseArp(MAC, 7));
-      assert.deepEqual([...listener.heard()], []);
+      assert.deepEqual([...listener.heard().keys()], []);
       sender.send(encodeArpAnnouncement(MAC, IPV4, 7));
-      assert.deepEqual([...listener.heard()], [GUEST]);
+      assert.deepEqual([...listener.heard().keys()], [GUEST]);
       sender.close();
       listener.close();
+    }));
+
+  it("are heard with the kernel's time of the first frame, and not with that of its reading", () =>
+    withRunningGuest(async ({ fabric }) => {
+      const sender = packetPort.open(fabric.uplinkIfindex, [MAC]);
+      const listener = packetPort.open(fabric.uplinkIfindex, [MAC]);
+      const sent: (readonly [number, number])[] = [];
+      // The kernel begins to stamp frames a moment after somebody wants to know.
+      const heardAtUnixUs = await eventually("a stamp", () => {
+        const beganUnixUs = unixMicros();
+        sender.send(encodeArpAnnouncement(MAC, IPV4));
+        sent.push([beganUnixUs, unixMicros()]);
+        if (sent.length < 3) return undefined;
+        const atUnixUs = listener.heard().get(MAC) ?? 0;
+        const isOfAFrame = sent.some(([from, to]) => from <= atUnixUs && atUnixUs <= to);
+        return isOfAFrame ? atUnixUs : undefined;
+      });
+      sender.send(encodeArpAnnouncement(MAC, IPV4));
+      assert.equal(listener.heard().get(MAC), heardAtUnixUs, "the first one's");
+      sender.close();
+      listener.close();
+    }));
+
+  it("tell of the guest's first frame with its NIC", () =>
+    withRunningGuest(async ({ announcements, guest }) => {
+      await oneRound(announcements);
+      assert.deepEqual(announcements.firstFrames(), []);
+      const sentAtUnixUs = unixMicros();
+      guest.send(GUEST, PEER, "hello");
+      await eventually("evidence", () => (announcements.heard() === "all" ? true : undefined));
+      const [first, ...more] = announcements.firstFrames();
+      assert.equal(more.length, 0);
+      assert.equal(first?.nicId, "net0");
+      assert.ok((first?.atUnixUs ?? 0) >= sentAtUnixUs - 1_000);
     }));
 
   it("are ended by a frame of the guest's own that leaves by the uplink", () =>
