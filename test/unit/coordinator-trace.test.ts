@@ -18,6 +18,7 @@ const ANOTHER = GIVEN.replace("4bf", "5bf");
 class TracedCoordinator {
   readonly traces = new MigrationTraces();
   readonly called = new Map<string, Set<string | undefined>>();
+  readonly states = new Set<string | undefined>();
   readonly api: MigrationApi;
   readonly runner: MigrationRunner;
 
@@ -40,13 +41,8 @@ class TracedCoordinator {
 
   async start(traceparent?: string): Promise<string> {
     const asked = { requestId: "r1", spec: specOf(), validateOnly: false };
-    return (
-      (
-        await this.api.startMigration(asked, {
-          trace: traceparent === undefined ? undefined : { traceparent },
-        })
-      ).migration?.migrationId ?? ""
-    );
+    const trace = traceparent === undefined ? undefined : { traceparent };
+    return (await this.api.startMigration(asked, { trace })).migration?.migrationId ?? "";
   }
 
   #witnessed(agents: AgentPort): AgentPort {
@@ -55,7 +51,9 @@ class TracedCoordinator {
         const method = target[name] as (...args: unknown[]) => unknown;
         return (...args: unknown[]) => {
           const last = args.at(-1) as GivenTrace | { readonly trace?: GivenTrace };
-          const { traceparent } = ("trace" in last ? last.trace : (last as GivenTrace)) ?? {};
+          const { traceparent, tracestate } =
+            ("trace" in last ? last.trace : (last as GivenTrace | undefined)) ?? {};
+          this.states.add(tracestate);
           this.called.set(name, (this.called.get(name) ?? new Set()).add(traceparent));
           return method.apply(target, args);
         };
@@ -96,6 +94,22 @@ describe("a migration's trace", () => {
     for (const name of CALLS)
       assert.deepEqual([...(coordinator.called.get(name) ?? [])], [traceparent], name);
     for (const event of world.feed.events) assert.equal(event.traceparent, undefined);
+  });
+
+  it("brings its caller's tracestate to every call and event, unchanged", async (t) => {
+    const world = openWorld(t);
+    const coordinator = new TracedCoordinator(t, world);
+    const tracestate = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
+    const asked = { requestId: "r1", spec: specOf(), validateOnly: false };
+    const trace = { traceparent: GIVEN, tracestate };
+    const { migration } = await coordinator.api.startMigration(asked, { trace });
+    await world.untilArchived("web-7");
+    assert.equal(migration?.tracestate, tracestate);
+    assert.deepEqual([...coordinator.states], [tracestate]);
+    assert.ok(world.feed.events.length > 0);
+    for (const event of world.feed.events) assert.equal(event.tracestate, tracestate);
+    const archived = world.store.archived.get(migration?.migrationId ?? "");
+    assert.equal(archived?.migration?.tracestate, tracestate);
   });
 
   it("stays the one of the first call when its request is repeated in another trace", async (t) => {

@@ -4,6 +4,7 @@ import { DrainRunner } from "../../coordinator/drain/drain-runner.ts";
 import type { DrainStore, StoredDrain } from "../../coordinator/drain/drain-store.ts";
 import { DrainingHosts } from "../../coordinator/drain/draining-hosts.ts";
 import type { DrainedHostPort } from "../../coordinator/drain/survey-drain.ts";
+import type { Asked } from "../../coordinator/migration/complete-state.ts";
 import { SwitchoverError } from "../../proto/error.ts";
 import { type Drain, DrainRecord, type DrainSpec } from "../../proto/gen/switchover/v1/drain.ts";
 import { GuestInstance, RightToRun } from "../../proto/gen/switchover/v1/guest.ts";
@@ -187,7 +188,7 @@ export class PretendedCloud {
   };
 
   readonly api = {
-    startMigration: async (request: StartMigrationRequest) => {
+    startMigration: async (request: StartMigrationRequest, { requestedBy }: Asked = {}) => {
       const guestId = request.spec?.guestId ?? "";
       this.#reads(guestId);
       const key = `${guestId} ${request.requestId}`;
@@ -206,6 +207,7 @@ export class PretendedCloud {
       const migration = Migration.fromPartial({
         migrationId: `${guestId}-${number}`,
         phase: Phase.TRANSFERRING,
+        ...(requestedBy === undefined ? {} : { requestedBy }),
         ...(request.spec === undefined ? {} : { spec: request.spec }),
       });
       this.migrations.set(key, { migration, request });

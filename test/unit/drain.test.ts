@@ -57,6 +57,9 @@ describe("DrainHost", () => {
       ids.map(() => ["hb", MOVED]),
     );
     assert.equal(world.cloud.migrations.size, 5);
+    for (const { migration } of world.cloud.migrations.values()) {
+      assert.equal(migration.requestedBy?.drainId, world.drain?.drainId, "and each says who asked");
+    }
   });
 
   it("ends at once for a host that has no guest", async () => {
