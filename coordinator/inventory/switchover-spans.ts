@@ -46,7 +46,7 @@ const SPANS: readonly SpanOf[] = [
 ];
 
 /** Instants that the source tells; all others are the destination's. */
-const AT_SOURCE: readonly InstantKind[] = [
+export const AT_SOURCE: readonly InstantKind[] = [
   InstantKind.STOPPED,
   InstantKind.STOP_RECEIVED,
   InstantKind.DEREGISTERED,

@@ -1,8 +1,6 @@
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
-import { SwitchoverError } from "../../proto/error.ts";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { SocketAddress } from "../config/parsers.ts";
+import { closeHttp, listenHttp } from "../http/listen.ts";
 import type { Log } from "../log/log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -30,7 +28,6 @@ export async function serveMetrics(
   log: Log,
 ): Promise<MetricsServer | undefined> {
   if (at === undefined) return undefined;
-  const { address, port } = at;
   let underWay: Promise<string> | undefined;
   const scrape = (): Promise<string> => {
     underWay ??= metrics.text().finally(() => {
@@ -47,18 +44,16 @@ export async function serveMetrics(
       else response.destroy();
     });
   });
-  await listen(server, address, port);
+  const url = `${await listenHttp(server, at, "Metrics")}${PATH}`;
   metrics.watchProcess();
   // The first one takes tens of milliseconds: before anything switches over here. One that fails is told with the next.
   await metrics.text().catch(() => undefined);
-  const bound = (server.address() as AddressInfo).port;
-  const url = `http://${address.includes(":") ? `[${address}]` : address}:${bound}${PATH}`;
   log.info({ metrics_url: url }, "Metrics are served.");
   let closed: Promise<void> | undefined;
   return {
     url,
     close: () => {
-      closed ??= shutDown(server);
+      closed ??= closeHttp(server);
       return closed;
     },
   };
@@ -84,26 +79,4 @@ async function answer(
 function end(response: ServerResponse, status: number, body: string, contentType = TEXT): void {
   response.writeHead(status, { "content-type": contentType, "x-content-type-options": "nosniff" });
   response.end(body);
-}
-
-async function listen(server: Server, address: string, port: number): Promise<void> {
-  server.listen(port, address);
-  try {
-    await once(server, "listening");
-  } catch (thrown) {
-    const { message } = SwitchoverError.from(thrown);
-    throw new SwitchoverError("UNAVAILABLE", `Metrics cannot be served at ${address}:${port}: ${message}.`, {
-      reason: "CANNOT_LISTEN",
-      metadata: { target: `${address}:${port}` },
-      cause: thrown,
-    });
-  }
-  server.on("error", () => {});
-}
-
-async function shutDown(server: Server): Promise<void> {
-  const closed = once(server, "close");
-  server.close();
-  server.closeAllConnections();
-  await closed;
 }

@@ -1,19 +1,17 @@
 import {
-  AckPolicy,
-  type ConsumerConfig,
-  consumerOpts,
-  createInbox,
   DeliverPolicy,
   type JetStreamSubscription,
   type JsMsg,
   type KvEntry,
   type NatsConnection,
-  nanos,
 } from "nats";
-import { isSilence, JETSTREAM_TIMEOUT_MS } from "./fault.ts";
+import { countOf, subscribeInOrder, untilSilent } from "./ordered-messages.ts";
 
-/** A value of a bucket as the client's KV gives it. */
-export type BucketEntry = Pick<KvEntry, "bucket" | "key" | "value" | "revision" | "operation" | "string">;
+/** A value of a bucket as the client's KV gives it; `created` is when NATS stored it, by its clock. */
+export type BucketEntry = Pick<
+  KvEntry,
+  "bucket" | "key" | "value" | "revision" | "operation" | "created" | "string"
+>;
 
 export interface BucketWatch {
   /** One key, or ">" for all. */
@@ -31,10 +29,7 @@ export interface BucketWatch {
 const WHOLE_BUCKET_HEARTBEAT_MS = 500;
 const ONE_KEY_HEARTBEAT_MS = 1_000;
 
-/** JetStream's words in the headers of what it sends beside messages (NATS ADR-15), and KV's for a deletion (ADR-8). */
-const HEARTBEAT_CODE = 100;
-const LAST_DELIVERED_HEADER = "Nats-Last-Consumer";
-const STALLED_HEADER = "Nats-Consumer-Stalled";
+/** KV's word in the headers of a deletion (NATS ADR-8). */
 const OPERATION_HEADER = "KV-Operation";
 
 /**
@@ -71,73 +66,22 @@ export async function* watchBucket(
   }
 }
 
-/** A consumer of what has a higher revision than `heard`. It ends by itself soon after nobody listens to it. */
+/** A consumer of what has a higher revision than `heard`. */
 function subscribe(
   connection: NatsConnection,
   bucket: string,
   key: string,
   heard: number,
 ): Promise<JetStreamSubscription> {
-  const start: Partial<ConsumerConfig> =
-    heard === 0
-      ? { deliver_policy: DeliverPolicy.LastPerSubject }
-      : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: heard + 1 };
-  const options = consumerOpts({
-    ...start,
-    ack_policy: AckPolicy.None,
-    deliver_subject: createInbox(),
-    filter_subject: `${prefixOf(bucket)}${key}`,
-    flow_control: true,
-    idle_heartbeat: nanos(key === ">" ? WHOLE_BUCKET_HEARTBEAT_MS : ONE_KEY_HEARTBEAT_MS),
-    max_deliver: 1,
-    mem_storage: true,
-    num_replicas: 1,
+  return subscribeInOrder(connection, {
+    stream: `KV_${bucket}`,
+    subjects: `${prefixOf(bucket)}${key}`,
+    start:
+      heard === 0
+        ? { deliver_policy: DeliverPolicy.LastPerSubject }
+        : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: heard + 1 },
+    heartbeatMs: key === ">" ? WHOLE_BUCKET_HEARTBEAT_MS : ONE_KEY_HEARTBEAT_MS,
   });
-  options.bindStream(`KV_${bucket}`);
-  return connection
-    .jetstream({ timeout: JETSTREAM_TIMEOUT_MS })
-    .subscribe(`${prefixOf(bucket)}${key}`, options);
-}
-
-/** How many values are to come until all that stood there has; a few more where they are written now. */
-async function countOf(messages: JetStreamSubscription): Promise<number> {
-  try {
-    const { num_pending, delivered } = await messages.consumerInfo();
-    return num_pending + delivered.consumer_seq;
-  } catch (thrown) {
-    messages.unsubscribe();
-    throw thrown;
-  }
-}
-
-/** What the consumer sends, until the signal, or until it falls silent or something of it was lost on the way. */
-async function* untilSilent(
-  connection: NatsConnection,
-  messages: JetStreamSubscription,
-  signal: AbortSignal,
-): AsyncGenerator<JsMsg, void, undefined> {
-  const stop = (): void => messages.unsubscribe();
-  if (signal.aborted) stop();
-  else signal.addEventListener("abort", stop, { once: true });
-  let delivered = 0;
-  try {
-    for await (const message of messages) {
-      if (message.headers?.code === HEARTBEAT_CODE) {
-        const stalled = message.headers.get(STALLED_HEADER);
-        if (stalled !== "") connection.publish(stalled);
-        if (Number(message.headers.get(LAST_DELIVERED_HEADER)) !== delivered) return;
-        continue;
-      }
-      if (message.info.deliverySequence !== delivered + 1) return;
-      delivered += 1;
-      yield message;
-    }
-  } catch (thrown) {
-    if (!isSilence(thrown)) throw thrown;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    stop();
-  }
 }
 
 function entryOf(message: JsMsg, bucket: string): BucketEntry {
@@ -147,6 +91,7 @@ function entryOf(message: JsMsg, bucket: string): BucketEntry {
     value: message.data,
     revision: message.seq,
     operation: "PUT",
+    created: new Date(message.info.timestampNanos / 1e6),
     string: () => message.string(),
   };
 }

@@ -10,7 +10,7 @@ import { renderLanes } from "./switchover-lanes.ts";
 import { renderTable } from "./table.ts";
 import { millisecondsText, wordOf } from "./words.ts";
 
-const SPAN_WORDS: ReadonlyMap<SpanKind, string> = new Map([
+export const SPAN_WORDS: ReadonlyMap<SpanKind, string> = new Map([
   [SpanKind.BLACKOUT, "CPUs stood still"],
   [SpanKind.DEREGISTRATION, "stop seen until deregistered"],
   [SpanKind.HAND_OFF, "hand-off on its way"],

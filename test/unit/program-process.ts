@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 
-export type ProgramName = "agent" | "coordinator" | "switchoverctl";
+export type ProgramName = "agent" | "coordinator" | "observer" | "switchoverctl";
 
 export interface Ended {
   readonly code: number | null;

@@ -1,0 +1,76 @@
+import type { Changes, GuestEntry, HostEntry, MigrationRow, Notice } from "./wire.ts";
+
+/** All that the page knows, each by its key. */
+interface Known {
+  readonly migrations: Map<string, MigrationRow>;
+  readonly hosts: Map<string, HostEntry>;
+  readonly guests: Map<string, GuestEntry>;
+  readonly notices: Map<string, Notice>;
+}
+
+const nothing = (): Known => ({
+  migrations: new Map(),
+  hosts: new Map(),
+  guests: new Map(),
+  notices: new Map(),
+});
+
+/**
+ * What the stream of changes has brought. Where it begins anew, the former state stands until the new one is whole, so
+ * that nothing flickers; a stream that breaks in between goes on with the part that has come.
+ */
+export class PageModel {
+  #known = nothing();
+  /** What comes of a stream that begins anew. */
+  #coming: Known | undefined;
+  #rows: readonly MigrationRow[] | undefined;
+
+  get hosts(): ReadonlyMap<string, HostEntry> {
+    return this.#known.hosts;
+  }
+
+  get guests(): ReadonlyMap<string, GuestEntry> {
+    return this.#known.guests;
+  }
+
+  get notices(): ReadonlyMap<string, Notice> {
+    return this.#known.notices;
+  }
+
+  migration(id: string): MigrationRow | undefined {
+    return this.#known.migrations.get(id);
+  }
+
+  /** All migrations, newest first. */
+  get rows(): readonly MigrationRow[] {
+    this.#rows ??= [...this.#known.migrations.values()].sort(newestFirst);
+    return this.#rows;
+  }
+
+  hear({ changes, from, more }: Changes): void {
+    if (from === "start") this.#coming = nothing();
+    const known = this.#coming ?? this.#known;
+    for (const change of changes) {
+      const [kind, id] = change;
+      if (kind === "m") put(known.migrations, id, change[2]);
+      else if (kind === "h") put(known.hosts, id, change[2]);
+      else if (kind === "g") put(known.guests, id, change[2]);
+      else if (kind === "n") put(known.notices, id, change[2]);
+    }
+    if (this.#coming !== undefined && !more) {
+      this.#known = this.#coming;
+      this.#coming = undefined;
+    }
+    this.#rows = undefined;
+  }
+}
+
+function put<T>(known: Map<string, T>, id: string, value: T | null): void {
+  if (value === null) known.delete(id);
+  else known.set(id, value);
+}
+
+function newestFirst(left: MigrationRow, right: MigrationRow): number {
+  if (left.requestedAtMs !== right.requestedAtMs) return right.requestedAtMs - left.requestedAtMs;
+  return left.id < right.id ? 1 : -1;
+}

@@ -1,0 +1,96 @@
+/** A key's last change. */
+interface Changed {
+  readonly revision: number;
+  /** JSON; null: gone. */
+  readonly value: string | null;
+}
+
+/** Changes after a revision, oldest first. */
+export interface ChangeSlice {
+  /** "start": the reader's revision is too old to go on from, and these begin with everything. */
+  readonly from: "start" | "after";
+  /** Where to go on. */
+  readonly revision: number;
+  readonly more: boolean;
+  /** JSON of [kind, id, value]. */
+  readonly changes: readonly string[];
+}
+
+/** How many keys that are gone are remembered for readers who still have them. */
+const GONE_AT_MOST = 10_000;
+
+/**
+ * The last state of each key, in the order of their last changes: whoever has read up to a revision reads on from there,
+ * after however long, and gets each key that has changed once. It holds one value a key, and is bounded by whoever puts
+ * keys in. Pure data.
+ */
+export class ChangeLog {
+  /** In the order of revisions: a key that changes goes to the end. */
+  readonly #keys = new Map<string, Changed>();
+  readonly #gone = new Set<string>();
+  #revision = 0;
+  #tell: () => void = () => {};
+  /** Somebody who has read less than this may have keys that are gone, and is not told which. */
+  #forgotten = 0;
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Calls `listener`, the only one, after each change from now on. */
+  onChange(listener: () => void): void {
+    this.#tell = listener;
+  }
+
+  /** Whether that was a change. */
+  put(kind: string, id: string, value: object): boolean {
+    const key = JSON.stringify([kind, id]);
+    const text = JSON.stringify(value);
+    if (this.#keys.get(key)?.value === text) return false;
+    this.#gone.delete(key);
+    this.#set(key, text);
+    return true;
+  }
+
+  /** Whether it was there. */
+  remove(kind: string, id: string): boolean {
+    const key = JSON.stringify([kind, id]);
+    const known = this.#keys.get(key);
+    if (known === undefined || known.value === null) return false;
+    this.#set(key, null);
+    this.#gone.add(key);
+    if (this.#gone.size > GONE_AT_MOST) this.#forgetOldest();
+    return true;
+  }
+
+  /** Up to `atMost` of what has changed after the revision; an unknown one, as of another log, is to be given as 0. */
+  after(revision: number, atMost: number): ChangeSlice {
+    const from =
+      revision === 0 || revision < this.#forgotten || revision > this.#revision ? "start" : "after";
+    const begin = from === "start" ? 0 : revision;
+    const changes: string[] = [];
+    let last = begin;
+    for (const [key, changed] of this.#keys) {
+      if (changed.revision <= begin || (from === "start" && changed.value === null)) continue;
+      if (changes.length === atMost) return { from, revision: last, more: true, changes };
+      last = changed.revision;
+      changes.push(`${key.slice(0, -1)},${changed.value ?? "null"}]`);
+    }
+    return { from, revision: this.#revision, more: false, changes };
+  }
+
+  #set(key: string, value: string | null): void {
+    this.#revision += 1;
+    this.#keys.delete(key);
+    this.#keys.set(key, { revision: this.#revision, value });
+    this.#tell();
+  }
+
+  #forgetOldest(): void {
+    const [oldest] = this.#gone;
+    if (oldest === undefined) return;
+    this.#forgotten = this.#keys.get(oldest)?.revision ?? this.#forgotten;
+    this.#gone.delete(oldest);
+    this.#keys.delete(oldest);
+  }
+}
