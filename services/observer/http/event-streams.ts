@@ -62,6 +62,11 @@ export class EventStreams {
     return this.#readers.size;
   }
 
+  /** What each reader's connection has not taken yet. */
+  heldBytes(): readonly number[] {
+    return [...this.#readers].map(({ response }) => response.writableLength);
+  }
+
   /** Whether there is room for one more. */
   get hasRoom(): boolean {
     return this.#readers.size < this.#ports.readersAtMost;

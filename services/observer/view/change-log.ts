@@ -19,6 +19,9 @@ export interface ChangeSlice {
 /** How many keys that are gone are remembered for readers who still have them. */
 const GONE_AT_MOST = 10_000;
 
+/** Of a slice; what makes it larger is its last change. */
+const SLICE_SIZE = 256 * 1024;
+
 /**
  * The last state of each key, in the order of their last changes: whoever has read up to a revision reads on from there,
  * after however long, and gets each key that has changed once. It holds one value a key, and is bounded by whoever puts
@@ -63,18 +66,25 @@ export class ChangeLog {
     return true;
   }
 
-  /** Up to `atMost` of what has changed after the revision; an unknown one, as of another log, is to be given as 0. */
+  /**
+   * Up to `atMost` of what has changed after the revision, and no more beyond 256 Ki characters; an unknown revision, as
+   * of another log, is to be given as 0.
+   */
   after(revision: number, atMost: number): ChangeSlice {
     const from =
       revision === 0 || revision < this.#forgotten || revision > this.#revision ? "start" : "after";
     const begin = from === "start" ? 0 : revision;
     const changes: string[] = [];
     let last = begin;
+    let size = 0;
     for (const [key, changed] of this.#keys) {
       if (changed.revision <= begin || (from === "start" && changed.value === null)) continue;
-      if (changes.length === atMost) return { from, revision: last, more: true, changes };
+      if (changes.length === atMost || size >= SLICE_SIZE)
+        return { from, revision: last, more: true, changes };
       last = changed.revision;
-      changes.push(`${key.slice(0, -1)},${changed.value ?? "null"}]`);
+      const change = `${key.slice(0, -1)},${changed.value ?? "null"}]`;
+      size += change.length;
+      changes.push(change);
     }
     return { from, revision: this.#revision, more: false, changes };
   }
