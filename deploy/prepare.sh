@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=(qemu-system-x86 busybox-static cpio nats-server iproute2 procps tcpdump openssl)
 # A client in another language is made of the .proto files alone, and run by a test.
 packages+=(python3-grpcio protobuf-compiler protobuf-compiler-grpc libprotobuf-dev)
+# The observer's page is looked at by a real browser.
+packages+=(chromium)
 
 say() { printf '%s\n' "$*" >&2; }
 lack() {

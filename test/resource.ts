@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { programPath } from "./lab/program-path.ts";
 import { repositoryRoot } from "./lab/repository-root.ts";
+import { CHROMIUM } from "./observer/chromium.ts";
 
 /** Where Debian's package has it, for Debian's own interpreter. */
 const PYTHON_GRPC = "/usr/lib/python3/dist-packages/grpc/__init__.py";
@@ -19,6 +20,10 @@ const RESOURCES = {
   natsServer: {
     isHere: () => programPath("nats-server") !== undefined,
     lack: "nats-server (Debian package nats-server)",
+  },
+  chromium: {
+    isHere: () => existsSync(CHROMIUM),
+    lack: `${CHROMIUM} (Debian package chromium)`,
   },
   pythonGrpc: {
     isHere: () =>

@@ -16,6 +16,7 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
  *   unit        pure code and in-process servers     nothing but Node and nats-server
  *   simulation  the real code in a simulated world   nothing but Node
  *   chaos       real processes that are killed       Node and nats-server
+ *   browser     the observer's page in Chromium      Node, nats-server and Chromium
  *   kernel      network namespaces                   root, and QEMU for what this machine's kernel lacks
  *   qemu        real guests                          root, QEMU
  *
@@ -26,6 +27,7 @@ const TIERS = {
   unit: { concurrency: 2, timeoutMs: 120_000 },
   simulation: { concurrency: 1, timeoutMs: 900_000 },
   chaos: { concurrency: 1, timeoutMs: 400_000 },
+  browser: { concurrency: 1, timeoutMs: 300_000 },
   kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;

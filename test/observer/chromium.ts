@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { type Browser, chromium } from "playwright-core";
+import type { AxeResults } from "axe-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 
 /** Where Debian's package has it. */
 export const CHROMIUM = "/usr/bin/chromium";
@@ -16,11 +17,13 @@ export function launchChromium(): Promise<Browser> {
   });
 }
 
-export function hasChromium(): boolean {
-  return existsSync(CHROMIUM);
-}
-
-/** The file of axe-core that is read into a page. */
-export function axePath(): string {
-  return createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+/** What axe-core finds on the page as it stands, of what hinders people gravely; each names its rule and elements. */
+export async function graveFaults(page: Page): Promise<readonly string[]> {
+  // Not as a script of the page, which the page's own policy refuses.
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
+  const found = await page.evaluate("axe.run()");
+  const { violations } = found as AxeResults;
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ help, id, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`);
 }

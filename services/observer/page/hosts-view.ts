@@ -70,10 +70,16 @@ function withGuests({ guests, hosts }: PageModel): HostWithGuests[] {
     if (there === undefined) byHost.set(guest.host, [guest]);
     else there.push(guest);
   }
-  return [...hosts.values()].map((host) => {
+  // A host that died before the observer was there is known by its guests alone.
+  const unheard = [...byHost.keys()].filter((id) => !hosts.has(id)).map(unheardHost);
+  return [...hosts.values(), ...unheard].map((host) => {
     const there = byHost.get(host.id) ?? [];
     return { host, guests: there, drifting: there.filter(({ drift }) => drift !== "").length };
   });
+}
+
+function unheardHost(id: string): HostEntry {
+  return { id, target: "", version: "", standing: "silent", heardAtMs: 0 };
 }
 
 function textOf({ guests, host }: HostWithGuests): string {
@@ -106,8 +112,12 @@ class HostCard {
     this.#shown = shown;
     this.root.className = `host is-${host.standing}`;
     this.#head.replaceChildren(host.id, " ", badge(host.standing, host.standing));
-    const facts = `${guestsText(guests, drifting)} · agent at ${host.target} · ${host.version}`;
-    this.#facts.replaceChildren("heartbeat ", this.#age, ` ago · ${facts}`);
+    const count = guestsText(guests, drifting);
+    if (host.heardAtMs === 0) this.#facts.replaceChildren(`no heartbeat · ${count}`);
+    else {
+      const facts = `${count} · agent at ${host.target} · ${host.version}`;
+      this.#facts.replaceChildren("heartbeat ", this.#age, ` ago · ${facts}`);
+    }
     const order = [...guests].sort(
       (left, right) =>
         Number(right.drift !== "") - Number(left.drift !== "") || (left.id < right.id ? -1 : 1),

@@ -39,5 +39,7 @@ export function noticeTable(caption: string, notices: readonly Notice[]): HTMLEl
     migration === "" ? guest : element("a", { href: `#/migrations/${migration}` }, guest),
     reason === "" ? sentence : `${sentence} [${reason}]`,
   ]);
-  return table(caption, ["Kind", "When", "Host", "Guest", "What"], rows, ["When"]);
+  const made = table(caption, ["Kind", "When", "Host", "Guest", "What"], rows, ["When"]);
+  made.className = "notices";
+  return made;
 }
