@@ -156,7 +156,9 @@ describe("the observer's page in Chromium", { skip: skipWithout("chromium", "nat
     await page.goto(`${bench.url}#/migrations/${failed}`);
     await page.locator(".facts").getByText(HOSTILE).waitFor();
     await page.goto(`${bench.url}#/migrations/${encodeURIComponent(HOSTILE)}`);
-    await page.getByText("Reading").waitFor();
+    await page.getByText(`${HOSTILE} is not kept here.`).waitFor();
+    await page.goto(`${bench.url}#/migrations/%E0%A4%A`);
+    await page.getByText("%E0%A4%A is not kept here.").waitFor();
     assert.equal(await page.locator("main img, main script").count(), 0);
     assert.equal(await page.evaluate("window.taken"), undefined);
   });

@@ -44,7 +44,7 @@ describe("the page's model", () => {
     if (old === undefined || first === undefined || second === undefined) assert.fail();
     model.hear({ from: "start", more: false, changes: [["m", old.id, old]] });
     model.hear({ from: "start", more: true, changes: [["m", first.id, first]] });
-    assert.deepEqual(model.rows, [old]);
+    assert.deepEqual([model.rows, model.isWhole], [[old], true]);
     model.hear({ from: "after", more: true, changes: [["m", second.id, second]] });
     assert.deepEqual(model.rows, [old]);
     model.hear({ from: "after", more: false, changes: [] });

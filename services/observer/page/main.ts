@@ -47,7 +47,7 @@ function showPlace(): void {
     if (isHere) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
-  if (place === "migration") migration.show(decodeURIComponent(id));
+  if (place === "migration") migration.show(decoded(id));
   else migration.hide();
   if (place === "migrations") {
     listHash = location.hash === "" ? "#/migrations" : location.hash;
@@ -58,6 +58,15 @@ function showPlace(): void {
   required("back").setAttribute("href", listHash);
   if (place === "migration" && before === "migrations") required("back").focus();
   render();
+}
+
+/** Of an address that somebody mistyped, too. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function render(): void {

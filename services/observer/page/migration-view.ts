@@ -33,7 +33,7 @@ export class MigrationView {
     this.#id = id;
     this.#detail = undefined;
     this.#asked = undefined;
-    this.#place.replaceChildren(element("p", { class: "quiet" }, `Reading ${id} …`));
+    this.#say(`Reading ${id} …`);
     this.render();
   }
 
@@ -44,6 +44,8 @@ export class MigrationView {
     if (row !== undefined && row !== this.#asked) {
       this.#asked = row;
       void this.#read(this.#id, row);
+    } else if (row === undefined && this.#detail === undefined && this.#model.isWhole) {
+      this.#say(`${this.#id} is not kept here.`);
     } else if (this.#detail !== undefined && this.#notices().length !== this.#noticesShown) {
       this.#draw(this.#detail);
     }
@@ -67,11 +69,12 @@ export class MigrationView {
       if (this.#id !== id || this.#asked !== row) return;
       // The next beat or change asks again.
       this.#asked = undefined;
-      if (this.#detail === undefined) {
-        const { message } = thrown as Error;
-        this.#place.replaceChildren(element("p", { class: "quiet" }, `${id} cannot be read: ${message}`));
-      }
+      if (this.#detail === undefined) this.#say(`${id} cannot be read: ${(thrown as Error).message}`);
     }
+  }
+
+  #say(sentence: string): void {
+    this.#place.replaceChildren(element("p", { class: "quiet" }, sentence));
   }
 
   #notices() {

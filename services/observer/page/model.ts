@@ -24,6 +24,12 @@ export class PageModel {
   /** What comes of a stream that begins anew. */
   #coming: Known | undefined;
   #rows: readonly MigrationRow[] | undefined;
+  #isWhole = false;
+
+  /** Whether all that the observer has was heard at least once. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
 
   get hosts(): ReadonlyMap<string, HostEntry> {
     return this.#known.hosts;
@@ -60,6 +66,7 @@ export class PageModel {
     if (this.#coming !== undefined && !more) {
       this.#known = this.#coming;
       this.#coming = undefined;
+      this.#isWhole = true;
     }
     this.#rows = undefined;
   }

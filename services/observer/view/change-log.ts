@@ -1,5 +1,7 @@
 /** A key's last change. */
 interface Changed {
+  /** JSON of [kind, id]. */
+  readonly key: string;
   readonly revision: number;
   /** JSON; null: gone. */
   readonly value: string | null;
@@ -19,6 +21,7 @@ export interface ChangeSlice {
 /** How many keys that are gone are remembered for readers who still have them. */
 const GONE_AT_MOST = 10_000;
 
+const ORDER_SLACK = 64;
 /** Of a slice; what makes it larger is its last change. */
 const SLICE_SIZE = 256 * 1024;
 
@@ -28,8 +31,9 @@ const SLICE_SIZE = 256 * 1024;
  * keys in. Pure data.
  */
 export class ChangeLog {
-  /** In the order of revisions: a key that changes goes to the end. */
   readonly #keys = new Map<string, Changed>();
+  /** In the order of revisions, with some that were changed again since, at most as many as there are keys. */
+  #order: Changed[] = [];
   readonly #gone = new Set<string>();
   #revision = 0;
   #tell: () => void = () => {};
@@ -77,12 +81,14 @@ export class ChangeLog {
     const changes: string[] = [];
     let last = begin;
     let size = 0;
-    for (const [key, changed] of this.#keys) {
-      if (changed.revision <= begin || (from === "start" && changed.value === null)) continue;
+    for (let index = this.#firstAfter(begin); index < this.#order.length; index++) {
+      const changed = this.#order[index];
+      if (changed === undefined || this.#keys.get(changed.key) !== changed) continue;
+      if (from === "start" && changed.value === null) continue;
       if (changes.length === atMost || size >= SLICE_SIZE)
         return { from, revision: last, more: true, changes };
       last = changed.revision;
-      const change = `${key.slice(0, -1)},${changed.value ?? "null"}]`;
+      const change = `${changed.key.slice(0, -1)},${changed.value ?? "null"}]`;
       size += change.length;
       changes.push(change);
     }
@@ -91,9 +97,24 @@ export class ChangeLog {
 
   #set(key: string, value: string | null): void {
     this.#revision += 1;
-    this.#keys.delete(key);
-    this.#keys.set(key, { revision: this.#revision, value });
+    const changed = { key, revision: this.#revision, value };
+    this.#keys.set(key, changed);
+    this.#order.push(changed);
+    if (this.#order.length > 2 * this.#keys.size + ORDER_SLACK) {
+      this.#order = this.#order.filter((one) => this.#keys.get(one.key) === one);
+    }
     this.#tell();
+  }
+
+  /** Where in the order those begin that a reader of that revision has not read. */
+  #firstAfter(revision: number): number {
+    let [low, high] = [0, this.#order.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#order[middle]?.revision ?? 0) <= revision) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   #forgetOldest(): void {
