@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import fc from "fast-check";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { milliseconds, roughly } from "../../services/observer/page/figures.ts";
 import {
@@ -19,6 +20,8 @@ import { type ToldMigration, toldMigration } from "../observer/told-migration.ts
 
 const row = (told: ToldMigration): MigrationRow => migrationRow(toldMigration(told));
 
+const rowsOfAge = Array.from({ length: 10 }, (_, index) => row({ guest: "web", atUnixMs: 1e12 + index }));
+
 describe("the page's model", () => {
   it("lists the newest first, and each once however often it changes", () => {
     const model = new PageModel();
@@ -36,6 +39,29 @@ describe("the page's model", () => {
     assert.deepEqual(model.rows, [second, changed]);
     model.hear({ from: "after", more: false, changes: [["m", second.id, null]] });
     assert.deepEqual(model.rows, [changed]);
+  });
+
+  it("is sorted as if it were sorted anew, whatever comes and goes", () => {
+    const change = fc.record({ id: fc.nat(30), phase: fc.nat(2), isGone: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 120 }), (changes) => {
+        const model = new PageModel();
+        model.hear({ from: "start", more: false, changes: [] });
+        const there = new Map<string, MigrationRow>();
+        for (const { id, isGone, phase } of changes) {
+          // Some are of the same millisecond.
+          const row = { ...rowsOfAge[id % 10], id: `m-${id}`, phase: `${phase}` } as MigrationRow;
+          model.hear({ from: "after", more: false, changes: [["m", row.id, isGone ? null : row]] });
+          if (isGone) there.delete(row.id);
+          else there.set(row.id, row);
+          assert.equal(model.rows.length, there.size);
+        }
+        const sorted = [...there.values()].sort(
+          (left, right) => right.requestedAtMs - left.requestedAtMs || (left.id < right.id ? 1 : -1),
+        );
+        assert.deepEqual(model.rows, sorted);
+      }),
+    );
   });
 
   it("shows what it had until what begins anew is whole, also where it comes in two connections", () => {

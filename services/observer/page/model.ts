@@ -23,7 +23,8 @@ export class PageModel {
   #known = nothing();
   /** What comes of a stream that begins anew. */
   #coming: Known | undefined;
-  #rows: readonly MigrationRow[] | undefined;
+  /** Sorted; undefined where it is to be made of all. */
+  #rows: MigrationRow[] | undefined;
   #isWhole = false;
 
   /** Whether all that the observer has was heard at least once. */
@@ -58,8 +59,11 @@ export class PageModel {
     const known = this.#coming ?? this.#known;
     for (const change of changes) {
       const [kind, id] = change;
-      if (kind === "m") put(known.migrations, id, change[2]);
-      else if (kind === "h") put(known.hosts, id, change[2]);
+      if (kind === "m") {
+        if (known === this.#known) this.#placeRow(known.migrations.get(id), change[2]);
+        put(known.migrations, id, change[2]);
+      }
+      if (kind === "h") put(known.hosts, id, change[2]);
       else if (kind === "g") put(known.guests, id, change[2]);
       else if (kind === "n") put(known.notices, id, change[2]);
     }
@@ -67,8 +71,23 @@ export class PageModel {
       this.#known = this.#coming;
       this.#coming = undefined;
       this.#isWhole = true;
+      this.#rows = undefined;
     }
-    this.#rows = undefined;
+  }
+
+  /** Changes the sorted rows by one: a change a frame of ten thousand rows is no reason to sort them all. */
+  #placeRow(before: MigrationRow | undefined, now: MigrationRow | null): void {
+    const rows = this.#rows;
+    const row = now ?? before;
+    if (rows === undefined || row === undefined) return;
+    let [low, high] = [0, rows.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const there = rows[middle];
+      if (there !== undefined && newestFirst(there, row) < 0) low = middle + 1;
+      else high = middle;
+    }
+    rows.splice(low, before === undefined ? 0 : 1, ...(now === null ? [] : [now]));
   }
 }
 
@@ -79,5 +98,6 @@ function put<T>(known: Map<string, T>, id: string, value: T | null): void {
 
 function newestFirst(left: MigrationRow, right: MigrationRow): number {
   if (left.requestedAtMs !== right.requestedAtMs) return right.requestedAtMs - left.requestedAtMs;
+  if (left.id === right.id) return 0;
   return left.id < right.id ? 1 : -1;
 }
