@@ -37,3 +37,8 @@ export function overflowPx(): number {
 export function groundColour(): string {
   return getComputedStyle(document.body).backgroundColor;
 }
+
+/** Where the timeline with its legend ends; 0 while there is none. */
+export function figureBottomPx(): number {
+  return Math.ceil(document.querySelector("#migration figure")?.getBoundingClientRect().bottom ?? 0);
+}

@@ -2,6 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import { figureBottomPx } from "../in-page/looks.ts";
 import type { MigrationMode } from "../lab/bare-migration.ts";
 import { repositoryRoot } from "../lab/repository-root.ts";
 import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
@@ -9,9 +10,9 @@ import { SparedGuests, type SparedLab } from "../qemu/spared-guests.ts";
 import { LabObserver } from "./lab-observer.ts";
 
 const FOLDER = join(repositoryRoot(), "docs", "images");
-const LIST_SIZE = { width: 1280, height: 560 } as const;
+const LIST_SIZE = { width: 1280, height: 420 } as const;
 const MODES: readonly MigrationMode[] = ["live", "post-copy", "live", "post-copy", "live"];
-const LABELS = { team: "blue", window: "2026-w49" } as const;
+const LABELS = { team: "blue" } as const;
 const SEEN_WITHIN_MS = 20_000;
 const say = (line: string): void => {
   process.stderr.write(`${line}\n`);
@@ -43,9 +44,7 @@ async function takePictures({ guests: [guest], managed }: SparedLab): Promise<vo
     }
     await page.goto(`${observer.url}#/migrations/${last}`);
     await page.locator("svg.timeline").waitFor();
-    const height = await page
-      .locator("#migration figure")
-      .evaluate((figure) => Math.ceil(figure.getBoundingClientRect().bottom));
+    const height = await page.evaluate(figureBottomPx);
     await page.setViewportSize({ width: LIST_SIZE.width, height });
     await page.locator("#back").blur();
     await page.screenshot({ path: join(FOLDER, "observer-migration.png") });
