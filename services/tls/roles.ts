@@ -56,8 +56,9 @@ export const PERMISSIONS: Readonly<Record<Role, Permissions>> = {
   coordinator: {
     migrations: [],
     host: [
-      ...["describe", "getGuest", "preflight", "prepareDestination", "armSource", "beginTransfer"],
+      ...["describe", "getGuest", "readClock", "preflight", "prepareDestination", "armSource"],
       ...[
+        "beginTransfer",
         "switchToPostCopy",
         "followGuest",
         "getHandOff",

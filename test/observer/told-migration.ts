@@ -106,6 +106,8 @@ function instantsOf(from: string, to: string, stopUnixUs: bigint, blackoutUs: nu
     kind,
     hostId: side === "source" ? from : to,
     atUnixUs: stopUnixUs + BigInt(Math.round(share * blackoutUs)),
+    round: 0,
+    nicId: "",
   }));
 }
 

@@ -25,7 +25,7 @@ function openRecord(guestId: string, revision: number, committedBy: string): Sto
 function recordIn(phase: Phase, guestId: string, revision: number, committedBy: string): StoredRecord {
   const spec = MigrationSpec.fromPartial({ guestId, sourceHostId: "ha", destinationHostId: "hb" });
   const state = newMigrationState(`${guestId}-1` as MigrationId, "r", spec, { epoch: 1n, revision: 1n }, 0n);
-  const migration = { ...state, migration: { ...state.migration, phase } };
+  const migration = { ...state, transferActive: true, migration: { ...state.migration, phase } };
   const record = GuestRecord.fromPartial({ guestId, committedBy });
   const done = ["beginTransfer"];
   return { record: { ...record, migration: { ...migration, source: { ...state.source, done } } }, revision };

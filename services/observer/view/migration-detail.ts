@@ -15,7 +15,7 @@ import {
 import { SpanKind, spanKindToJSON } from "../../../proto/gen/switchover/v1/receipt.ts";
 import { INSTANT_WORDS } from "../../switchoverctl/instant-words.ts";
 import { SPAN_WORDS } from "../../switchoverctl/receipt-text.ts";
-import { wordOf } from "../../switchoverctl/timeline.ts";
+import { wordOf } from "../../switchoverctl/words.ts";
 import type { DetailInstant, DetailNic, DetailPhase, DetailSpan, MigrationDetail } from "../page/wire.ts";
 import { migrationRow, unixMs } from "./migration-row.ts";
 
