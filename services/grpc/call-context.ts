@@ -1,6 +1,8 @@
 import type { Metadata, ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { Log } from "../log/log.ts";
+import { callerOf } from "../tls/admit-call.ts";
+import { uriOf } from "../tls/identity.ts";
 
 /** What a handler may know about the call besides its request. */
 export interface CallContext {
@@ -9,6 +11,8 @@ export interface CallContext {
   readonly metadata: Metadata;
   /** Address of the caller, as gRPC writes it. */
   readonly peer: string;
+  /** The URI of the caller's certificate; empty for plain text. */
+  readonly identity: string;
   /** When the caller stops waiting. Milliseconds, Unix; Infinity where it set no deadline. */
   readonly deadlineUnixMs: number;
 }
@@ -26,10 +30,12 @@ export function openCallContext(call: ServerCall): CallContext {
     );
   });
   const deadline = call.getDeadline();
+  const caller = callerOf(call);
   return {
     signal: abort.signal,
     metadata: call.metadata,
     peer: call.getPeer(),
+    identity: caller === undefined ? "" : uriOf(caller),
     deadlineUnixMs: deadline instanceof Date ? deadline.getTime() : deadline,
   };
 }

@@ -4,15 +4,17 @@ import type { CallContext } from "./call-context.ts";
 /** What a caller says of itself is kept up to here. */
 const USER_AGENT_LENGTH_AT_MOST = 256;
 
-/**
- * Who makes the call, as far as the call tells. The one place for it: what proves an identity fills `identity` here.
- */
-export function requesterOf({ peer, metadata }: Pick<CallContext, "peer" | "metadata">): Requester {
+/** Who makes the call, as far as the call tells; `identity` alone is proven. */
+export function requesterOf({
+  identity,
+  peer,
+  metadata,
+}: Pick<CallContext, "identity" | "peer" | "metadata">): Requester {
   const userAgent = metadata.get("user-agent").map(String).join(" ");
   return {
     peer: gRpcPeerOf(peer),
     userAgent: userAgent.slice(0, USER_AGENT_LENGTH_AT_MOST),
-    identity: "",
+    identity,
     drainId: "",
   };
 }

@@ -57,7 +57,8 @@ export function admitByRole(trustDomain: string, log: Log): (service: string, me
   };
 }
 
-function callerOf(call: IncomingCall): Identity | undefined {
+/** Who the caller's certificate names; undefined where it names nobody, and for plain text. */
+export function callerOf(call: Pick<IncomingCall, "getAuthContext">): Identity | undefined {
   const { sslPeerCertificate } = call.getAuthContext();
   return identityIn(sslPeerCertificate?.subjectaltname);
 }

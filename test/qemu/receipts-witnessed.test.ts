@@ -146,6 +146,7 @@ describe("receipts and metrics of a guest on taps", {
       assert.equal(receipt.destinationMovedByUs, 0n);
       assert.match(requestedBy?.peer ?? "", /^ipv4:[\d.]+:\d+$/);
       assert.match(requestedBy?.userAgent ?? "", /grpc-node-js/);
+      assert.match(requestedBy?.identity ?? "", /^spiffe:\/\/[^/]+\/control-plane\/[^/]+$/);
       assert.deepEqual(
         nics.map(({ nic }) => [nic?.macAddress, nic?.sourceDevice, nic?.destinationDevice]),
         [[GUEST_MAC, "tap_on_bridge", "tap_on_bridge"]],

@@ -3,14 +3,16 @@ import { describe, it } from "node:test";
 import { Metadata } from "@grpc/grpc-js";
 import { requesterOf } from "../../services/grpc/requester.ts";
 
+const IDENTITY = "spiffe://trial/control-plane/cloud";
+
 function requester(peer: string, ...userAgents: readonly string[]) {
   const metadata = new Metadata();
   for (const userAgent of userAgents) metadata.add("user-agent", userAgent);
-  return requesterOf({ peer, metadata });
+  return requesterOf({ identity: IDENTITY, peer, metadata });
 }
 
 describe("who makes a call", () => {
-  it("is the caller's address as gRPC names it, and what the caller says that it is", () => {
+  it("is the caller's address as gRPC names it, what its certificate proves and what it says that it is", () => {
     for (const [peer, named] of [
       ["10.0.0.9:51234", "ipv4:10.0.0.9:51234"],
       ["[2001:db8::9]:51234", "ipv6:[2001:db8::9]:51234"],
@@ -21,7 +23,7 @@ describe("who makes a call", () => {
       assert.deepEqual(requester(peer, "control-plane/7"), {
         peer: named,
         userAgent: "control-plane/7",
-        identity: "",
+        identity: IDENTITY,
         drainId: "",
       });
     }
