@@ -27,7 +27,7 @@ const TIERS = {
   unit: { concurrency: 2, timeoutMs: 120_000 },
   simulation: { concurrency: 1, timeoutMs: 900_000 },
   chaos: { concurrency: 1, timeoutMs: 400_000 },
-  browser: { concurrency: 1, timeoutMs: 300_000 },
+  browser: { concurrency: 1, timeoutMs: 480_000 },
   kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
 } as const;

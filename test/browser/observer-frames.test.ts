@@ -4,66 +4,84 @@ import type { Page } from "playwright-core";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
 import { percentilesOf } from "../bench/percentiles.ts";
 import { type FrameTimes, scrollFrames } from "../in-page/frames.ts";
+import { countMainThread } from "../observer/main-thread.ts";
 import { ObserverBench } from "../observer/observer-bench.ts";
 import { toldMigration } from "../observer/told-migration.ts";
 import { skipWithout } from "../resource.ts";
 
 const FEW = 50;
 const MANY = 5_000;
-const FRAMES = 240;
+/** Fifty and five thousand take turns, so that what else this machine does meets both. */
+const TURNS = 5;
+const FRAMES = 60;
 const STEP_PX = 340;
 /** Open migrations of which each says something new, again and again, while the list is scrolled. */
 const LIVE = 100;
 const NOW_MS = Date.now();
-/** What a frame's scripts and layout may take: one sixtieth of a second, on this machine with all that it does besides. */
-const WORK_P50_MS = 16.7;
+/** Of the main thread's processor time, half of a sixtieth of a second. */
+const FRAME_CPU_MS = 8;
+/** What nobody notices who types. */
+const FILTER_CPU_MS = 100;
 /** A list of thousands costs what one of fifty does, and as much again for what is no list: generously. */
 const RATIO = 2;
-const ALLOWANCE_MS = 4;
+const ALLOWANCE_MS = 2;
 
 const ended = (index: number) =>
   toldMigration({
     guest: `web-${index}`,
     atUnixMs: NOW_MS - 60_000 - index * 1_000,
     phase: index % 9 === 4 ? Phase.FAILED : Phase.COMPLETED,
-    labels: { team: `t${index % 7}`, drain: `h${index % 40}` },
+    labels: { team: `t${index % 7}`, ...(index < FEW ? { few: "yes" } : {}) },
     blackoutUs: 5_000 + index,
   });
+
+interface Scrolled {
+  readonly times: FrameTimes;
+  /** Of a frame. */
+  readonly cpuMs: number;
+}
 
 describe("the observer's list of thousands", { skip: skipWithout("chromium", "natsServer") }, () => {
   const bench = new ObserverBench();
   let page: Page;
-  let few: FrameTimes;
   before(async () => {
     await bench.start();
-    await bench.told.history(Array.from({ length: FEW }, (_, index) => ended(index)));
+    await bench.told.history(Array.from({ length: MANY }, (_, index) => ended(index)));
     page = (await bench.openPage({ viewport: { width: 1280, height: 800 } })).page;
-    await page.getByText(`${FEW} migrations`).waitFor();
-    few = await scroll(STEP_PX);
-    await bench.told.history(Array.from({ length: MANY - FEW }, (_, index) => ended(FEW + index)));
     await page.getByText("5,000 migrations, 0 not ended").waitFor();
   });
   after(() => bench.end());
 
-  const scroll = (stepPx: number): Promise<FrameTimes> =>
-    page.evaluate(scrollFrames, { frames: FRAMES, stepPx });
+  async function scroll(label: string, count: RegExp): Promise<Scrolled> {
+    await page.getByRole("searchbox", { name: "Label" }).fill(label);
+    await page.getByText(count).waitFor();
+    const spent = await countMainThread(page);
+    const times = await page.evaluate(scrollFrames, { frames: FRAMES, stepPx: STEP_PX });
+    return { times, cpuMs: (await spent()) / FRAMES };
+  }
 
-  function judge(t: TestContext, what: string, many: FrameTimes): void {
-    const ofFew = percentilesOf(few.workMs);
-    const ofMany = percentilesOf(many.workMs);
-    const apart = percentilesOf(many.betweenMs);
-    const [least, p50] = [ofFew.p50 ?? Number.NaN, ofMany.p50 ?? Number.NaN];
+  async function judge(t: TestContext, what: () => string): Promise<void> {
+    const few: Scrolled[] = [];
+    const many: Scrolled[] = [];
+    for (let turn = 0; turn < TURNS; turn++) {
+      few.push(await scroll("few", /^50 of 5,/));
+      many.push(await scroll("", /^5,\d+ migrations/));
+    }
+    const [cheap, dear] = [few, many].map((turns) => percentilesOf(turns.map(({ cpuMs }) => cpuMs)).p50);
+    const apart = [few, many].map((turns) => percentilesOf(turns.flatMap(({ times }) => times.betweenMs)));
+    const rows = Math.max(...many.map(({ times }) => times.rowsInDocument));
     t.diagnostic(
-      `${what}: work a frame p50 ${p50} ms, p99 ${ofMany.p99} ms (${FEW} rows: p50 ${least} ms, p99 ${ofFew.p99} ms); ` +
-        `frames p50 ${apart.p50} ms apart, p99 ${apart.p99} ms; ${many.rowsInDocument} rows in the document`,
+      `${what()}: processor time of a frame ${dear} ms (${FEW} rows: ${cheap} ms); frames p50 ${apart[1]?.p50} ms and ` +
+        `p99 ${apart[1]?.p99} ms apart (${FEW} rows: ${apart[0]?.p50} and ${apart[0]?.p99}); ${rows} rows in the document`,
     );
-    assert.ok(p50 <= WORK_P50_MS, `a frame takes ${p50} ms`);
-    assert.ok(p50 <= RATIO * least + ALLOWANCE_MS, `${p50} ms instead of ${least} ms`);
-    assert.ok(many.rowsInDocument <= 60, `${many.rowsInDocument} rows`);
+    assert.ok(dear !== null && dear !== undefined && cheap !== null && cheap !== undefined);
+    assert.ok(dear <= FRAME_CPU_MS, `a frame takes ${dear} ms`);
+    assert.ok(dear <= RATIO * cheap + ALLOWANCE_MS, `${dear} ms instead of ${cheap} ms`);
+    assert.ok(rows <= 60, `${rows} rows`);
   }
 
   it("scrolls as one of fifty does", async (t) => {
-    judge(t, "5,000 migrations", await scroll(STEP_PX));
+    await judge(t, () => "5,000 migrations");
   });
 
   it("scrolls while events arrive", async (t) => {
@@ -79,21 +97,23 @@ describe("the observer's list of thousands", { skip: skipWithout("chromium", "na
         told += 1;
       }
     })();
-    const many = await scroll(STEP_PX);
-    isOver = true;
-    await telling;
+    try {
+      await judge(t, () => `5,000 migrations, ${told} events meanwhile`);
+    } finally {
+      isOver = true;
+      await telling;
+    }
     assert.ok(told > 50, `${told} events`);
-    judge(t, `5,000 migrations, ${told} events meanwhile`, many);
-    await page.getByText(/not ended$/).waitFor();
   });
 
   it("filters thousands between two keys", async (t) => {
     await page.locator("#rows").evaluate((list) => list.scrollTo(0, 0));
-    const beganAt = performance.now();
+    const spent = await countMainThread(page);
     await page.getByRole("searchbox", { name: "Text" }).fill("web-4999");
     await page.getByText("1 of 5,").waitFor();
-    t.diagnostic(`shown ${(performance.now() - beganAt).toFixed(0)} ms after the text was there`);
-    assert.ok(performance.now() - beganAt < 2_000);
+    const spentMs = await spent();
+    t.diagnostic(`${spentMs.toFixed(0)} ms of processor time until it was shown`);
+    assert.ok(spentMs < FILTER_CPU_MS, `${spentMs} ms`);
   });
 
   it("brings all of them again to a page that is loaded", async (t) => {

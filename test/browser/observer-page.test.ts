@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it, type TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Page } from "playwright-core";
 import { receiptOf } from "../../coordinator/inventory/receipt.ts";
 import type { CompleteState } from "../../coordinator/migration/complete-state.ts";
@@ -14,6 +15,7 @@ import { toldMigration } from "../observer/told-migration.ts";
 import { skipWithout } from "../resource.ts";
 
 const NOW_MS = Date.now();
+const BEAT_MS = 1_000;
 const MINUTE_MS = 60_000;
 const DESK = { viewport: { width: 1280, height: 800 } } as const;
 const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true } as const;
@@ -34,6 +36,23 @@ const ENDED = Array.from({ length: 40 }, (_, index) =>
     ...(index % 10 === 7 ? { reason: HOSTILE } : {}),
   }),
 );
+
+/** Heartbeats, until it is ended. */
+function keepBeating(bench: ObserverBench, hosts: readonly string[]): { readonly end: () => Promise<void> } {
+  const ending = new AbortController();
+  const beating = (async () => {
+    while (!ending.signal.aborted) {
+      for (const host of hosts) await bench.told.heartbeat(host);
+      await delay(BEAT_MS, undefined, { signal: ending.signal }).catch(() => {});
+    }
+  })();
+  return {
+    end: () => {
+      ending.abort();
+      return beating;
+    },
+  };
+}
 
 describe("the observer's page in Chromium", { skip: skipWithout("chromium", "natsServer") }, () => {
   const bench = new ObserverBench();
@@ -164,7 +183,8 @@ describe("the observer's page in Chromium", { skip: skipWithout("chromium", "nat
   });
 
   it("shows hosts with the age of their heartbeats, their guests and drift", async (t) => {
-    for (const host of ["ha", "hb", "hc"]) await bench.told.heartbeat(host);
+    const beating = keepBeating(bench, ["ha", "hb", "hc"]);
+    t.after(beating.end);
     const page = await open(t, {}, "#/hosts");
     const card = page.locator(".host", { hasText: "hb" }).first();
     await card.getByText("alive").waitFor();
@@ -173,8 +193,9 @@ describe("the observer's page in Chromium", { skip: skipWithout("chromium", "nat
       /heartbeat \d+(\.\d s| ms) ago · \d+ guests, 1 with drift/,
     );
     assert.match((await card.locator(".drifting").textContent()) ?? "", /^web-0 ≠ drift: ENTRY_GONE$/);
+    await beating.end();
     // Nobody beats for them: they fall silent, without a word from NATS.
-    await card.getByText("silent").waitFor({ timeout: 25_000 });
+    await card.getByText("silent").waitFor({ timeout: 60_000 });
     await page.getByText("3 silent").waitFor();
     // Nobody knows of that one but by its guests.
     await bench.told.event({
@@ -213,7 +234,8 @@ describe("the observer's page in Chromium", { skip: skipWithout("chromium", "nat
       ["a phone of 360 pixels", PHONE],
     ] as const) {
       it(`has no grave fault by axe-core and fits ${name}, ${colorScheme}`, async (t) => {
-        await bench.told.heartbeat("ha");
+        const beating = keepBeating(bench, ["ha"]);
+        t.after(beating.end);
         const places = ["", "#/hosts", "#/notices", `#/migrations/${ENDED[1]?.migration.migrationId}`];
         for (const place of places) {
           const page = await open(t, { ...size, colorScheme }, place);
