@@ -55,7 +55,8 @@ export class LabObserver {
 
   /** What `switchoverctl receipt ID --json` prints. */
   async receipt(migrationId: string): Promise<unknown> {
-    const args = ["receipt", migrationId, "--json", "--coordinator", this.#managed.cluster.coordinatorTarget];
+    const { coordinatorTarget, operatorFlags } = this.#managed.cluster;
+    const args = ["receipt", migrationId, "--json", "--coordinator", coordinatorTarget, ...operatorFlags];
     const child = spawn(process.execPath, [join(SERVICES, "switchoverctl", "main.js"), ...args], {
       stdio: ["ignore", "pipe", "inherit"],
       timeout: RUN_TIMEOUT_MS,

@@ -86,13 +86,12 @@ describe("receipts and metrics of a guest on taps", {
           "middle",
         );
       }
-      assertAgree(
-        context,
-        `${mode} receipt STOP to deregistered`,
-        compared,
-        (one) => [one.receipt.stopToDeregisteredUs, one.witness.stopToDeregisteredUs],
-        "middle",
+      const behindUs = compared.map(({ receipt, witness }) =>
+        Math.round(receipt.stopToDeregisteredUs - witness.stopToDeregisteredUs),
       );
+      context.diagnostic(`${mode} deregistered, told after it was seen: ${behindUs.join(", ")} us`);
+      // The word is of all that a stop does, acknowledged; the witness sees the entry go, which is the first of it.
+      assert.ok(Math.min(...behindUs) >= -WITHIN_US, "an agent says that a MAC is gone before it is");
       for (const { receipt, metrics, witness } of compared) {
         assert.deepEqual([receipt.duplicateUs, metrics.duplicateUs, witness.duplicateUs], [0, 0, 0]);
       }
