@@ -3,8 +3,9 @@
  * their own to both QEMUs, whose events carry QEMU's own stamps, and the kernel's monitors on both hosts.
  *
  * Where QEMU stamps both ends, each window has to agree within 200 us. A monitor stamps a change when it gets to run, and so
- * does an agent, not when the kernel made it: there a CPU that others hold puts either off by milliseconds, and the middle of
- * all migrations has to agree. How late the monitor was is measured all the time, by changes whose time is known.
+ * does an agent, not when the kernel made it: a CPU that others hold puts either off by milliseconds, now and then; what is
+ * made wrongly is apart every time. There two of five migrations have to agree. How late the monitor was is measured all the
+ * time, by changes whose time is known.
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it, type TestContext } from "node:test";
@@ -30,6 +31,7 @@ import { SparedGuests, type SparedLab } from "./spared-guests.ts";
 
 const WITHIN_US = 200;
 const CROSSINGS = 5;
+const SOME = 2;
 const WATCH_AFTER_MS = 200;
 const METRICS_PORT = 9464;
 const METERED_WITHIN_MS = 5_000;
@@ -83,7 +85,7 @@ describe("receipts and metrics of a guest on taps", {
           `${mode} ${of} black hole`,
           compared,
           (one) => [one[of].blackHoleUs, one.witness.blackHoleUs],
-          "middle",
+          "some",
         );
       }
       const behindUs = compared.map(({ receipt, witness }) =>
@@ -270,21 +272,20 @@ function sinceStopUs({ instants }: Receipt, kind: InstantKind): number {
   return Number(to - from);
 }
 
-/** Each migration's, or the one in the middle, within 200 us. */
+/** Each migration's within 200 us, or that of two. */
 function assertAgree(
   context: Pick<TestContext, "diagnostic">,
   what: string,
   compared: readonly Compared[],
   pairOf: (one: Compared) => readonly [number, number],
-  agreeing: "each" | "middle",
+  agreeing: "each" | "some",
 ): void {
   const differencesUs = compared.map((one) => {
     const [told, seen] = pairOf(one);
     return Math.round(told - seen);
   });
   context.diagnostic(`${what}: told minus seen ${differencesUs.join(", ")} us`);
-  const judged = agreeing === "each" ? differencesUs : [percentilesOf(differencesUs).p50 ?? Number.NaN];
-  for (const differenceUs of judged) {
-    assert.ok(Math.abs(differenceUs) <= WITHIN_US, `${what}: apart by ${differenceUs} us`);
-  }
+  const near = differencesUs.filter((differenceUs) => Math.abs(differenceUs) <= WITHIN_US);
+  const due = agreeing === "each" ? CROSSINGS : SOME;
+  assert.ok(near.length >= due, `${what}: apart by ${differencesUs.join(", ")} us`);
 }

@@ -4,7 +4,13 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
-import { Migration, type MigrationSpec, Outcome, Phase } from "../../proto/gen/switchover/v1/migration.ts";
+import {
+  Migration,
+  type MigrationSpec,
+  Outcome,
+  Phase,
+  TransferParameters,
+} from "../../proto/gen/switchover/v1/migration.ts";
 import type { Cluster } from "../lab/managed/cluster.ts";
 import type { ManagedGuest } from "../lab/managed/managed-guest.ts";
 import { type ManagedLab, openManagedLab } from "../lab/managed/managed-lab.ts";
@@ -119,7 +125,14 @@ describe("switchoverctl", { skip: skipWithout("root", "qemu", "natsServer"), tim
       mode: "post-copy",
       bounds: UNTIMED_BOUNDS,
       start: (requestId, spec) =>
-        managed.controlPlane.startMigration(requestId, { ...spec, postCopy: NEVER }),
+        managed.controlPlane.startMigration(requestId, {
+          ...spec,
+          postCopy: NEVER,
+          transfer: TransferParameters.fromPartial({
+            ...spec.transfer,
+            maxBandwidthBytesPerSecond: BigInt(SLOW_BYTES_PER_SECOND),
+          }),
+        }),
       whileRunning: async ({ migrationId: id }) => {
         await managed.observer.waitForPhase(id, Phase.TRANSFERRING, RUN_TIMEOUT_MS);
         assert.equal(await new Ctl(cluster, "cancel", id, "--wait").exited, 0);
