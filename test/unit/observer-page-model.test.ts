@@ -171,6 +171,17 @@ describe("the timeline's plan", () => {
     const nic = planTimeline({ ...detail, instants })?.groups[1];
     assert.equal(nic?.gap?.kind, "both");
   });
+
+  it("is stretched by no announcement that comes long after, which keeps its number in the table", () => {
+    const detail = migrationDetail(toldMigration({ guest: "web", blackoutUs: 10_000 }));
+    const late = { ...(detail.instants[0] ?? assert.fail()), kind: "ANNOUNCED", atUs: 750_000 };
+    const plan = planTimeline({ ...detail, instants: [...detail.instants, late] }) ?? assert.fail();
+    assert.ok(plan.toUs < 20_000, `it ends at ${plan.toUs} us`);
+    assert.deepEqual(
+      plan.marks.map(({ number }) => number),
+      detail.instants.filter(({ atUs }) => atUs <= plan.toUs).map((_, index) => index + 1),
+    );
+  });
 });
 
 describe("the page's figures", () => {

@@ -169,7 +169,11 @@ function legend(): HTMLElement {
     entry("blackout", "CPUs stand still"),
     entry("neither", "MAC on neither host"),
     entry("both", "MAC on both hosts"),
-    element("span", { class: "key" }, "Numbers are the instants below; time runs to scale, in ms from STOP."),
+    element(
+      "span",
+      { class: "key" },
+      "Numbers are the instants below, of which those long after RESUME are not drawn; time runs to scale, in ms from STOP.",
+    ),
   );
 }
 

@@ -40,22 +40,27 @@ export interface TimelinePlan {
   readonly ticksUs: readonly number[];
   readonly blackout: Bar | null;
   readonly groups: readonly GroupPlan[];
+  /** Those within the drawing; the last announcements come long after it. */
   readonly marks: readonly MarkPlan[];
 }
 
-/** Beside the first and the last instant, as a part of what lies between. */
-const MARGIN = 0.08;
+/** Before the first instant of the switchover and after its last, as a part of what lies between. */
+const MARGIN_BEFORE = 0.08;
+const MARGIN_AFTER = 0.25;
+/** What a switchover has behind it already: it is drawn where it comes soon, and stretches nothing. */
+const AFTERMATH: ReadonlySet<string> = new Set(["ANNOUNCED", "FIRST_FRAME"]);
 const LEAST_SPAN_US = 100;
 const TICKS_ABOUT = 8;
 const ALL_NICS: readonly DetailNic[] = [{ id: "all NICs", mac: "" }];
 
 /** Null where no switchover took place. */
 export function planTimeline({ instants, nics, row }: MigrationDetail): TimelinePlan | null {
-  const times = instants.map(({ atUs }) => atUs);
+  const own = instants.filter(({ kind }) => !AFTERMATH.has(kind));
+  const times = (own.length > 0 ? own : instants).map(({ atUs }) => atUs);
   if (times.length === 0) return null;
   const [first, last] = [Math.min(...times), Math.max(...times)];
-  const margin = Math.max(LEAST_SPAN_US, last - first) * MARGIN;
-  const [fromUs, toUs] = [first - margin, last + margin];
+  const spanUs = Math.max(LEAST_SPAN_US, last - first);
+  const [fromUs, toUs] = [first - spanUs * MARGIN_BEFORE, last + spanUs * MARGIN_AFTER];
   const at = (kind: string): number | undefined => instants.find((instant) => instant.kind === kind)?.atUs;
   const lanes = (endsAt: string, beginsAt: string): readonly [LanePlan, LanePlan] => {
     const begin = at(beginsAt);
@@ -81,7 +86,9 @@ export function planTimeline({ instants, nics, row }: MigrationDetail): Timeline
         }),
       ),
     ],
-    marks: instants.map((instant, index) => ({ number: index + 1, instant })),
+    marks: instants
+      .map((instant, index) => ({ number: index + 1, instant }))
+      .filter(({ instant }) => instant.atUs <= toUs),
   };
 }
 

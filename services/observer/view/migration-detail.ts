@@ -2,6 +2,7 @@ import { receiptOf } from "../../../coordinator/inventory/receipt.ts";
 import {
   AT_SOURCE,
   clockBehindUs,
+  movedByUs,
   switchoverSpans,
 } from "../../../coordinator/inventory/switchover-spans.ts";
 import type { CompleteState } from "../../../coordinator/migration/complete-state.ts";
@@ -22,11 +23,13 @@ import { migrationRow, unixMs } from "./migration-row.ts";
 /** All that is known of a migration. Of one that has ended every figure is its receipt's. */
 export function migrationDetail(state: CompleteState): MigrationDetail {
   const { migration, source, destination } = state;
+  const { clockOffset, instants } = migration;
   const told = isTerminal(migration.phase)
     ? receiptOf(state)
     : {
-        spans: switchoverSpans(migration.instants),
-        destinationClockBehindUs: clockBehindUs(migration.instants),
+        spans: switchoverSpans(instants, clockOffset),
+        destinationClockBehindUs: clockBehindUs(instants, clockOffset),
+        destinationMovedByUs: movedByUs(instants, clockOffset),
       };
   return {
     row: migrationRow(state),
@@ -35,7 +38,7 @@ export function migrationDetail(state: CompleteState): MigrationDetail {
     sourceInstance: source.instanceId,
     destinationInstance: destination.instanceId,
     phases: phasesOf(state),
-    instants: instantsOf(migration.instants, told.destinationClockBehindUs),
+    instants: instantsOf(instants, told.destinationMovedByUs),
     spans: told.spans.map(
       (span): DetailSpan => ({
         kind: spanKindToJSON(span.kind).replace(/^SPAN_KIND_/, ""),
@@ -62,8 +65,9 @@ function phasesOf({ migration: { phases } }: CompleteState): readonly DetailPhas
 }
 
 /** From STOP on; of a guest that was not running, from the first. */
-function instantsOf(instants: readonly Instant[], behindUs: bigint): readonly DetailInstant[] {
-  const timeOf = ({ kind, atUnixUs }: Instant) => (AT_SOURCE.includes(kind) ? atUnixUs : atUnixUs + behindUs);
+function instantsOf(instants: readonly Instant[], destinationMovedByUs: bigint): readonly DetailInstant[] {
+  const timeOf = ({ kind, atUnixUs }: Instant) =>
+    AT_SOURCE.includes(kind) ? atUnixUs : atUnixUs + destinationMovedByUs;
   const first = instants.find(({ kind }) => kind === InstantKind.STOPPED) ?? instants[0];
   const origin = first === undefined ? 0n : timeOf(first);
   return instants
