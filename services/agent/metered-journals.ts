@@ -1,21 +1,22 @@
 import type { Journal, JournalStore } from "../../agent/journal/journal.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import { meterWork } from "../metrics/meter-work.ts";
 import type { Metrics } from "../metrics/metrics.ts";
+import { meterOperations } from "../metrics/operations.ts";
 
 /** The same journals, of which it is known how long the kernel and the disk took, what they refused, and how large they are. */
 export function meteredJournals(journals: JournalStore, metrics: Metrics): JournalStore {
-  const took = metrics.timing({
-    name: "switchover_agent_journal_seconds",
-    help: "A word of a guest's journal, until the kernel has it (write), or until the disk has all before (sync).",
-    labels: ["operation"],
+  const { of } = meterOperations(metrics, {
+    label: "operation",
+    took: {
+      name: "switchover_agent_journal_seconds",
+      help: "A word of a guest's journal, until the kernel has it (write), or until the disk has all before (sync).",
+    },
+    failed: {
+      name: "switchover_agent_journal_failures_total",
+      help: "Words that a journal did not take, or a disk did not confirm, by operation and reason.",
+    },
   });
-  const [write, sync] = [took.at("write"), took.at("sync")];
-  const failed = metrics.tally({
-    name: "switchover_agent_journal_failures_total",
-    help: "Words that a journal did not take, or a disk did not confirm, by operation and reason.",
-    labels: ["operation", "reason"],
-  });
+  const [write, sync] = [of("write"), of("sync")];
   const open = new Set<Journal>();
   metrics.gauge(
     {
@@ -38,18 +39,13 @@ export function meteredJournals(journals: JournalStore, metrics: Metrics): Journ
         try {
           journal.write(entry);
         } catch (thrown) {
-          failed.count("write", SwitchoverError.from(thrown).reason);
+          write.failed(SwitchoverError.from(thrown).reason);
           throw thrown;
         } finally {
-          write.recordSince(beganMs);
+          write.timing.recordSince(beganMs);
         }
       },
-      sync: () =>
-        meterWork(
-          sync,
-          () => journal.sync(),
-          (reason) => failed.count("sync", reason),
-        ),
+      sync: () => sync.time(() => journal.sync()),
       close: () => {
         open.delete(journal);
         journal.close();

@@ -1,26 +1,22 @@
 import type { RecordStore } from "../../coordinator/record/record-store.ts";
 import type { FencingPort } from "../../coordinator/runner/fencing-port.ts";
 import { SwitchoverError } from "../../proto/error.ts";
-import { meterWork } from "../metrics/meter-work.ts";
 import type { Metrics } from "../metrics/metrics.ts";
+import { meterOperations } from "../metrics/operations.ts";
 
 /** The same store, of which it is known how long each answer took and how it failed. */
 export function meteredStore(store: RecordStore, metrics: Metrics): RecordStore {
-  const took = metrics.timing({
-    name: "switchover_coordinator_store_seconds",
-    help: "Answers of the record store, by operation; what the store refused or did not answer is among them.",
-    labels: ["operation"],
+  const { of } = meterOperations(metrics, {
+    label: "operation",
+    took: {
+      name: "switchover_coordinator_store_seconds",
+      help: "Answers of the record store, by operation; what the store refused or did not answer is among them.",
+    },
+    failed: {
+      name: "switchover_coordinator_store_failures_total",
+      help: "What the store refused or did not answer, by reason; REVISION_CONFLICT: another coordinator was first.",
+    },
   });
-  const failed = metrics.tally({
-    name: "switchover_coordinator_store_failures_total",
-    help: "What the store refused or did not answer, by reason; REVISION_CONFLICT: another coordinator was first.",
-    labels: ["operation", "reason"],
-  });
-  const of = (operation: string) => {
-    const timing = took.at(operation);
-    return <T>(work: () => Promise<T>): Promise<T> =>
-      meterWork(timing, work, (reason) => failed.count(operation, reason));
-  };
   const [get, create, update, archive, readArchived] = [
     of("get"),
     of("create"),
@@ -29,11 +25,11 @@ export function meteredStore(store: RecordStore, metrics: Metrics): RecordStore 
     of("readArchived"),
   ];
   return {
-    get: (guestId) => get(() => store.get(guestId)),
-    create: (record) => create(() => store.create(record)),
-    update: (record, expectedRevision) => update(() => store.update(record, expectedRevision)),
-    archive: (state) => archive(() => store.archive(state)),
-    readArchived: (migrationId) => readArchived(() => store.readArchived(migrationId)),
+    get: (guestId) => get.time(() => store.get(guestId)),
+    create: (record) => create.time(() => store.create(record)),
+    update: (record, expectedRevision) => update.time(() => store.update(record, expectedRevision)),
+    archive: (state) => archive.time(() => store.archive(state)),
+    readArchived: (migrationId) => readArchived.time(() => store.readArchived(migrationId)),
     watch: (guestId, signal) => store.watch(guestId, signal),
     watchAll: (signal, isKnown) => store.watchAll(signal, isKnown),
     keys: () => store.keys(),

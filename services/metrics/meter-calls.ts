@@ -1,6 +1,6 @@
 import type { CallClock, CallMeter } from "../grpc/call-meter.ts";
-import { meterWork } from "./meter-work.ts";
 import type { Metrics } from "./metrics.ts";
+import { meterOperations } from "./operations.ts";
 
 /** CallMeter: the gRPC calls that a program answers, by method. */
 export function meterCalls(metrics: Metrics): CallMeter {
@@ -49,17 +49,16 @@ export function meterCalls(metrics: Metrics): CallMeter {
 
 /** CallClock: the calls that a coordinator makes of agents, by method. */
 export function meterAgentCalls(metrics: Metrics): CallClock {
-  const took = metrics.timing({
-    name: "switchover_coordinator_agent_call_seconds",
-    help: "Calls of agents, by method, whatever came of them.",
-    labels: ["grpc_method"],
+  const { of } = meterOperations(metrics, {
+    label: "grpc_method",
+    took: {
+      name: "switchover_coordinator_agent_call_seconds",
+      help: "Calls of agents, by method, whatever came of them.",
+    },
+    failed: {
+      name: "switchover_coordinator_agent_call_failures_total",
+      help: "Calls of agents that failed, by method and reason.",
+    },
   });
-  const failed = metrics.tally({
-    name: "switchover_coordinator_agent_call_failures_total",
-    help: "Calls of agents that failed, by method and reason.",
-    labels: ["grpc_method", "reason"],
-  });
-  return {
-    time: (method, call) => meterWork(took.at(method), call, (reason) => failed.count(method, reason)),
-  };
+  return { time: (method, call) => of(method).time(call) };
 }
