@@ -4,7 +4,7 @@ import {
   DrainedGuestState,
   DrainPhase,
 } from "../../proto/gen/switchover/v1/drain.ts";
-import { wordOf } from "./words.ts";
+import { wordOf } from "../wording/words.ts";
 
 /** A drain for a person: its sum first, then one line a guest. Pure. */
 export function drainLines(drain: Drain): readonly string[] {

@@ -1,9 +1,9 @@
 import { MigrationMode, outcomeToJSON, Phase, phaseToJSON } from "../../proto/gen/switchover/v1/migration.ts";
 import { SpanKind } from "../../proto/gen/switchover/v1/receipt.ts";
+import { wordOf } from "../wording/words.ts";
 import { durationText } from "./duration-text.ts";
 import type { ExplainedHost, Explanation } from "./explanation.ts";
 import { endingOf } from "./timeline.ts";
-import { wordOf } from "./words.ts";
 
 /** A few plain lines, without a last line break. Pure. */
 export function explanationText(explanation: Explanation, nowUnixUs: bigint): string {

@@ -4,8 +4,8 @@ import {
   Phase,
   type TransferProgress,
 } from "../../proto/gen/switchover/v1/migration.ts";
+import { wordOf } from "../wording/words.ts";
 import { durationText } from "./duration-text.ts";
-import { wordOf } from "./words.ts";
 
 const MIB = 1024 * 1024;
 const BAR_WIDTH = 20;

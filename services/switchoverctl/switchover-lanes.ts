@@ -1,6 +1,6 @@
 import { type Instant, InstantKind } from "../../proto/gen/switchover/v1/migration.ts";
-import { INSTANT_WORDS } from "./instant-words.ts";
-import { millisecondsText, wordOf } from "./words.ts";
+import { INSTANT_WORDS } from "../wording/instant-words.ts";
+import { millisecondsText, wordOf } from "../wording/words.ts";
 
 /**
  * What happened at a switchover, for a person to read at a glance: one lane a host, time downwards, milliseconds from

@@ -6,8 +6,8 @@ import {
   Outcome,
   Phase,
 } from "../../proto/gen/switchover/v1/migration.ts";
+import { wordOf } from "../wording/words.ts";
 import { lanesSum, renderLanes } from "./switchover-lanes.ts";
-import { wordOf } from "./words.ts";
 
 /**
  * A migration that has ended, on a page: how it ended, its switchover on two lanes, and the sums that matter. Times of two

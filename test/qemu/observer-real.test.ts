@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Phase } from "../../proto/gen/switchover/v1/migration.ts";
-import { wordOf } from "../../services/switchoverctl/words.ts";
+import { wordOf } from "../../services/wording/words.ts";
 import { phasesSeen, watchPhases } from "../in-page/phases.ts";
 import { UNTIMED_BOUNDS } from "../lab/witness/invariants.ts";
 import { LabObserver } from "../observer/lab-observer.ts";

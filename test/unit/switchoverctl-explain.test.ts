@@ -17,7 +17,7 @@ import { Display } from "../../services/switchoverctl/display.ts";
 import { explain } from "../../services/switchoverctl/explain.ts";
 import { type Explanation, explainMigration } from "../../services/switchoverctl/explanation.ts";
 import { explanationText } from "../../services/switchoverctl/explanation-text.ts";
-import { wordOf } from "../../services/switchoverctl/words.ts";
+import { wordOf } from "../../services/wording/words.ts";
 
 const ID = "web-7-mk3v0q8ya1z9";
 const NOW_US = 1_790_000_000_000_000n;

@@ -14,9 +14,9 @@ import {
   Phase,
 } from "../../../proto/gen/switchover/v1/migration.ts";
 import { SpanKind, spanKindToJSON } from "../../../proto/gen/switchover/v1/receipt.ts";
-import { INSTANT_WORDS } from "../../switchoverctl/instant-words.ts";
-import { SPAN_WORDS } from "../../switchoverctl/receipt-text.ts";
-import { wordOf } from "../../switchoverctl/words.ts";
+import { INSTANT_WORDS } from "../../wording/instant-words.ts";
+import { SPAN_WORDS } from "../../wording/span-words.ts";
+import { wordOf } from "../../wording/words.ts";
 import type { DetailInstant, DetailNic, DetailPhase, DetailSpan, MigrationDetail } from "../page/wire.ts";
 import { migrationRow, unixMs } from "./migration-row.ts";
 

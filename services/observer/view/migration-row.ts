@@ -7,7 +7,7 @@ import {
   Phase,
   type TransferProgress,
 } from "../../../proto/gen/switchover/v1/migration.ts";
-import { wordOf } from "../../switchoverctl/words.ts";
+import { wordOf } from "../../wording/words.ts";
 import type { MigrationRow, Standing } from "../page/wire.ts";
 import { windowsOf } from "./windows.ts";
 
