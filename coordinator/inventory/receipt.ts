@@ -3,7 +3,7 @@ import type { MigratedNic, Migration, PhaseEntry } from "../../proto/gen/switcho
 import type { PhaseSpan, Receipt, ReceiptNic } from "../../proto/gen/switchover/v1/receipt.ts";
 import type { CompleteState } from "../migration/complete-state.ts";
 import { isTerminal } from "../migration/phase-edges.ts";
-import { clockBehindUs, movedByUs, nicSpans, switchoverSpans } from "./switchover-spans.ts";
+import { nicSpans, switchoverTimes } from "./switchover-spans.ts";
 
 /**
  * The receipt of an ended migration, a function of what is kept of it: the same whenever and wherever it is asked for.
@@ -34,14 +34,11 @@ export function receiptOf({ migration, source, destination, retries }: CompleteS
     endedAtUnixUs: phases.at(-1)?.atUnixUs ?? migration.requestedAtUnixUs,
     phases: phases.map((entry, index) => phaseSpan(entry, phases[index + 1])),
     instants,
-    spans: switchoverSpans(instants, clockOffset),
+    ...switchoverTimes(instants, clockOffset),
     transfer: migration.progress,
-    destinationClockBehindUs: clockBehindUs(instants, clockOffset),
-    clockOffset,
     requestedBy: migration.requestedBy,
     retries,
     nics: migration.nics.map((nic) => receiptNicOf(nic, migration)),
-    destinationMovedByUs: movedByUs(instants, clockOffset),
   };
 }
 

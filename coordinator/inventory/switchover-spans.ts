@@ -1,5 +1,5 @@
 import { type ClockOffset, type Instant, InstantKind } from "../../proto/gen/switchover/v1/migration.ts";
-import { SpanKind, type SwitchoverSpan } from "../../proto/gen/switchover/v1/receipt.ts";
+import { type Receipt, SpanKind, type SwitchoverSpan } from "../../proto/gen/switchover/v1/receipt.ts";
 import { errorUsAt, provenAheadUs } from "../clock-offset.ts";
 
 /** From the later of the first ones, of which all must be known, to the last. */
@@ -71,6 +71,21 @@ function aheadUs(offset: ClockOffset | undefined): bigint {
 /** What brings the destination's instants onto the source's clock, as far as the clocks are known to differ. */
 export function movedByUs(instants: readonly Instant[], offset?: ClockOffset): bigint {
   return clockBehindUs(instants, offset) - aheadUs(offset);
+}
+
+/** What a receipt says of a switchover's times, of one that goes on as well. */
+export type SwitchoverTimes = Pick<
+  Receipt,
+  "spans" | "clockOffset" | "destinationClockBehindUs" | "destinationMovedByUs"
+>;
+
+export function switchoverTimes(instants: readonly Instant[], clockOffset?: ClockOffset): SwitchoverTimes {
+  return {
+    spans: switchoverSpans(instants, clockOffset),
+    clockOffset,
+    destinationClockBehindUs: clockBehindUs(instants, clockOffset),
+    destinationMovedByUs: movedByUs(instants, clockOffset),
+  };
 }
 
 /** All spans whose instants are known, the destination's by the source's clock. */

@@ -12,25 +12,19 @@ import {
 } from "./facts.ts";
 import type { CommandName } from "./migration-command.ts";
 import type { CommandError, CommandReply, PreflightNic } from "./migration-event.ts";
-import { nicDifferenceIn, withClockOffset } from "./prepare.ts";
+import { nicDifferenceIn } from "./prepare.ts";
 import { isWordForgotten } from "./rollback.ts";
-import { withHostDead } from "./statements.ts";
 import { withTakenOver, withTakenOverAnswer } from "./take-over.ts";
 
+/** Of a command whose answer is only of use while it is waited for. */
+type AwaitedReply = Exclude<CommandReply, { readonly name: "fenceHost" | "compareClocks" }>;
+
 /** What a migration learns from the answer to a command that it still waits for. */
-export function learnReply(
-  state: CompleteState,
-  side: Side,
-  reply: CommandReply,
-  atUnixUs: bigint,
-): CompleteState {
+export function learnReply(state: CompleteState, side: Side, reply: AwaitedReply): CompleteState {
   const reached = withReachable(state, side);
   switch (reply.name) {
     case "preflight":
       return learnPreflight(reached, side, reply);
-    case "compareClocks":
-      // Both hosts' word, and so none that this one is there again.
-      return withClockOffset(state, reply.offset);
     case "prepareDestination":
       return withDone(withFacts(reached, { incomingUri: reply.incomingUri }), side, reply.name);
     case "armSource":
@@ -67,8 +61,6 @@ export function learnReply(
       const done = withDone(reached, side, reply.name);
       return side === "destination" ? withFacts(done, { recoveryUri: reply.recoveryUri }) : done;
     }
-    case "fenceHost":
-      return withHostDead(state, side, atUnixUs);
     case "beginTransfer":
     case "switchToPostCopy":
     case "releaseSource":

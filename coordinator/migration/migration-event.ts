@@ -98,14 +98,14 @@ export type CommandReply =
   | { readonly name: "deliverHandOff"; readonly takenOver?: TakenOverAnswer | undefined }
   | { readonly name: "resumeSource"; readonly runState: string }
   | { readonly name: "recoverMigration"; readonly recoveryUri: string }
+  | { readonly name: "fenceHost" }
   | {
       readonly name:
         | "beginTransfer"
         | "switchToPostCopy"
         | "releaseSource"
         | "abortDestination"
-        | "pauseMigration"
-        | "fenceHost";
+        | "pauseMigration";
     };
 
 /** Why a command was given up. */

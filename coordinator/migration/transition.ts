@@ -91,7 +91,7 @@ function learn(state: CompleteState, event: MigrationEvent, atUnixUs: bigint): C
       if (event.reply.name === "fenceHost") return withHostDead(state, event.side, atUnixUs);
       if (event.reply.name === "compareClocks") return withClockOffset(state, event.reply.offset);
       return isAwaited(state, { name: event.reply.name, side: event.side, epoch: event.epoch })
-        ? learnReply(state, event.side, event.reply, atUnixUs)
+        ? learnReply(state, event.side, event.reply)
         : state;
     case "CommandFailed":
       return isAwaited(state, event) ? learnFailure(state, event.side, event.name, event.error) : state;

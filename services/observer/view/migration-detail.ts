@@ -1,12 +1,5 @@
-import { receiptOf } from "../../../coordinator/inventory/receipt.ts";
-import {
-  AT_SOURCE,
-  clockBehindUs,
-  movedByUs,
-  switchoverSpans,
-} from "../../../coordinator/inventory/switchover-spans.ts";
+import { AT_SOURCE, switchoverTimes } from "../../../coordinator/inventory/switchover-spans.ts";
 import type { CompleteState } from "../../../coordinator/migration/complete-state.ts";
-import { isTerminal } from "../../../coordinator/migration/phase-edges.ts";
 import {
   type Instant,
   InstantKind,
@@ -20,17 +13,11 @@ import { wordOf } from "../../wording/words.ts";
 import type { DetailInstant, DetailNic, DetailPhase, DetailSpan, MigrationDetail } from "../page/wire.ts";
 import { migrationRow, unixMs } from "./migration-row.ts";
 
-/** All that is known of a migration. Of one that has ended every figure is its receipt's. */
+/** All that is known of a migration; every figure is made as its receipt's. */
 export function migrationDetail(state: CompleteState): MigrationDetail {
   const { migration, source, destination } = state;
   const { clockOffset, instants } = migration;
-  const told = isTerminal(migration.phase)
-    ? receiptOf(state)
-    : {
-        spans: switchoverSpans(instants, clockOffset),
-        destinationClockBehindUs: clockBehindUs(instants, clockOffset),
-        destinationMovedByUs: movedByUs(instants, clockOffset),
-      };
+  const told = switchoverTimes(instants, clockOffset);
   return {
     row: migrationRow(state),
     requestId: migration.requestId,
