@@ -137,6 +137,36 @@ test("a destination's clock that is behind is corrected in the timeline as in th
   assert.equal(at("RESUMED"), detail.row.windows.blackoutUs);
 });
 
+test("a destination's clock that was measured to be ahead is corrected in every window, as in the receipt", () => {
+  const state = toldMigration({ guest: "web" });
+  const aheadUs = 2_000n;
+  const told = state.migration.instants.map((instant) =>
+    instant.hostId === "hb" ? { ...instant, atUnixUs: instant.atUnixUs + aheadUs } : instant,
+  );
+  const registered = told.find(({ kind }) => kind === InstantKind.REGISTERED) ?? assert.fail();
+  // Sent before the source's was gone, and read back after.
+  const deregistered = told.find(({ kind }) => kind === InstantKind.DEREGISTERED) ?? assert.fail();
+  const sent = {
+    ...registered,
+    kind: InstantKind.REGISTRATION_SENT,
+    atUnixUs: deregistered.atUnixUs + aheadUs - 300n,
+  };
+  const clockOffset = { destinationAheadUs: aheadUs, errorUs: 10n, measuredAtUnixUs: 0n, roundTrips: 4 };
+  const ahead = { ...state, migration: { ...state.migration, instants: [...told, sent], clockOffset } };
+  const view = viewOf();
+  view.hearMigration(ahead);
+  const { windows } = view.detail(state.migration.migrationId)?.row ?? assert.fail();
+  const { spans } = receiptOf(ahead);
+  const receiptUs = (wanted: SpanKind) => Number(spans.find(({ kind }) => kind === wanted)?.durationUs);
+  assert.deepEqual(windows, {
+    blackoutUs: receiptUs(SpanKind.BLACKOUT),
+    blackHoleUs: receiptUs(SpanKind.UNREGISTERED),
+    duplicateUs: receiptUs(SpanKind.DUPLICATE),
+    overheadUs: receiptUs(SpanKind.ADDED),
+  });
+  assert.equal(windows.duplicateUs, 300);
+});
+
 test("progress is shown while a migration goes on, and not of one that has ended", () => {
   const view = viewOf();
   const open = toldMigration({ guest: "web", phase: Phase.TRANSFERRING });

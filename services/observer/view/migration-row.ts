@@ -31,7 +31,7 @@ export function migrationRow({ migration }: CompleteState, progress?: TransferPr
     labels: Object.entries(spec.labels)
       .map(([key, value]) => `${key}=${value}`)
       .sort(),
-    windows: windowsOf(switchoverSpans(migration.instants)),
+    windows: windowsOf(switchoverSpans(migration.instants, migration.clockOffset)),
     copiedPercent: copiedPercent(progress ?? migration.progress),
   };
 }
