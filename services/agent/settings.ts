@@ -2,17 +2,11 @@ import { hostname } from "node:os";
 import { PAUSES } from "../../agent/guest/stay-registered.ts";
 import { invalidArgument } from "../../proto/error.ts";
 import { parseHostId } from "../../proto/ids.ts";
-import {
-  parseAddress,
-  parseLogLevel,
-  parseNatsUrl,
-  parsePath,
-  parseTarget,
-  parseWhole,
-} from "../config/parsers.ts";
+import { parseAddress, parseNatsUrl, parsePath, parseTarget, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { onOff, optional, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { LOG_SETTINGS } from "../log/log-settings.ts";
 import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
 import { isLoopback } from "../tls/loopback.ts";
 import { checkTlsValues, TLS_SETTINGS } from "../tls/tls-settings.ts";
@@ -77,10 +71,7 @@ export const AGENT_SETTINGS = {
   }),
   ...TLS_SETTINGS,
   ...METRICS_SETTINGS,
-  "log-level": withDefault(parseLogLevel, "info", {
-    placeholder: "LEVEL",
-    help: "debug, info, warn or error",
-  }),
+  ...LOG_SETTINGS,
 };
 
 function parseAnnouncements(text: string, field: string): "all" | "vmm" {

@@ -1,16 +1,10 @@
 import { hostname } from "node:os";
 import { parseHostId } from "../../proto/ids.ts";
-import {
-  parseAddressAndPort,
-  parseLogLevel,
-  parseNatsUrl,
-  parsePath,
-  parseTarget,
-  parseWhole,
-} from "../config/parsers.ts";
+import { parseAddressAndPort, parseNatsUrl, parsePath, parseTarget, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { optional, repeated, withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { LOG_SETTINGS } from "../log/log-settings.ts";
 import { METRICS_SETTINGS } from "../metrics/metrics-settings.ts";
 import { checkTlsValues, TLS_SETTINGS } from "../tls/tls-settings.ts";
 import { ADMISSION_SETTINGS } from "./admission-settings.ts";
@@ -63,10 +57,7 @@ export const COORDINATOR_SETTINGS = {
   ...ADMISSION_SETTINGS,
   ...TLS_SETTINGS,
   ...METRICS_SETTINGS,
-  "log-level": withDefault(parseLogLevel, "info", {
-    placeholder: "LEVEL",
-    help: "debug, info, warn or error",
-  }),
+  ...LOG_SETTINGS,
 };
 
 export type CoordinatorValues = Values<typeof COORDINATOR_SETTINGS>;

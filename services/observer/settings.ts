@@ -1,7 +1,8 @@
-import { parseLogLevel, parseNatsUrl, parseSocketAddress, parseWhole } from "../config/parsers.ts";
+import { parseNatsUrl, parseSocketAddress, parseWhole } from "../config/parsers.ts";
 import type { Fault, Values } from "../config/read-settings.ts";
 import { withDefault } from "../config/setting.ts";
 import type { UsageText } from "../config/usage.ts";
+import { LOG_SETTINGS } from "../log/log-settings.ts";
 
 export const OBSERVER_SETTINGS = {
   listen: withDefault(parseSocketAddress, "127.0.0.1:7480", {
@@ -28,10 +29,7 @@ export const OBSERVER_SETTINGS = {
     placeholder: "N",
     help: "How many pages may be open at a time",
   }),
-  "log-level": withDefault(parseLogLevel, "info", {
-    placeholder: "LEVEL",
-    help: "debug, info, warn or error",
-  }),
+  ...LOG_SETTINGS,
 };
 
 export type ObserverValues = Values<typeof OBSERVER_SETTINGS>;
