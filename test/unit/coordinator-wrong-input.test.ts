@@ -25,9 +25,6 @@ import { NicDefinition, UnmanagedKind } from "../../proto/gen/switchover/v1/nic.
 import { HOST_BUCKET } from "../../proto/subjects.ts";
 import { bindHostAgent } from "../../services/agent/host-agent-service.ts";
 import { openHostClock } from "../../services/clock/host-clock.ts";
-import { readSettings } from "../../services/config/read-settings.ts";
-import { startCoordinatorServer } from "../../services/coordinator/server.ts";
-import { COORDINATOR_SETTINGS } from "../../services/coordinator/settings.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { startGrpcServer } from "../../services/grpc/server.ts";
 import { callServerStream } from "../../services/grpc/server-stream.ts";
@@ -40,6 +37,7 @@ import { PLAINTEXT } from "../../services/tls/security.ts";
 import { PretendedVmm } from "../kernel/pretended-vmm.ts";
 import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
+import { startCoordinatorHere } from "./coordinator-here.ts";
 import { MemoryJournals } from "./memory-journals.ts";
 import { pretendedAgentPorts } from "./pretended-agent-ports.ts";
 import { describeWrongInput, type Requests, type Served, type WrongInput, wrongIds } from "./wrong-input.ts";
@@ -478,18 +476,7 @@ let served: Promise<Served> | undefined;
 async function serve(): Promise<Served> {
   const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
   ends.push(() => nats.close());
-  const flags = [
-    "--coordinator-id",
-    "c1",
-    "--insecure-loopback",
-    "--listen",
-    "127.0.0.1:0",
-    "--nats-url",
-    nats.url,
-  ];
-  const reading = readSettings(COORDINATOR_SETTINGS, flags, {});
-  assert.ok(reading.t === "settings");
-  const coordinator = await startCoordinatorServer(reading.values, SILENT);
+  const coordinator = await startCoordinatorHere(nats.url);
   ends.push(() => coordinator.close());
   await startAgent("ha", new PretendedVmm("running"), nats.url);
   const destination = new PretendedVmm("inmigrate");

@@ -6,15 +6,13 @@ import { type TestContext, test } from "node:test";
 import { SwitchoverError } from "../../proto/error.ts";
 import { MigrationMode } from "../../proto/gen/switchover/v1/migration.ts";
 import { MigrationServiceService as methods } from "../../proto/gen/switchover/v1/migration_service.ts";
-import { readSettings } from "../../services/config/read-settings.ts";
-import { startCoordinatorServer } from "../../services/coordinator/server.ts";
-import { COORDINATOR_SETTINGS } from "../../services/coordinator/settings.ts";
 import { openChannel } from "../../services/grpc/channel.ts";
 import { callUnary } from "../../services/grpc/unary.ts";
 import type { Log } from "../../services/log/log.ts";
 import { OwnNatsServer } from "../../services/nats-server/own-nats-server.ts";
 import { PLAIN } from "../plain-text.ts";
 import { skipWithout } from "../resource.ts";
+import { startCoordinatorHere } from "./coordinator-here.ts";
 import { freeze } from "./freeze.ts";
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -25,18 +23,7 @@ async function startAll(t: TestContext) {
   t.after(() => rm(folder, { recursive: true, force: true }));
   const nats = await OwnNatsServer.start({ address: "127.0.0.1", port: 0, folder, log: SILENT });
   t.after(() => nats.close());
-  const flags = [
-    "--coordinator-id",
-    "c1",
-    "--insecure-loopback",
-    "--listen",
-    "127.0.0.1:0",
-    "--nats-url",
-    nats.url,
-  ];
-  const reading = readSettings(COORDINATOR_SETTINGS, flags, {});
-  assert.ok(reading.t === "settings");
-  const coordinator = await startCoordinatorServer(reading.values, SILENT);
+  const coordinator = await startCoordinatorHere(nats.url);
   t.after(() => coordinator.close());
   const client = openChannel(coordinator.targets[0] ?? "", { ...PLAIN, retriedServices: [] });
   t.after(() => client.close());

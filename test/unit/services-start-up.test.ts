@@ -23,18 +23,21 @@ function coordinator(folder: string, ...flags: string[]): readonly string[] {
   ];
 }
 
+function agent(stateDirectory: string): readonly string[] {
+  return [
+    "--insecure-loopback",
+    "--listen",
+    "127.0.0.1:0",
+    "--nats-url",
+    NOBODY,
+    "--state-dir",
+    stateDirectory,
+  ];
+}
+
 describe("a flag that shows itself wrong at the start", () => {
   it("is told like any other: a path that no state can be kept below", START_LIMIT, async (t) => {
-    const flags = [
-      "--insecure-loopback",
-      "--listen",
-      "127.0.0.1:0",
-      "--nats-url",
-      NOBODY,
-      "--state-dir",
-      "/proc/x/y",
-    ];
-    const ended = await runToEnd(t, "agent", flags);
+    const ended = await runToEnd(t, "agent", agent("/proc/x/y"));
     assert.equal(ended.code, 2, ended.stderr);
     const sentence =
       "--state-dir: the folder /proc/x/y/feed cannot be made: /proc/x: no such file or directory.";
@@ -73,19 +76,10 @@ describe("the folder that a program keeps", () => {
       const directory = join(folder, "state");
       const other = join(folder, "other-name");
       await symlink(directory, other);
-      const flags = (path: string) => [
-        "--insecure-loopback",
-        "--listen",
-        "127.0.0.1:0",
-        "--nats-url",
-        NOBODY,
-        "--state-dir",
-        path,
-      ];
-      const first = launch(t, "agent", flags(directory));
+      const first = launch(t, "agent", agent(directory));
       await logLine(first, "The agent listens.");
       for (const path of [directory, other]) {
-        const second = await runToEnd(t, "agent", flags(path));
+        const second = await runToEnd(t, "agent", agent(path));
         assert.equal(second.code, 2, second.stderr);
         const sentence = `the folder ${path} is in use by another agent(, process ${first.pid})?.`;
         assert.match(second.stderr, new RegExp(`^switchover-agent: --state-dir: ${sentence}$`, "m"));
@@ -94,7 +88,7 @@ describe("the folder that a program keeps", () => {
       const ended = once(first, "exit");
       first.kill("SIGKILL");
       await ended;
-      const next = launch(t, "agent", flags(directory));
+      const next = launch(t, "agent", agent(directory));
       await logLine(next, "The agent listens.");
       assert.equal(await terminate(next), 0);
     },
@@ -132,16 +126,7 @@ describe("a program that is to end while it starts", () => {
   });
 
   it("ends an agent too, whose guests stay as they are", START_LIMIT, async (t) => {
-    const flags = [
-      "--insecure-loopback",
-      "--listen",
-      "127.0.0.1:0",
-      "--nats-url",
-      NOBODY,
-      "--state-dir",
-      await newFolder(t),
-    ];
-    const child = launch(t, "agent", flags);
+    const child = launch(t, "agent", agent(await newFolder(t)));
     await logLine(child, "switchover-agent starts.");
     await endsSoon(terminate(child));
   });
