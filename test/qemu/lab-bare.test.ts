@@ -74,8 +74,9 @@ describe("a guest migrated by QEMU alone", { skip: skipWithout("root", "qemu"), 
       const lost = after.filter(({ repliedAtUnixUs }) => repliedAtUnixUs === undefined);
       assert.ok(lost.length > 0.9 * after.length, `${peer}: ${lost.length} of ${after.length} lost`);
     }
-    const atOnce = { ...DEFAULT_BOUNDS, startLeadUs: 0 };
+    // It may be gone within a deregistration's bound, too, and would then pass for one that was taken back.
+    const atOnce = { ...DEFAULT_BOUNDS, startLeadUs: 0, deregistrationUs: 0 };
     const i3 = judgeRun(crossing.record, atOnce).find(({ invariant }) => invariant === "I3");
-    assert.equal(i3?.result, "violated");
+    assert.match(i3?.violations.join("\n") ?? "", /was registered on hb\/tap0 with its CPUs stopped/);
   });
 });
