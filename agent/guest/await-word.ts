@@ -9,7 +9,6 @@ export function awaitWord(sourceHostId: HostId, memory: Incoming["memory"] = "wh
     kind: "incoming",
     sourceHostId,
     loaded: false,
-    readinessReads: 0,
     ready: null,
     handOff: null,
     registrationAsked: false,

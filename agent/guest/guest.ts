@@ -168,7 +168,6 @@ export interface Incoming {
   readonly sourceHostId: HostId;
   /** The VMM said that the load is through (live) or that the guest's state is on its way in (post-copy). */
   readonly loaded: boolean;
-  readonly readinessReads: number;
   readonly ready: { readonly runState: string; readonly atUnixUs: number } | null;
   readonly handOff: HandOff | null;
   readonly registrationAsked: boolean;

@@ -20,8 +20,11 @@ const START_AGAIN_MS = 500;
 const READ_BACK_LASTS_US = 2_000;
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
-/** Questions that follow their answers at once; after that one a millisecond, so that a slow load is not hindered. */
-const EAGER_READINESS_READS = 32;
+/**
+ * From one question whether the guest is loaded to the next. The VMM answers in the loop that loads, so that questions
+ * that follow each other at once take from it the time that they wait for.
+ */
+const READINESS_READ_EVERY_MS = 1;
 
 /**
  * Waits for two things that may come in either order: the guest loaded (`query-status`, sent after the VMM's
@@ -232,12 +235,9 @@ function isForThisAttempt(guest: Guest, role: Incoming, handOff: HandOff): boole
 function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind: "runStateRead" }): Step {
   if (role.ready !== null || !role.loaded) return step(guest);
   if (event.runState === "inmigrate") {
-    const readinessReads = role.readinessReads + 1;
-    const again: GuestOperation =
-      readinessReads < EAGER_READINESS_READS
-        ? { kind: "readRunState", purpose: "readiness" }
-        : { kind: "setTimer", timer: "readReadinessAgain", delayMs: 1 };
-    return step(withRole(guest, { ...role, readinessReads }), [again]);
+    return step(guest, [
+      { kind: "setTimer", timer: "readReadinessAgain", delayMs: READINESS_READ_EVERY_MS },
+    ]);
   }
   if (event.runState === "running") return step(guest);
   const ready = { runState: event.runState, atUnixUs: event.atUnixUs };
