@@ -235,9 +235,7 @@ function isForThisAttempt(guest: Guest, role: Incoming, handOff: HandOff): boole
 function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind: "runStateRead" }): Step {
   if (role.ready !== null || !role.loaded) return step(guest);
   if (event.runState === "inmigrate") {
-    return step(guest, [
-      { kind: "setTimer", timer: "readReadinessAgain", delayMs: READINESS_READ_EVERY_MS },
-    ]);
+    return step(guest, [{ kind: "setTimer", timer: "readReadinessAgain", delayMs: READINESS_READ_EVERY_MS }]);
   }
   if (event.runState === "running") return step(guest);
   const ready = { runState: event.runState, atUnixUs: event.atUnixUs };

@@ -118,7 +118,12 @@ describe("the destination's gate", () => {
     const answers = play(incomingGuest("postCopy"), POSTCOPY_ACTIVE, NOT_YET, again, NOT_YET);
     assert.deepEqual(
       answers.map(({ done }) => done),
-      [["read readiness"], ["timer readReadinessAgain 1"], ["read readiness"], ["timer readReadinessAgain 1"]],
+      [
+        ["read readiness"],
+        ["timer readReadinessAgain 1"],
+        ["read readiness"],
+        ["timer readReadinessAgain 1"],
+      ],
     );
   });
 
