@@ -1,8 +1,14 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { BenchProgram } from "./bench-program.ts";
+import { MICRO } from "./micro/micro.ts";
 import { SCALE } from "./scale.ts";
+import { SWITCHOVER } from "./switchover/switchover.ts";
 
-const PROGRAMS: Readonly<Record<string, BenchProgram>> = { scale: SCALE };
+const PROGRAMS: Readonly<Record<string, BenchProgram>> = {
+  switchover: SWITCHOVER,
+  micro: MICRO,
+  scale: SCALE,
+};
 
 const HELP = `Usage: npm run -s bench -- NAME [flags]
 

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { pollUntil } from "../lab/deadline.ts";
 import { type Lab, openLab } from "../lab/lab.ts";
 import { joinNetworkNamespace } from "../lab/network-namespace.ts";
-import { createPlainTap } from "../lab/plain-tap.ts";
+import { createPlainTap } from "../lab/plain-devices.ts";
 import { Prober } from "../lab/probe.ts";
 import { unixMicros } from "../lab/realtime-clock.ts";
 import { FdbWitness } from "../lab/witness/fdb-witness.ts";

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { SwitchoverError } from "../../proto/error.ts";
 import type { GuestQemu } from "./guest.ts";
 import { QmpConnection, type QmpEvent } from "./qmp-connection.ts";
+import { unixMicros } from "./realtime-clock.ts";
 
 /**
  * One migration by QEMU alone: nobody registers anything, the bridges learn. It is the floor that managed
@@ -17,12 +18,21 @@ export interface BareMigrationOptions {
   readonly destinationAddress: string;
   readonly port?: number;
   readonly mode: MigrationMode;
-  readonly maxBandwidthBytesPerSecond?: number;
-  /** Post-copy: how long pages flow ahead before the switch is asked for. */
-  readonly postCopyAfterMs?: number;
+  /** Default: the lab's. */
+  readonly limits?: Partial<TransferLimits>;
+  /** Default: QEMU starts the guest by itself as soon as it is loaded. */
+  readonly gate?: BareGate;
 }
 
-/** Times are QEMU's own. */
+/** Somebody who keeps the destination from starting by itself, and does something first. */
+export interface BareGate {
+  /** Called at the source's STOP, and awaited before the migration counts as done. */
+  onStop(): Promise<void>;
+  /** Called when the destination has loaded the guest; `cont` follows. */
+  beforeCont(): Promise<void>;
+}
+
+/** Times are QEMU's own, but for the readiness of a gated destination in post-copy, which QEMU does not tell. */
 export interface BareMigrationReport {
   readonly mode: MigrationMode;
   readonly source: string;
@@ -32,6 +42,8 @@ export interface BareMigrationReport {
   /** From the `migrate` command's `setup` to `completed` on both sides. */
   readonly totalMs: number;
   readonly sourceStopAtUnixUs: number;
+  /** The guest was loaded: RESUME itself, where QEMU starts it without being asked. */
+  readonly readyAtUnixUs: number;
   readonly destinationResumeAtUnixUs: number;
 }
 
@@ -39,11 +51,11 @@ export interface BareMigrationReport {
  * When the lab asks for post-copy: at its bandwidth some ten of the guest's fifty-five megabytes are still to come then.
  * Earlier ones send more of the state after STOP and cost more probes.
  */
-export const LAB_POST_COPY_AFTER_MS = 1500;
+const LAB_POST_COPY_AFTER_MS = 1500;
 const MIGRATION_TIMEOUT_MS = 30_000;
 
 /** QEMU's migration parameters for the lab: slow enough to switch to post-copy, quick enough to run often. */
-export const LAB_MAX_BANDWIDTH = 31_457_280;
+const LAB_MAX_BANDWIDTH = 31_457_280;
 const LAB_DOWNTIME_LIMIT_MS = 100;
 /**
  * For guests of several NICs, which write to some megabytes more in the long first pass: by the limit above QEMU makes a
@@ -52,9 +64,22 @@ const LAB_DOWNTIME_LIMIT_MS = 100;
  */
 const LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS = 200;
 
-/** QEMU's `downtime-limit` for a guest of the lab. What is compared must have the same: it is how long the last pass takes. */
-export function labDowntimeLimitMs(nicCount: number): number {
-  return nicCount > 1 ? LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS : LAB_DOWNTIME_LIMIT_MS;
+/** What decides how long a transfer and its last pass take: what is compared must have the same. */
+export interface TransferLimits {
+  /** In bytes a second. */
+  readonly maxBandwidth: number;
+  readonly downtimeLimitMs: number;
+  /** When the CPUs move in post-copy mode, after the transfer became active. */
+  readonly postCopyAfterMs: number;
+}
+
+/** The limits of a lab's guest with so many NICs. */
+export function labLimits(nicCount: number): TransferLimits {
+  return {
+    maxBandwidth: LAB_MAX_BANDWIDTH,
+    downtimeLimitMs: nicCount > 1 ? LAB_DOWNTIME_LIMIT_OF_SEVERAL_NICS_MS : LAB_DOWNTIME_LIMIT_MS,
+    postCopyAfterMs: LAB_POST_COPY_AFTER_MS,
+  };
 }
 
 /**
@@ -84,11 +109,14 @@ async function drive(
     { capability: "postcopy-ram", state: options.mode === "post-copy" },
   ];
   for (const side of [source, destination]) await side.execute("migrate-set-capabilities", { capabilities });
+  const limits = { ...labLimits(options.source.nics.length), ...options.limits };
   await source.execute("migrate-set-parameters", {
-    "max-bandwidth": options.maxBandwidthBytesPerSecond ?? LAB_MAX_BANDWIDTH,
-    "downtime-limit": labDowntimeLimitMs(options.source.nics.length),
+    "max-bandwidth": limits.maxBandwidth,
+    "downtime-limit": limits.downtimeLimitMs,
   });
   const uri = `tcp:${options.destinationAddress}:${options.port ?? 4444}`;
+  // In `inmigrate` it clears autostart.
+  if (options.gate !== undefined) await destination.execute("stop");
   await destination.execute("migrate-incoming", { uri });
 
   const watch = (side: QmpConnection, matches: (event: QmpEvent) => boolean, what: string) =>
@@ -112,16 +140,29 @@ async function drive(
     watch(destination, status("completed"), "The destination's completion"),
   ]);
   const active = source.waitForEvent(status("active"), MIGRATION_TIMEOUT_MS, "The transfer's start");
-  // Both are awaited below; a refused `migrate` must not leave a second, unhandled failure behind.
+  const gated =
+    options.gate === undefined
+      ? undefined
+      : passGate(options.gate, options.mode, destination, {
+          stop: watch(source, ({ name }) => name === "STOP", "The source's STOP"),
+          loading: watch(
+            destination,
+            status(options.mode === "live" ? "completed" : "postcopy-active"),
+            "The load of the guest",
+          ),
+        });
+  gated?.catch(() => {});
+  // All are awaited below; a refused `migrate` must not leave a second, unhandled failure behind.
   events.catch(() => {});
   active.catch(() => {});
   await source.execute("migrate", { uri });
   if (options.mode === "post-copy") {
     await active;
-    await delay(options.postCopyAfterMs ?? LAB_POST_COPY_AFTER_MS);
+    await delay(limits.postCopyAfterMs);
     await source.execute("migrate-start-postcopy");
   }
   const [setup, stop, resume, sourceDone, destinationDone] = await events;
+  const readyAtUnixUs = (await gated) ?? resume.atUnixUs;
   return {
     mode: options.mode,
     source: options.source.instance,
@@ -129,8 +170,30 @@ async function drive(
     stopToResumeMs: (resume.atUnixUs - stop.atUnixUs) / 1000,
     totalMs: (Math.max(sourceDone.atUnixUs, destinationDone.atUnixUs) - setup.atUnixUs) / 1000,
     sourceStopAtUnixUs: stop.atUnixUs,
+    readyAtUnixUs,
     destinationResumeAtUnixUs: resume.atUnixUs,
   };
+}
+
+/** Returns when the destination was ready. */
+async function passGate(
+  gate: BareGate,
+  mode: MigrationMode,
+  destination: QmpConnection,
+  { stop, loading }: { readonly stop: Promise<QmpEvent>; readonly loading: Promise<QmpEvent> },
+): Promise<number> {
+  const closed = stop.then(() => gate.onStop());
+  closed.catch(() => {});
+  let readyAtUnixUs = (await loading).atUnixUs;
+  if (mode === "post-copy") {
+    // QEMU says by no event when it has loaded the devices' state.
+    while ((await destination.execute<{ status: string }>("query-status")).status === "inmigrate");
+    readyAtUnixUs = unixMicros();
+  }
+  await gate.beforeCont();
+  await destination.execute("cont");
+  await closed;
+  return readyAtUnixUs;
 }
 
 function migrationFailed(what: string, { source, destination }: BareMigrationOptions): SwitchoverError {

@@ -1,24 +1,27 @@
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { type MacAddress, parseMacAddress } from "../../proto/mac-address.ts";
+import type { MacAddress } from "../../proto/mac-address.ts";
 import {
   type BareMigrationReport,
   bootBare,
   type MigrationMode,
   migrateBare,
   quitBare,
+  type TransferLimits,
 } from "./bare-migration.ts";
+import { type BareDevice, createBareNics, deleteBareNics } from "./bare-nics.ts";
+import { type Attachment, prepareShell, registerEarly, returnToLearning } from "./bare-registration.ts";
 import { createSharedDisk, type GuestQemu, type GuestRole, startGuestQemu } from "./guest.ts";
 import type { GuestImage } from "./guest-image.ts";
 import { livesIn } from "./guest-life.ts";
 import type { Lab } from "./lab.ts";
-import { createPlainTap, deleteTap } from "./plain-tap.ts";
 import type { ProbeReport, Prober } from "./probe.ts";
+import { QmpConnection } from "./qmp-connection.ts";
 import { unixMicros } from "./realtime-clock.ts";
 import type { LabHost } from "./topology.ts";
 import { readDiskWitness } from "./witness/disk-witness.ts";
-import { FdbWitness, parseFdbShow } from "./witness/fdb-witness.ts";
+import { FdbWitness } from "./witness/fdb-witness.ts";
 import { measureSwitchover, type SwitchoverFigures, type WitnessedRun } from "./witness/invariants.ts";
+import { LinkWitness } from "./witness/link-witness.ts";
 import { QmpWitness } from "./witness/qmp-witness.ts";
 import type { FrameRecord } from "./witness/records.ts";
 import { TapCapture } from "./witness/tap-capture.ts";
@@ -31,6 +34,8 @@ export interface BareGuestOptions {
   readonly address: string;
   /** Default 1. As many as the guest has that is compared with this one: each has a state of its own to load. */
   readonly nicCount?: number;
+  /** Default `tap`. */
+  readonly device?: BareDevice;
 }
 
 export interface CrossingOptions {
@@ -39,9 +44,13 @@ export interface CrossingOptions {
   /**
    * `learned`: the bridges find the guest by themselves. `early`: the known mistake, a static (not sticky)
    * entry added on the destination when its QEMU is created, on a tap that does not learn, as on every bridge
-   * whose MAC table is managed.
+   * whose MAC table is managed. `shell`: removed and added by forked programs around the switch.
    */
-  readonly destinationEntry?: "learned" | "early";
+  readonly destinationEntry?: "learned" | "early" | "shell";
+  /** Default: the lab's. */
+  readonly limits?: Partial<TransferLimits>;
+  /** `none`: nobody watches the bridges, where time counts. */
+  readonly kernelWitnesses?: "all" | "none";
   /** `frames` records what passes the destination's tap. */
   readonly capture?: "frames" | "nothing";
   readonly probers?: readonly Prober[];
@@ -64,13 +73,7 @@ export interface Crossing {
   readonly frames: readonly FrameRecord[];
 }
 
-const TAP = "tap0";
-/** The NICs beyond the first are down in the guest, and need no address that is theirs alone. */
-const FURTHER_MAC_PREFIX = "52:54:00:5e:02:0";
 const BOOT_TIMEOUT_MS = 30_000;
-/** Long enough to see that the peer on the destination's bridge is cut off while the source still runs. */
-const EARLY_BLACK_HOLE_MS = 300;
-
 /** A guest that is migrated to and fro by QEMU alone, as often as wanted; one fresh tap and QEMU each time. */
 export class BareGuest {
   readonly diskPath: string;
@@ -100,6 +103,15 @@ export class BareGuest {
     return this.#current;
   }
 
+  /** Stops the CPUs until `resume`: an idle guest costs those of others time. */
+  pause(): Promise<void> {
+    return this.#order("stop");
+  }
+
+  resume(): Promise<void> {
+    return this.#order("cont");
+  }
+
   /** Migrates the guest to another host and ends the QEMU that it came from. */
   async cross(options: CrossingOptions): Promise<Crossing> {
     const { topology } = this.#options.lab;
@@ -108,7 +120,12 @@ export class BareGuest {
     const hosts = [topology.host(source.host), destinationHost];
     await topology.flushDynamicEntries();
 
-    const fdbWitnesses = await Promise.all(hosts.map((host) => FdbWitness.start(host, [this.#options.mac])));
+    const { device = "tap", mac } = this.#options;
+    const witnesses = await Promise.all(
+      options.kernelWitnesses === "none"
+        ? []
+        : hosts.map((host) => (device === "tap" ? FdbWitness : LinkWitness).start(host, [mac])),
+    );
     const fromUnixUs = unixMicros();
     this.#instances += 1;
     const destination = await startOn(
@@ -118,15 +135,26 @@ export class BareGuest {
       "incoming",
       this.#instances,
     );
-    if (options.destinationEntry === "early") await this.#addEarlyEntry(destinationHost);
+    const [from, to] = [source, destination].map((guest) => this.#attachmentOf(guest)) as [
+      Attachment,
+      Attachment,
+    ];
+    if (options.destinationEntry === "early" && device === "tap") {
+      await registerEarly(to, topology, this.#options.address.replace(/\/.*/, ""));
+    }
+    const gate = options.destinationEntry === "shell" ? await prepareShell(device, from, to) : undefined;
     const capture =
-      options.capture === "frames" ? await TapCapture.start(destinationHost.namespace, TAP) : undefined;
+      options.capture === "frames"
+        ? await TapCapture.start(destinationHost.namespace, `${device}0`)
+        : undefined;
     const qmpWitnesses = await Promise.all([source, destination].map((guest) => QmpWitness.start(guest)));
     const migration = await migrateBare({
       source,
       destination,
       destinationAddress: destinationHost.controlAddress,
       mode: options.mode,
+      ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...(gate === undefined ? {} : { gate }),
     });
     const guest = await livesIn(destination, source.lastHeartbeat()?.seq ?? 0);
     const toUnixUs = migration.destinationResumeAtUnixUs + (options.watchAfterMs ?? 1000) * 1000;
@@ -134,7 +162,7 @@ export class BareGuest {
       (options.probers ?? []).map((prober) => prober.report(fromUnixUs, toUnixUs)),
     );
 
-    const fdb = (await Promise.all(fdbWitnesses.map((witness) => witness.close()))).flat();
+    const fdb = (await Promise.all(witnesses.map((witness) => witness.close()))).flat();
     const record: WitnessedRun = {
       instances: [source, destination],
       fdb,
@@ -146,8 +174,10 @@ export class BareGuest {
     const vmmDowntimeMs = await qmpWitnesses[0]?.downtimeMs();
     for (const witness of qmpWitnesses) witness.close();
     await quitBare(source);
-    for (const { tap } of source.nics) await deleteTap(topology.host(source.host).namespace, tap);
-    if (options.destinationEntry === "early") await this.#undoEarlyEntry(hosts);
+    await deleteBareNics(from.host, source.nics);
+    if (device === "tap" && (options.destinationEntry ?? "learned") !== "learned") {
+      await returnToLearning(to, [from.host]);
+    }
     this.#current = destination;
     return {
       migration,
@@ -160,41 +190,17 @@ export class BareGuest {
     };
   }
 
-  /**
-   * Then a peer beside the destination asks for the guest by ARP, as neighbours do now and then. The running
-   * guest's answer comes in by the uplink and takes the entry there, for good: the tap does not learn.
-   */
-  async #addEarlyEntry(host: LabHost): Promise<void> {
-    await host.namespace.bridge([
-      `link set dev ${TAP} learning off flood off`,
-      `fdb replace ${this.#options.mac} dev ${TAP} master static`,
-    ]);
-    await delay(EARLY_BLACK_HOLE_MS);
-    const peer = this.#options.lab.topology.peers.find((candidate) => candidate.host === host.name);
-    const guestAddress = this.#options.address.replace(/\/.*/, "");
-    await peer?.namespace.run("busybox", [
-      "arping",
-      "-q",
-      "-c",
-      "1",
-      "-w",
-      "1",
-      "-I",
-      peer.link,
-      guestAddress,
-    ]);
+  #attachmentOf({ host, nics }: GuestQemu): Attachment {
+    return { host: this.#options.lab.topology.host(host), nics };
   }
 
-  /** Makes the guest reachable again, so that the next crossing starts from a sound network. */
-  async #undoEarlyEntry(hosts: readonly LabHost[]): Promise<void> {
-    for (const { namespace, bridge } of hosts) {
-      const text = await namespace.run("bridge", ["-j", "fdb", "show", "br", bridge]);
-      const entries = parseFdbShow(text, "", 0).filter(
-        ({ mac, state }) => mac === this.#options.mac && state === "static",
-      );
-      await namespace.bridge(entries.map(({ mac, dev }) => `fdb delete ${mac} dev ${dev} master`));
+  async #order(command: "stop" | "cont"): Promise<void> {
+    const connection = await QmpConnection.open(this.#current.qmpAgentPath);
+    try {
+      await connection.execute(command);
+    } finally {
+      connection.close();
     }
-    await hosts[1]?.namespace.bridge([`link set dev ${TAP} learning on flood on`]);
   }
 }
 
@@ -205,21 +211,17 @@ async function startOn(
   role: GuestRole,
   number: number,
 ): Promise<GuestQemu> {
-  const nics = Array.from({ length: options.nicCount ?? 1 }, (_, index) =>
-    index === 0
-      ? { tap: TAP, mac: options.mac }
-      : { tap: `tap${index}`, mac: parseMacAddress(`${FURTHER_MAC_PREFIX}${index}`, "mac") },
-  );
-  for (const { tap } of nics) await createPlainTap(host.namespace, tap, host.bridge);
+  const { device = "tap", lab, mac, nicCount: count = 1 } = options;
+  const instance = `${host.name}-${number}`;
   return startGuestQemu({
-    instance: `${host.name}-${number}`,
+    instance,
     role,
     host,
-    hostCount: options.lab.topology.hosts.length,
+    hostCount: lab.topology.hosts.length,
     image: options.image,
-    nics,
+    nics: await createBareNics(host, { device, count, mac }, join(lab.directory, instance)),
     address: options.address,
     diskPath,
-    directory: options.lab.directory,
+    directory: lab.directory,
   });
 }

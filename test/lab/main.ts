@@ -30,7 +30,8 @@ worst of those and two, or if the median cost more than theirs and one.
 
 --cpu-priority is the agents' (default high); see the agent's help.
 
---nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of every kind).
+--nics is tap (default), macvtap-bridge, macvtap-passthrough or mixed (eight NICs of every kind); tap-8 and macvtap-bridge-8
+are eight NICs of one kind.
 
   npm run -s lab -- --mode live --count 20 --bare 10 --json
   npm run -s lab -- --nics mixed --mode live --count 5

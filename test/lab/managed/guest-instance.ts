@@ -1,12 +1,11 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type MigrationSpec, MigrationMode as WireMode } from "../../../proto/gen/switchover/v1/migration.ts";
 import type { MacAddress } from "../../../proto/mac-address.ts";
-import { LAB_MAX_BANDWIDTH, labDowntimeLimitMs, type MigrationMode } from "../bare-migration.ts";
-import { runCommand } from "../command.ts";
+import { labLimits, type MigrationMode, type TransferLimits } from "../bare-migration.ts";
 import { type GuestNic, type GuestQemu, type GuestRole, startGuestQemu } from "../guest.ts";
 import type { GuestImage } from "../guest-image.ts";
 import type { Lab } from "../lab.ts";
+import { makeMacvtapFile } from "../macvtap-file.ts";
 import type { LabHost } from "../topology.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { LabNic, LabWiring } from "./wiring.ts";
@@ -54,27 +53,17 @@ export async function startInstance(
   return qemu;
 }
 
-/** `/dev/tap<ifindex>` is one name for all namespaces of this machine: a lab makes itself a file of its own. */
 async function openable(
   { backend, device, mac }: LabNic,
   host: LabHost,
   directory: string,
 ): Promise<GuestNic> {
   if (backend !== "macvtap") return { tap: device, mac };
-  const script = `mount -t sysfs lab /sys && cat /sys/class/net/${device}/macvtap/tap*/dev`;
-  const number = (await host.namespace.run("unshare", ["--mount", "sh", "-c", script])).trim();
-  const characterDevice = join(directory, device);
-  await mkdir(directory, { recursive: true });
-  await runCommand("mknod", [characterDevice, "c", ...number.split(":")]);
-  return { tap: device, mac, characterDevice };
+  return { tap: device, mac, characterDevice: await makeMacvtapFile(host.namespace, device, directory) };
 }
 
-export interface LabTransfer {
+export interface LabTransfer extends Partial<TransferLimits> {
   readonly mode: MigrationMode;
-  /** When the CPUs move in post-copy mode. */
-  readonly postCopyAfterMs: number;
-  /** Default: the lab's. */
-  readonly maxBandwidth?: number;
   /** 0 or absent: no limit. A low one keeps pages flowing for long after the switch. */
   readonly maxPostCopyBandwidth?: number;
 }
@@ -84,8 +73,9 @@ export function labMigration(
   guestId: string,
   source: GuestQemu,
   destination: GuestQemu,
-  { mode, postCopyAfterMs, maxBandwidth, maxPostCopyBandwidth }: LabTransfer,
+  { mode, maxPostCopyBandwidth, ...limits }: LabTransfer,
 ): MigrationSpec {
+  const { downtimeLimitMs, maxBandwidth, postCopyAfterMs } = { ...labLimits(source.nics.length), ...limits };
   return {
     guestId,
     sourceHostId: source.host,
@@ -94,8 +84,8 @@ export function labMigration(
     destinationInstanceId: destination.instance,
     mode: mode === "live" ? WireMode.LIVE : WireMode.POST_COPY,
     transfer: {
-      maxBandwidthBytesPerSecond: BigInt(maxBandwidth ?? LAB_MAX_BANDWIDTH),
-      downtimeLimitMs: labDowntimeLimitMs(source.nics.length),
+      maxBandwidthBytesPerSecond: BigInt(maxBandwidth),
+      downtimeLimitMs,
       multifdChannels: 0,
       autoConverge: false,
       maxPostCopyBandwidthBytesPerSecond: BigInt(maxPostCopyBandwidth ?? 0),

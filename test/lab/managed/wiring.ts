@@ -6,7 +6,8 @@ import {
   TapOnBridge,
   UnmanagedKind,
 } from "../../../proto/gen/switchover/v1/nic.ts";
-import { type MacAddress, parseMacAddress } from "../../../proto/mac-address.ts";
+import type { MacAddress } from "../../../proto/mac-address.ts";
+import { furtherMac } from "../further-mac.ts";
 import type { Topology } from "../topology.ts";
 import type { WitnessedRoute } from "../witness/route-witness.ts";
 
@@ -28,14 +29,34 @@ export interface LabWiring {
   readonly physdevs: readonly string[];
 }
 
-export const WIRING_NAMES = ["tap", "macvtap-bridge", "macvtap-passthrough", "mixed"] as const;
+export const WIRING_NAMES = [
+  "tap",
+  "tap-8",
+  "macvtap-bridge",
+  "macvtap-bridge-8",
+  "macvtap-passthrough",
+  "mixed",
+] as const;
 export type WiringName = (typeof WIRING_NAMES)[number];
 
-/** `mixed` has eight NICs of every kind on two bridges and two physical devices. */
+/** Those with `-8` have eight NICs of one kind; `mixed` has eight of every kind on two bridges and two physical devices. */
 export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWiring {
+  const macOf = (index: number) => (index === 0 ? mac : furtherMac(mac, index));
   switch (name) {
     case "tap":
       return { nics: [tapNic(0, mac, tap, "br0")], bridges: [], physdevs: [] };
+    case "tap-8":
+      return {
+        nics: eight((index) => tapNic(index, macOf(index), index === 0 ? tap : `${tap}${index}`, "br0")),
+        bridges: [],
+        physdevs: [],
+      };
+    case "macvtap-bridge-8":
+      return {
+        nics: eight((index) => macvtapNic(index, macOf(index), "phys0", MacvtapMode.BRIDGE)),
+        bridges: [],
+        physdevs: ["phys0"],
+      };
     case "macvtap-bridge":
       return { nics: [macvtapNic(0, mac, "phys0", MacvtapMode.BRIDGE)], bridges: [], physdevs: ["phys0"] };
     case "macvtap-passthrough":
@@ -48,13 +69,13 @@ export function wiringOf(name: WiringName, mac: MacAddress, tap: string): LabWir
       return {
         nics: [
           tapNic(0, mac, tap, "br0"),
-          tapNic(1, further(1), `${tap}1`, "br0"),
-          tapNic(2, further(2), `${tap}2`, "br1"),
-          routedNic(3, further(3), `${tap}3`),
-          macvtapNic(4, further(4), "phys0", MacvtapMode.BRIDGE),
-          macvtapNic(5, further(5), "phys0", MacvtapMode.VEPA),
-          macvtapNic(6, further(6), "phys1", MacvtapMode.PASSTHROUGH),
-          userNic(7, further(7)),
+          tapNic(1, macOf(1), `${tap}1`, "br0"),
+          tapNic(2, macOf(2), `${tap}2`, "br1"),
+          routedNic(3, macOf(3), `${tap}3`),
+          macvtapNic(4, macOf(4), "phys0", MacvtapMode.BRIDGE),
+          macvtapNic(5, macOf(5), "phys0", MacvtapMode.VEPA),
+          macvtapNic(6, macOf(6), "phys1", MacvtapMode.PASSTHROUGH),
+          userNic(7, macOf(7)),
         ],
         bridges: ["br1"],
         physdevs: ["phys0", "phys1"],
@@ -90,8 +111,8 @@ export async function layWires({ fabric, hosts }: Topology, wiring: LabWiring): 
   }
 }
 
-function further(index: number): MacAddress {
-  return parseMacAddress(`52:54:00:5e:01:0${index}`, "mac");
+function eight(nicOf: (index: number) => LabNic): readonly LabNic[] {
+  return Array.from({ length: 8 }, (_, index) => nicOf(index));
 }
 
 function tapNic(index: number, mac: MacAddress, device: string, bridge: string): LabNic {

@@ -1,0 +1,69 @@
+import { seededRandom } from "./random.ts";
+
+/** An estimate with the bounds of its 95 % interval. */
+export interface Estimate {
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** What one thing costs more than another that was measured beside it, pair by pair; null of fewer than two pairs. */
+export interface PairedDifference {
+  readonly n: number;
+  /** Its interval: percentiles of 10,000 means of pairs drawn anew (bootstrap). */
+  readonly mean: Estimate | null;
+  /** Its interval: order statistics by the binomial distribution, true of any distribution; null of fewer than six pairs. */
+  readonly median: Estimate | null;
+}
+
+const RESAMPLES = 10_000;
+const TAIL = 0.025;
+/** The same figures come of the same pairs. */
+const SEED = 20_140_601;
+
+export function pairedDifference(differences: readonly number[]): PairedDifference {
+  return { n: differences.length, mean: meanOf(differences), median: medianOf(differences) };
+}
+
+function meanOf(values: readonly number[]): Estimate | null {
+  const count = values.length;
+  if (count < 2) return null;
+  const random = seededRandom(SEED);
+  const means = Array.from({ length: RESAMPLES }, () => {
+    let sum = 0;
+    for (let drawn = 0; drawn < count; drawn += 1) sum += values[Math.floor(random() * count)] ?? 0;
+    return sum / count;
+  }).sort((left, right) => left - right);
+  return {
+    value: values.reduce((sum, value) => sum + value, 0) / count,
+    low: means[Math.floor(RESAMPLES * TAIL)] ?? Number.NaN,
+    high: means[Math.ceil(RESAMPLES * (1 - TAIL)) - 1] ?? Number.NaN,
+  };
+}
+
+function medianOf(values: readonly number[]): Estimate | null {
+  const rank = signRank(values.length);
+  if (rank === 0) return null;
+  const sorted = values.toSorted((left, right) => left - right);
+  const at = (index: number): number => sorted[index] ?? Number.NaN;
+  const middle = (values.length - 1) / 2;
+  return {
+    value: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2,
+    low: at(rank - 1),
+    high: at(values.length - rank),
+  };
+}
+
+/** The highest k for which the k-th lowest and k-th highest of n values hold the median in 95 % of samples; 0 where none does. */
+function signRank(count: number): number {
+  let probability = 0.5 ** count;
+  let below = 0;
+  let rank = 0;
+  while (rank < count) {
+    below += probability;
+    if (below > TAIL) break;
+    probability *= (count - rank) / (rank + 1);
+    rank += 1;
+  }
+  return rank;
+}
