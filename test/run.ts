@@ -19,6 +19,7 @@ import { endProcessesOf, sweepDeadNamespaces, unmountUnder } from "./lab/sweep.t
  *   browser     the observer's page in Chromium      Node, nats-server and Chromium
  *   kernel      network namespaces                   root, and QEMU for what this machine's kernel lacks
  *   qemu        real guests                          root, QEMU
+ *   bench       what may not become slower           root, QEMU, nats-server
  *
  * A test whose resource is missing skips loudly; with CI=true it fails instead, and that is decided where the skip is.
  */
@@ -30,6 +31,7 @@ const TIERS = {
   browser: { concurrency: 1, timeoutMs: 480_000 },
   kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
+  bench: { concurrency: 1, timeoutMs: 400_000 },
 } as const;
 type Tier = keyof typeof TIERS;
 

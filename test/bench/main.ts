@@ -1,5 +1,6 @@
 import { SwitchoverError } from "../../proto/error.ts";
 import type { BenchProgram } from "./bench-program.ts";
+import { DOCUMENT } from "./document/document.ts";
 import { MICRO } from "./micro/micro.ts";
 import { SCALE } from "./scale.ts";
 import { SWITCHOVER } from "./switchover/switchover.ts";
@@ -8,6 +9,7 @@ const PROGRAMS: Readonly<Record<string, BenchProgram>> = {
   switchover: SWITCHOVER,
   micro: MICRO,
   scale: SCALE,
+  document: DOCUMENT,
 };
 
 const HELP = `Usage: npm run -s bench -- NAME [flags]

@@ -3,7 +3,7 @@ import type { Crossing } from "../../lab/bare-ping-pong.ts";
 import type { ManagedCrossing } from "../../lab/managed/managed-guest.ts";
 import { type ProbeReport, summarizeProbes } from "../../lab/probe.ts";
 import type { QmpRecord } from "../../lab/witness/records.ts";
-import type { Contender, Item } from "./plan.ts";
+import type { Item } from "./plan.ts";
 
 /** A JSON line: one migration as it was measured. Times are QEMU's, of one clock; what could not be measured is null. */
 export interface Measured extends Item {
@@ -130,10 +130,6 @@ export function blackoutsOf(
       return [peer, summarizeProbes(peer, around, around[0]?.sentAtUnixUs ?? from, to).longestGapMs];
     }),
   );
-}
-
-export function isFloor(contender: Contender): boolean {
-  return contender === "bare";
 }
 
 function instantsOf({ instants }: Migration): (kind: Kind) => number | undefined {

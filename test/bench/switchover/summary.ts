@@ -66,8 +66,12 @@ export function pairedWith(
   });
 }
 
-export function floorOf(lines: readonly Measured[]): ReadonlyMap<string, Measured> {
-  const floor = lines.filter((line) => line.contender === "bare" && line.guest_alive);
+/** What others are compared with, by pair. */
+export function floorOf(
+  lines: readonly Measured[],
+  contender: Contender = "bare",
+): ReadonlyMap<string, Measured> {
+  const floor = lines.filter((line) => line.contender === contender && line.guest_alive);
   return new Map(floor.map((line) => [pairOf(line), line]));
 }
 
