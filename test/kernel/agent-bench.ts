@@ -26,7 +26,11 @@ export interface Bench {
   readonly vmms: Map<string, PretendedVmm>;
   readonly told: FeedEvent[];
   readonly devices: HostDevices;
-  /** The agent is gone, and another one on its state directory is here. */
+  /** The agent is gone. */
+  end(): void;
+  /** Another one on its state directory is here, and has every guest under its gate. */
+  begin(): Promise<void>;
+  /** The one, then the other. */
   restart(): Promise<void>;
 }
 
@@ -79,10 +83,14 @@ export function withAgent(
         vmms,
         told,
         devices,
-        async restart() {
-          agent.close();
+        end: () => agent.close(),
+        async begin() {
           agent = new HostAgent({ ...ports, spool: openSpoolDirectory(spoolDirectory) });
           await agent.restored;
+        },
+        async restart() {
+          bench.end();
+          await bench.begin();
         },
       };
       // The agent's timers keep no process alive, and there is no server that does.

@@ -37,7 +37,8 @@ export function judgeTargets({ micro, scale, switchover }: Measurements): readon
   const entryUs = figureNamed(figures, "agent, an entry of 64 in one send")?.p50 ?? Number.NaN;
   const forkUs = figureNamed(figures, "forked bridge")?.p50 ?? Number.NaN;
   const restartMs =
-    figures.find(({ name }) => name.startsWith("restart") && name.includes("lost"))?.max ?? Number.NaN;
+    figures.find(({ name }) => name.startsWith("start of an agent") && name.includes("lost"))?.max ??
+    Number.NaN;
   const lagMs = Math.max(...scale.map((result) => result.phase_lag_ms.p99 ?? Number.NaN));
   return [
     {
