@@ -12,11 +12,22 @@ export interface ProcessExit {
   readonly stderr: string;
 }
 
+export type Scheduling = "normal" | "realtime" | "idle";
+
+const SCHEDULERS: Readonly<Record<Scheduling, readonly string[]>> = {
+  normal: [],
+  realtime: ["chrt", "--fifo", "10"],
+  idle: ["chrt", "--idle", "0"],
+};
+
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** `realtime` is SCHED_FIFO: for a witness, whose time stamps must not wait behind busy guests. */
-  readonly scheduling?: "normal" | "realtime";
+  /**
+   * `realtime` is SCHED_FIFO: for a witness, whose time stamps must not wait behind busy guests. `idle` is SCHED_IDLE: for
+   * what would be on another machine, and here gets the time that nobody wants.
+   */
+  readonly scheduling?: Scheduling;
   /** The one CPU that it may run on; default any. */
   readonly cpu?: number;
 }
@@ -55,7 +66,7 @@ export class TrackedProcess {
     args: readonly string[],
     options: SpawnOptions = {},
   ): TrackedProcess {
-    const scheduling = options.scheduling === "realtime" ? ["chrt", "--fifo", "10"] : [];
+    const scheduling = SCHEDULERS[options.scheduling ?? "normal"];
     const affinity = options.cpu === undefined ? [] : ["taskset", "--cpu-list", String(options.cpu)];
     const command = [...prefix, "setpriv", "--pdeathsig", "KILL", ...affinity, ...scheduling, file, ...args];
     const child = spawn(command[0] ?? file, command.slice(1), {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { pairedDifference } from "../bench/paired-difference.ts";
+import { adjustedDifference, pairedDifference } from "../bench/paired-difference.ts";
 import { seededRandom, shuffled } from "../bench/random.ts";
 
 const COVERED_AT_LEAST = 0.9;
@@ -59,6 +59,30 @@ describe("a paired difference", () => {
   it("says the same of the same pairs", () => {
     const values = Array.from({ length: 30 }, (_, index) => Math.sin(index));
     assert.deepEqual(pairedDifference(values), pairedDifference(values));
+  });
+});
+
+describe("a difference at an equal covariate", () => {
+  it("is found beneath a covariate that differs by ten times as much from pair to pair", () => {
+    const random = seededRandom(3);
+    const pairs = Array.from({ length: 60 }, () => {
+      const covariate = 20 * normal(random);
+      return { covariate, difference: 2 + 0.7 * covariate + 0.5 * normal(random) };
+    });
+    const { at_equal_covariate: left, slope } = adjustedDifference(pairs);
+    assert.ok(
+      left !== null && left.low < 2 && left.high > 2 && left.high - left.low < 0.5,
+      JSON.stringify(left),
+    );
+    assert.ok(slope !== null && Math.abs(slope - 0.7) < 0.05);
+    const raw = pairedDifference(pairs.map(({ difference }) => difference)).mean;
+    assert.ok(raw !== null && raw.high - raw.low > 5);
+  });
+
+  it("is the mean where the covariate never differs, and nothing of five pairs", () => {
+    const pairs = [1, 2, 3, 4, 5, 6].map((difference) => ({ difference, covariate: 0 }));
+    assert.equal(adjustedDifference(pairs).at_equal_covariate?.value, 3.5);
+    assert.equal(adjustedDifference(pairs.slice(1)).at_equal_covariate, null);
   });
 });
 

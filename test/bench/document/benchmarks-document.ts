@@ -33,7 +33,7 @@ Both hosts, their peers, coordinator, NATS and two emulated QEMUs share this mac
 do not: a tail of milliseconds is a process that waited for one of them. An emulated guest answers its first probe after RESUME
 when the emulator has translated its kernel anew, and in post-copy when its pages have come: that is most of a blackout here,
 differs by some 10 ms from run to run whoever moved the guest, and is why an interval of few pairs is wide. What a switch adds
-is seen without it by events (\`added\`), and nearly so where QEMU's own time is taken off both sides.
+is seen without it by events (\`added\`).
 
 ## A switchover beside QEMU alone
 
@@ -42,7 +42,8 @@ a round in an order of chance, the same limits of bandwidth and downtime for all
 is QEMU alone, the floor; \`shell\` takes the same steps by one forked \`bridge\` or \`ip\` a NIC; \`early\` adds entries when the devices
 are made. A blackout is the longest silence around the switch, of the peer that had the longer one; one that outlasts the watch
 (0.4 s) is as long as that. Differences are of pairs in one round; the mean's interval is a bootstrap's, the median's is by order
-statistics. "Less QEMU's time" takes off each blackout what QEMU itself needed from STOP until the destination was loaded.
+statistics. "At QEMU's equal time" is what is left of the difference where QEMU needed the same on both sides from STOP
+until the destination was loaded: the intercept of a line through the pairs, its interval a bootstrap's.
 
 ${markdownTable(SUMMARY_HEAD, switchover.rows.map(summaryCells))}
 Switchover by its own events, in microseconds, p50 / p99 / max:

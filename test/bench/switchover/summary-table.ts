@@ -8,8 +8,7 @@ export const SUMMARY_HEAD = [
   "blackout ms p50 / p99",
   "over the floor, mean [95 %]",
   "median [95 %]",
-  "less QEMU's time, mean [95 %]",
-  "median [95 %]",
+  "at QEMU's equal time [95 %]",
   "added ms p50 / p99",
 ] as const;
 
@@ -25,7 +24,7 @@ export function summaryCells(row: RowSummary): readonly string[] {
     row.died === 0 ? String(row.n) : `${row.n} (${row.died} died)`,
     `${figure(blackout.p50)} / ${figure(blackout.p99)}`,
     ...pair(over?.blackout_ms),
-    ...pair(over?.blackout_less_qemu_ms),
+    interval(over?.blackout_at_equal_qemu_ms.at_equal_covariate),
     added.count === 0 ? "" : `${figure(added.p50)} / ${figure(added.p99)}`,
   ];
 }

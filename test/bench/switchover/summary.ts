@@ -1,4 +1,10 @@
-import { type PairedDifference, pairedDifference } from "../paired-difference.ts";
+import {
+  type AdjustedDifference,
+  adjustedDifference,
+  type CovariedDifference,
+  type PairedDifference,
+  pairedDifference,
+} from "../paired-difference.ts";
 import { type Percentiles, percentilesOf } from "../percentiles.ts";
 import type { Measured } from "./measured.ts";
 import { CONTENDERS, type Contender, DEVICES, MODES, NIC_COUNTS, type Row } from "./plan.ts";
@@ -21,8 +27,8 @@ export interface RowSummary extends Row {
 
 export interface OverFloor {
   readonly blackout_ms: PairedDifference;
-  /** Blackouts less QEMU's own time between STOP and ready, on both sides. */
-  readonly blackout_less_qemu_ms: PairedDifference;
+  /** Where QEMU's own time between STOP and ready is the same on both sides. */
+  readonly blackout_at_equal_qemu_ms: AdjustedDifference;
   readonly stop_to_resume_ms: PairedDifference;
 }
 
@@ -63,6 +69,17 @@ export function pairedWith(
     const beside = floor.get(pairOf(line));
     const [own, its] = [figure(line), beside === undefined ? null : figure(beside)];
     return own === null || its === null ? [] : [own - its];
+  });
+}
+
+function covariedWith(
+  floor: ReadonlyMap<string, Measured>,
+  lines: readonly Measured[],
+): readonly CovariedDifference[] {
+  return lines.flatMap((line) => {
+    const [difference] = pairedWith(floor, [line], ({ blackout_ms: blackout }) => blackout);
+    const [covariate] = pairedWith(floor, [line], ({ qemu_ms: qemu }) => qemu);
+    return difference === undefined || covariate === undefined ? [] : [{ difference, covariate }];
   });
 }
 
@@ -110,9 +127,7 @@ function summaryOf(
         ? null
         : {
             blackout_ms: over((line) => line.blackout_ms),
-            blackout_less_qemu_ms: over(({ blackout_ms: blackout, qemu_ms: qemu }) =>
-              blackout === null || qemu === null ? null : blackout - qemu,
-            ),
+            blackout_at_equal_qemu_ms: adjustedDifference(covariedWith(floor, alive)),
             stop_to_resume_ms: over((line) => line.stop_to_resume_ms),
           },
   };

@@ -32,8 +32,9 @@ migration could not be measured.
   --json                 a JSON line a migration, then one with the summary
 
 blackout_ms: the longest silence around the switch, of the peer that had the longer one. A pair is a contender and the floor
-in one round and row; the mean's interval is a bootstrap's, the median's that of order statistics. "Less QEMU's time" takes
-from each blackout what QEMU needed from STOP until the destination was loaded. added_ms: RESUME - max(ready, hand-off
+in one round and row; the mean's interval is a bootstrap's, the median's that of order statistics. "At QEMU's equal time" is
+what is left where QEMU needed the same from STOP until the destination was loaded: a line through the pairs, by bootstrap.
+added_ms: RESUME - max(ready, hand-off
 possible).
 
   npm run -s bench -- switchover --count 30 --json > lines

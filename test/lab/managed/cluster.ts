@@ -25,6 +25,8 @@ const COORDINATOR_LISTENS = "The coordinator listens.";
 export interface ClusterOptions {
   /** `own`: a process of its own, which can be killed by itself; default: the coordinator's child. */
   readonly natsServer?: "coordinators" | "own";
+  /** `idle`: it takes no time from the hosts, as one on a machine of its own. Only with a nats-server that is not its child. */
+  readonly coordinatorScheduling?: "normal" | "idle";
   /** What runs as a host's agent, with the agent's flags; default: the agent. */
   readonly agentProgram?: (host: string) => AgentProgram;
   /** Flags beyond those that a lab's coordinator needs, and its agents. */
@@ -93,6 +95,7 @@ export class Cluster {
     this.#coordinator = new LabProgram({
       namespace: control,
       logPath: join(logs, "coordinator.log"),
+      scheduling: options.coordinatorScheduling ?? "normal",
       file: process.execPath,
       args: [
         join(PROGRAMS, "coordinator", "main.js"),

@@ -117,6 +117,16 @@ export class ControlPlane {
     });
   }
 
+  /** In post-copy mode, at the latest by its policy: the CPUs move now. */
+  async switchToPostCopy(migrationId: string): Promise<void> {
+    await callUnary(
+      this.#cluster.migrations,
+      MigrationServiceService.switchToPostCopy,
+      { migrationId },
+      { timeoutMs: CALL_TIMEOUT_MS },
+    );
+  }
+
   /** An operator's statement about hosts that are dead. */
   async declareDead(migrationId: string, hostId: string): Promise<void> {
     await callUnary(

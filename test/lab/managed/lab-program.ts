@@ -2,13 +2,15 @@ import { createWriteStream, type WriteStream } from "node:fs";
 import { SwitchoverError } from "../../../proto/error.ts";
 import { withDeadline } from "../deadline.ts";
 import type { NetworkNamespace } from "../network-namespace.ts";
-import type { ProcessExit, TrackedProcess } from "../tracked-process.ts";
+import type { ProcessExit, Scheduling, TrackedProcess } from "../tracked-process.ts";
 
 export interface LabProgramOptions {
   readonly namespace: NetworkNamespace;
   readonly file: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Default `normal`. */
+  readonly scheduling?: Scheduling;
   /** All that it says on stderr, over all of its starts. */
   readonly logPath: string;
   /** Hears each line of stdout; default: stdout is discarded. */
@@ -64,8 +66,8 @@ export class LabProgram {
   }
 
   #launch(): TrackedProcess {
-    const { namespace, file, args, env, onLine } = this.#options;
-    const process = namespace.spawn(file, args, env === undefined ? {} : { env });
+    const { namespace, file, args, env, onLine, scheduling = "normal" } = this.#options;
+    const process = namespace.spawn(file, args, env === undefined ? { scheduling } : { env, scheduling });
     if (onLine === undefined) process.ignoreOutput();
     else process.onLine(onLine);
     process.onErrorLine((line) => {

@@ -1,10 +1,12 @@
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Migration, type MigrationSpec, Phase } from "../../../proto/gen/switchover/v1/migration.ts";
-import type { MigrationMode, TransferLimits } from "../bare-migration.ts";
+import { labLimits, type MigrationMode, type TransferLimits } from "../bare-migration.ts";
 import { pollUntil } from "../deadline.ts";
 import { createSharedDisk, type GuestQemu } from "../guest.ts";
 import { livesIn } from "../guest-life.ts";
 import type { ProbeReport, Prober } from "../probe.ts";
+import type { QmpEvent } from "../qmp-connection.ts";
 import { unixMicros } from "../realtime-clock.ts";
 import type { LabHost } from "../topology.ts";
 import { readDiskWitness } from "../witness/disk-witness.ts";
@@ -37,6 +39,11 @@ export interface ManagedCrossingOptions {
   readonly wiring?: LabWiring;
   /** Default: the lab's. */
   readonly limits?: Partial<TransferLimits>;
+  /**
+   * `asked`: the control plane asks for the switch when QEMU has been copying for so long, as it does in a bare migration;
+   * default: the coordinator counts from the beginning of the transfer.
+   */
+  readonly postCopy?: "by policy" | "asked";
   readonly probers?: readonly Prober[];
   /** `none`: nobody watches the kernels, where time counts; then only I4 and the feed are judged. */
   readonly kernelWitnesses?: "all" | "none";
@@ -78,6 +85,8 @@ const BOOT_TIMEOUT_MS = 30_000;
 const MIGRATION_TIMEOUT_MS = 60_000;
 const RELEASE_TIMEOUT_MS = 5_000;
 const FEED_TIMEOUT_MS = 5_000;
+/** Later than any of the lab's transfers is over. */
+const NEVER_BY_POLICY_MS = 60_000;
 
 /** A guest whose control plane uses Switchover: devices, adoption, start and migrations, all by gRPC. */
 export class ManagedGuest {
@@ -136,6 +145,7 @@ export class ManagedGuest {
       labMigration(guestId, source, destination, {
         mode: options.mode,
         ...options.limits,
+        ...(options.postCopy === "asked" ? { postCopyAfterMs: NEVER_BY_POLICY_MS } : {}),
         ...(options.maxPostCopyBandwidth === undefined
           ? {}
           : { maxPostCopyBandwidth: options.maxPostCopyBandwidth }),
@@ -144,6 +154,11 @@ export class ManagedGuest {
     const ended = controlPlane.ended(started.migrationId, MIGRATION_TIMEOUT_MS);
     // Awaited below; a failing `whileRunning` must not leave a second, unhandled failure behind.
     ended.catch(() => {});
+    if (options.mode === "post-copy" && options.postCopy === "asked") {
+      await sourceWitness.waitForEvent(isActive, MIGRATION_TIMEOUT_MS, "The transfer's start");
+      await delay((options.limits ?? {}).postCopyAfterMs ?? labLimits(source.nics.length).postCopyAfterMs);
+      await controlPlane.switchToPostCopy(started.migrationId);
+    }
     await options.whileRunning?.(started, destination);
     const migration = await ended;
     const guest =
@@ -213,6 +228,10 @@ export class ManagedGuest {
       `The release of ${source.instance}`,
     );
   }
+}
+
+function isActive({ data, name }: QmpEvent): boolean {
+  return name === "MIGRATION" && data.status === "active";
 }
 
 /** QEMU's own network has no registration. */

@@ -3,7 +3,7 @@ import { type GuestImage, prepareGuestImage } from "../guest-image.ts";
 import { LAB_GUEST } from "../guest-init.ts";
 import { type Lab, type LabOptions, openLab } from "../lab.ts";
 import { Prober } from "../probe.ts";
-import { Cluster } from "./cluster.ts";
+import { Cluster, type ClusterOptions } from "./cluster.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { FeedObserver } from "./feed-observer.ts";
 import { ManagedGuest } from "./managed-guest.ts";
@@ -44,6 +44,7 @@ export interface ManagedLabOptions extends LabOptions {
   /** Default: plain. */
   readonly migrationStream?: "plain" | "tls";
   readonly coordinatorFlags?: readonly string[];
+  readonly cluster?: Pick<ClusterOptions, "natsServer" | "coordinatorScheduling">;
 }
 
 export async function openManagedLab(options: ManagedLabOptions = {}): Promise<ManagedLab> {
@@ -56,6 +57,7 @@ export async function openManagedLab(options: ManagedLabOptions = {}): Promise<M
       agentFlags: options.agentFlags ?? [],
       migrationStream: options.migrationStream ?? "plain",
       coordinatorFlags: options.coordinatorFlags ?? [],
+      ...options.cluster,
     });
     const observer = await FeedObserver.start(cluster.natsUrl);
     const controlPlane = new ControlPlane(cluster);
