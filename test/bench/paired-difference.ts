@@ -16,6 +16,11 @@ export interface PairedDifference {
   readonly median: Estimate | null;
 }
 
+/** So many pairs as these would make the mean's interval a millisecond wide, where its unit is one; null where it is unknown. */
+export function pairsForUnitWidth({ mean, n }: PairedDifference): number | null {
+  return mean === null ? null : Math.ceil(n * (mean.high - mean.low) ** 2);
+}
+
 /** What is left of a difference where a covariate of both does not differ: the intercept of a line through the pairs. */
 export interface AdjustedDifference {
   readonly n: number;

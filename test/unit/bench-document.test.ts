@@ -64,13 +64,17 @@ describe("the page of benchmarks", () => {
   });
 
   it("has each target, each row and each figure in a table", () => {
-    const page = benchmarksDocument(measured({ overMs: 0.5, addedMs: 0.4, duplicateUs: 0 }), new Date(0));
+    const page = benchmarksDocument(
+      measured({ overMs: 0.5, addedMs: 0.4, duplicateUs: 0 }),
+      "Idle.",
+      new Date(0),
+    );
     assert.match(
       page,
       /\| MAC on two instances at once \| 0, in every run \| 0 us in 12 witnessed migrations \| met \|/,
     );
     assert.match(page, /\| tap, 8 NICs, live \| switchover \| 12 \|.*\+0\.50 \[\+0\.50, \+0\.50\]/);
     assert.match(page, /\| forked bridge \| us \| 1500 \|/);
-    assert.match(page, /Written on 1970-01-01/);
+    assert.match(page, /Written on 1970-01-01\.\nMachine: 2 x CPU\. Idle\./);
   });
 });

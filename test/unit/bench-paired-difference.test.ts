@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { adjustedDifference, pairedDifference } from "../bench/paired-difference.ts";
+import { adjustedDifference, pairedDifference, pairsForUnitWidth } from "../bench/paired-difference.ts";
 import { seededRandom, shuffled } from "../bench/random.ts";
 
 const COVERED_AT_LEAST = 0.9;
@@ -54,6 +54,12 @@ describe("a paired difference", () => {
     }
     assert.ok(means >= 100 * COVERED_AT_LEAST, `mean: ${means} of 100`);
     assert.ok(medians >= 100 * COVERED_AT_LEAST, `median: ${medians} of 100`);
+  });
+
+  it("needs four times as many pairs for half the width", () => {
+    const estimate = { value: 0, low: -1, high: 1 };
+    assert.equal(pairsForUnitWidth({ n: 25, mean: estimate, median: null }), 100);
+    assert.equal(pairsForUnitWidth({ n: 1, mean: null, median: null }), null);
   });
 
   it("says the same of the same pairs", () => {

@@ -1,5 +1,6 @@
 import type { Figure } from "../micro/figure.ts";
 import type { MicroResult } from "../micro/micro.ts";
+import { pairsForUnitWidth } from "../paired-difference.ts";
 import type { ScaleResult } from "../scale-run.ts";
 import type { RowSummary, SwitchoverSummary } from "../switchover/summary.ts";
 
@@ -106,7 +107,8 @@ function blackoutTarget(rows: readonly RowSummary[], device: RowSummary["device"
   const atEqual = ends((over) => over.blackout_at_equal_qemu_ms.at_equal_covariate?.high);
   const below = (values: readonly number[]) =>
     `${values.filter((high) => high < 1).length} of ${values.length} rows`;
-  const seen = `ends below 1 ms in ${below(raw)} (mean), ${below(median)} (median), ${below(atEqual)} (at QEMU's equal time)`;
+  const needed = Math.max(...intervals.flatMap((over) => pairsForUnitWidth(over.blackout_ms) ?? []));
+  const seen = `ends below 1 ms in ${below(raw)} (mean), ${below(median)} (median), ${below(atEqual)} (at QEMU's equal time); an interval of 1 ms would need ${needed} pairs`;
   return {
     what: `blackout seen by a peer, paired with bare QEMU, ${device}`,
     wanted: "95 % interval of the difference ends below 1 ms",

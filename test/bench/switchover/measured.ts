@@ -23,6 +23,11 @@ export interface Measured extends Item {
   readonly duplicate_us: number | null;
 }
 
+/** Tells the lines of migrations from others that benchmarks print. */
+export function isMeasured(line: object): line is Measured {
+  return "contender" in line && "blackout_ms" in line;
+}
+
 export interface MeasuredTimes {
   readonly stopAtUnixUs: number;
   readonly readyAtUnixUs: number;

@@ -12,6 +12,7 @@ import { CONTENDERS, type Contender, DEVICES, MODES, NIC_COUNTS, type Row } from
 /** One contender in one row. */
 export interface RowSummary extends Row {
   readonly contender: Contender;
+  /** Of which the blackout is known. */
   readonly n: number;
   /** Guests that the emulator killed; they count in nothing else. */
   readonly died: number;
@@ -114,7 +115,7 @@ function summaryOf(
   return {
     ...row,
     contender,
-    n: alive.length,
+    n: alive.filter((line) => line.blackout_ms !== null).length,
     died: lines.length - alive.length,
     blackout_ms: all((line) => line.blackout_ms),
     stop_to_resume_ms: all((line) => line.stop_to_resume_ms),

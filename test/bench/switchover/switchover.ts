@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import type { BenchProgram } from "../bench-program.ts";
+import { readJsonLines } from "../json-lines.ts";
 import { textTable } from "../text-table.ts";
 import { usageFault, wholeNumber } from "../usage-fault.ts";
 import type { ContenderOptions } from "./lab-of-contenders.ts";
-import type { Measured } from "./measured.ts";
+import { isMeasured, type Measured } from "./measured.ts";
 import { CONTENDERS, DEVICES, MODES, NIC_COUNTS, planBlocks, type Selection } from "./plan.ts";
 import { runBlocks } from "./run-blocks.ts";
 import { summarize } from "./summary.ts";
@@ -51,7 +51,7 @@ async function run(args: readonly string[]): Promise<number> {
   const { from, json, options, selection } = readSettings(args);
   const faults: string[] = [];
   let lines: readonly Measured[];
-  if (from.length > 0) lines = (await Promise.all(from.map(readLines))).flat();
+  if (from.length > 0) lines = (await Promise.all(from.map(readJsonLines))).flat().filter(isMeasured);
   else {
     process.stderr.write(`Seed ${selection.seed}.\n`);
     const tell = (line: Measured) =>
@@ -66,16 +66,6 @@ async function run(args: readonly string[]): Promise<number> {
   );
   for (const fault of faults) process.stderr.write(`${fault}\n`);
   return faults.length === 0 ? 0 : 1;
-}
-
-/** The migrations of an earlier run; its summaries are left out. */
-export async function readLines(path: string): Promise<readonly Measured[]> {
-  const text = await readFile(path, "utf8");
-  return text
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line))
-    .filter((value) => "contender" in value);
 }
 
 function textOf({ contender, device, mode, nics, round, ...line }: Measured): string {

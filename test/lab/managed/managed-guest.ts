@@ -156,7 +156,7 @@ export class ManagedGuest {
     ended.catch(() => {});
     if (options.mode === "post-copy" && options.postCopy === "asked") {
       await sourceWitness.waitForEvent(isActive, MIGRATION_TIMEOUT_MS, "The transfer's start");
-      await delay((options.limits ?? {}).postCopyAfterMs ?? labLimits(source.nics.length).postCopyAfterMs);
+      await delay(options.limits?.postCopyAfterMs ?? labLimits(source.nics.length).postCopyAfterMs);
       await controlPlane.switchToPostCopy(started.migrationId);
     }
     await options.whileRunning?.(started, destination);
