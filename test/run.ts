@@ -31,7 +31,7 @@ const TIERS = {
   browser: { concurrency: 1, timeoutMs: 480_000 },
   kernel: { concurrency: 1, timeoutMs: 480_000 },
   qemu: { concurrency: 1, timeoutMs: 900_000 },
-  bench: { concurrency: 1, timeoutMs: 400_000 },
+  bench: { concurrency: 1, timeoutMs: 700_000 },
 } as const;
 type Tier = keyof typeof TIERS;
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { skipWithout } from "../resource.ts";
 import { pairedDifference } from "./paired-difference.ts";
+import type { ContenderOptions } from "./switchover/lab-of-contenders.ts";
 import { planBlocks } from "./switchover/plan.ts";
 import { runBlocks } from "./switchover/run-blocks.ts";
 import { floorOf, pairedWith } from "./switchover/summary.ts";
@@ -12,7 +13,7 @@ const PAIRS_NEEDED = 6;
 
 test("between ready and RESUME the switchover of eight NICs takes less than forked commands do, in the median of pairs", {
   skip: skipWithout("root", "qemu", "natsServer"),
-  timeout: 300_000,
+  timeout: 600_000,
 }, async (t) => {
   const seed = 1;
   const blocks = planBlocks({
@@ -23,7 +24,12 @@ test("between ready and RESUME the switchover of eight NICs takes less than fork
     count: ROUNDS,
     seed,
   });
-  const options = { seed, kernelWitnesses: "none", probeIntervalMs: 5 } as const;
+  const options: ContenderOptions = {
+    seed,
+    kernelWitnesses: "none",
+    probeIntervalMs: 5,
+    coordinatorScheduling: "normal",
+  };
   const { faults, lines } = await runBlocks(blocks, options, () => {});
   assert.deepEqual(faults, []);
   const alive = lines.filter((line) => line.guest_alive);

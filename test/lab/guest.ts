@@ -165,14 +165,14 @@ export async function startGuestQemu(options: GuestQemuOptions): Promise<GuestQe
   return new GuestQemu(options, paths, process);
 }
 
-/** Files of macvtaps are opened by a shell that becomes QEMU: number 3 is the first one's. */
+/** Files of macvtaps are opened by a shell that becomes QEMU: number 3 is the first one's, and some shells know none above 9. */
 function spawnQemu(options: GuestQemuOptions, paths: GuestPaths): TrackedProcess {
   const { namespace } = options.host;
   const qemu = ["qemu-system-x86_64", ...qemuArguments(options, paths)] as const;
   const files = filesOf(options.nics);
   if (files.length === 0) return namespace.spawn(qemu[0], qemu.slice(1));
   const openings = files.map((path, index) => `${FIRST_FILE + index}<>${path}`).join(" ");
-  return namespace.spawn("sh", ["-c", `exec "$@" ${openings}`, "sh", ...qemu]);
+  return namespace.spawn("bash", ["-c", `exec "$@" ${openings}`, "bash", ...qemu]);
 }
 
 function filesOf(nics: readonly GuestNic[]): readonly string[] {

@@ -18,6 +18,8 @@ export interface ContenderOptions {
   readonly seed: number;
   readonly kernelWitnesses: "all" | "none";
   readonly probeIntervalMs: number;
+  /** `idle` takes no time from the hosts, but on a loaded machine the coordinator gets none. */
+  readonly coordinatorScheduling: "idle" | "normal";
 }
 
 /**
@@ -31,7 +33,7 @@ export function benchLimits(nics: Attachment["nics"]): TransferLimits {
 
 /**
  * Two guests in one lab, alike but that one of them is managed. Who is not measured stands still. The coordinator, which has
- * a machine of its own elsewhere and is asked for nothing between STOP and RESUME, gets what time the hosts leave.
+ * a machine of its own elsewhere and is asked for nothing between STOP and RESUME, gets what time the hosts leave, unless told otherwise.
  */
 export class LabOfContenders {
   readonly #managed: ManagedLab;
@@ -53,7 +55,7 @@ export class LabOfContenders {
       device === "tap" ? (nics === 1 ? "tap" : "tap-8") : nics === 1 ? "macvtap-bridge" : "macvtap-bridge-8";
     const managed = await openManagedLab({
       wiring,
-      cluster: { natsServer: "own", coordinatorScheduling: "idle" },
+      cluster: { natsServer: "own", coordinatorScheduling: options.coordinatorScheduling },
     });
     return new LabOfContenders(managed, attachment, options);
   }

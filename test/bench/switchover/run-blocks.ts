@@ -26,8 +26,10 @@ export async function runBlocks(
     let lab: LabOfContenders | undefined;
     try {
       for (const item of items) {
-        lab ??= await LabOfContenders.open(attachment, options);
-        const measured = await lab.measure(item).catch((thrown: unknown) => SwitchoverError.from(thrown));
+        const measured = await (async () => {
+          lab ??= await LabOfContenders.open(attachment, options);
+          return lab.measure(item);
+        })().catch((thrown: unknown) => SwitchoverError.from(thrown));
         if (measured instanceof SwitchoverError) {
           faults.push(`${item.contender}, ${item.mode}, round ${item.round}: ${measured.message}`);
           if (faults.length > MAX_FAULTS) return { lines, faults };
@@ -36,7 +38,7 @@ export async function runBlocks(
           tell(measured);
         }
         if (measured instanceof SwitchoverError || !measured.guest_alive) {
-          await lab.close();
+          await lab?.close();
           lab = undefined;
         }
       }

@@ -108,7 +108,7 @@ function readSettings(args: readonly string[]) {
     seed,
   };
   const probeIntervalMs = wholeNumber(values["probe-interval-ms"], "--probe-interval-ms", 1, 50);
-  const options: ContenderOptions = { seed, kernelWitnesses, probeIntervalMs };
+  const options: ContenderOptions = { seed, kernelWitnesses, probeIntervalMs, coordinatorScheduling: "idle" };
   return { from: values.from, json: values.json, options, selection };
 }
 
