@@ -40,7 +40,9 @@ is seen without it by events (\`added\`).
 ${switchover.migrations} migrations, seeds ${switchover.seeds.join(", ")}: real guests, peers on both hosts that probe every millisecond, every contender once
 a round in an order of chance, the same limits of bandwidth and downtime for all, and nobody else watching the kernels. \`bare\`
 is QEMU alone, the floor; \`shell\` takes the same steps by one forked \`bridge\` or \`ip\` a NIC; \`early\` adds entries when the devices
-are made. A blackout is the longest silence around the switch, of the peer that had the longer one; one that outlasts the watch
+are made. The coordinator is scheduled SCHED_IDLE, as one on a machine of its own: in a lab of two CPUs it otherwise takes 20 to
+30 ms of them right after RESUME, which lengthens only Switchover's blackouts. Every p99 of fewer than a hundred runs is the
+longest of them. A blackout is the longest silence around the switch, of the peer that had the longer one; one that outlasts the watch
 (0.4 s) is as long as that. Differences are of pairs in one round; the mean's interval is a bootstrap's, the median's is by order
 statistics. "At QEMU's equal time" is what is left of the difference where QEMU needed the same on both sides from STOP
 until the destination was loaded: the intercept of a line through the pairs, its interval a bootstrap's.
