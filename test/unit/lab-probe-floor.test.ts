@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import { judgeAgainstFloor } from "../lab/probe-floor.ts";
 
 /** Of migrations in which QEMU itself takes the time of so many probes. */
-const costs = (lost: readonly number[], sentWhileVmmDown = 1) =>
-  lost.map((each) => ({ lost: each, sentWhileVmmDown }));
+const costs = (lost: readonly number[], sentUntilLoaded = 1) =>
+  lost.map((each) => ({ lost: each, sentUntilLoaded }));
 
 describe("the floor of lost probes", () => {
   it("allows two more than bare QEMU's worst and one more than its median", () => {
