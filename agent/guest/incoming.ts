@@ -21,8 +21,9 @@ const READ_BACK_LASTS_US = 2_000;
 /** How long readiness may lag behind the word before the guest goes back. */
 const READY_OVERDUE_MS = 10_000;
 /**
- * From one question whether the guest is loaded to the next. The VMM answers in the loop that loads, so that questions
- * that follow each other at once take from it the time that they wait for.
+ * From one question whether the guest is loaded to the next, in post-copy. The VMM answers in the loop that loads, so that
+ * questions that follow each other at once take from it the time that they wait for. In live mode the load is through when
+ * it is first asked, and the guest is registered meanwhile: there every answer is followed by the next question.
  */
 const READINESS_READ_EVERY_MS = 1;
 
@@ -235,7 +236,11 @@ function isForThisAttempt(guest: Guest, role: Incoming, handOff: HandOff): boole
 function judgeReadiness(guest: Guest, role: Incoming, event: GuestEvent & { kind: "runStateRead" }): Step {
   if (role.ready !== null || !role.loaded) return step(guest);
   if (event.runState === "inmigrate") {
-    return step(guest, [{ kind: "setTimer", timer: "readReadinessAgain", delayMs: READINESS_READ_EVERY_MS }]);
+    const again: GuestOperation =
+      guest.migration?.mode === "postCopy"
+        ? { kind: "setTimer", timer: "readReadinessAgain", delayMs: READINESS_READ_EVERY_MS }
+        : { kind: "readRunState", purpose: "readiness" };
+    return step(guest, [again]);
   }
   if (event.runState === "running") return step(guest);
   const ready = { runState: event.runState, atUnixUs: event.atUnixUs };
